@@ -1,0 +1,1 @@
+"""Dense optical flow of video datasets in one chunked, indexed Zarr store."""
