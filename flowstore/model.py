@@ -1,0 +1,183 @@
+"""The values that pass between modules: what a video is, where it came from, how it moves.
+
+Frozen dataclasses that validate on making and turn into plain JSON and back. Imports errors only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from flowstore.errors import ArgumentError
+
+UNLABELED = "unlabeled"
+
+SourceKind = Literal["video", "frames"]
+Status = Literal["ok", "failed"]
+
+
+@dataclass(frozen=True)
+class MotionStatistics:
+    """What a video's record says of its motion; magnitudes in pixels a flow.
+
+    Parameters
+    ----------
+    mean_magnitude, max_magnitude : float
+        Over all pixels of all flows.
+    p99_magnitude : float
+        99th percentile, from a histogram with bins of a relative width below 1/128: within 0.8 % of the exact value.
+    clipped_x, clipped_y : int
+        How many values of a component exceed the bound.
+    clipped_share : float
+        Clipped values of both components over all values, 0 to 1.
+    flow_means : tuple of float
+        Mean magnitude of each flow, rounded to four significant digits.
+    """
+
+    mean_magnitude: float
+    max_magnitude: float
+    p99_magnitude: float
+    clipped_x: int
+    clipped_y: int
+    clipped_share: float
+    flow_means: tuple[float, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the statistics as plain JSON values."""
+        return asdict(self) | {"flow_means": list(self.flow_means)}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> MotionStatistics:
+        """Make statistics of what `to_json` gave."""
+        return cls(**values | {"flow_means": tuple(values["flow_means"])})
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """How a source is recognized again without reading it whole.
+
+    Parameters
+    ----------
+    size_bytes : int
+        Size of the video file, or of all frame files together.
+    mtime_ns : int
+        Time of the last change, of the newest frame file for a folder, in nanoseconds since 1970.
+    digest : str
+        Hexadecimal BLAKE2b of the first and last 64 KiB of a video file, or of the names and sizes of frame files.
+    """
+
+    size_bytes: int
+    mtime_ns: int
+    digest: str
+
+    def is_same(self, other: Fingerprint) -> bool:
+        """Tell whether two fingerprints are of the same content: a copy with another time stamp still is."""
+        return self.size_bytes == other.size_bytes and self.digest == other.digest
+
+
+@dataclass(frozen=True)
+class VideoRecord:
+    """Everything a store says of one video; kept in the attributes of the video's group.
+
+    Parameters
+    ----------
+    class_name, name : str
+        Original names, before any escape.
+    status : {"ok", "failed"}
+        A failed video has a reason and no flow.
+    reason : str
+        Why it failed; empty for a good one.
+    source_path : str
+        Where the frames came from, relative to the extracted source.
+    source_kind : {"video", "frames"}
+        A video file or a folder of images.
+    fingerprint : Fingerprint or None
+        None where the source could not be read at all.
+    n_frames, n_flows : int
+        Frames decoded and used, and flows stored: ``n_flows = n_frames - step``.
+    height, width : int
+        Of each flow, in pixels; 0 for a failed video.
+    fps : float or None
+        Frames a second of the stored sequence; None for frame folders, which have no clock.
+    size_bytes : int
+        Bytes of the stored flow.
+    shard_sizes : tuple of int
+        Bytes of each shard file, in order: what a resumed run compares.
+    statistics : MotionStatistics or None
+        None for a failed video.
+    warnings : tuple of str
+        What was worth saying and did not stop the video.
+    created : str
+        When the record was made, ISO 8601 in UTC.
+    versions : dict of str to str
+        Of flowstore and the libraries that made the flow.
+
+    Raises
+    ------
+    ArgumentError
+        If the status does not go with the reason and the counts.
+    """
+
+    class_name: str
+    name: str
+    status: Status
+    source_path: str
+    source_kind: SourceKind
+    reason: str = ""
+    fingerprint: Fingerprint | None = None
+    n_frames: int = 0
+    n_flows: int = 0
+    height: int = 0
+    width: int = 0
+    fps: float | None = None
+    size_bytes: int = 0
+    shard_sizes: tuple[int, ...] = ()
+    statistics: MotionStatistics | None = None
+    warnings: tuple[str, ...] = ()
+    created: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.status not in ("ok", "failed"):
+            raise ArgumentError(f"status is {self.status!r}, expected 'ok' or 'failed'")
+        if self.is_ok and (self.reason or self.n_flows < 1 or self.statistics is None):
+            raise ArgumentError(f"video {self.name!r} is ok, so it needs flows and statistics and no reason")
+        if not self.is_ok and (not self.reason or self.n_flows):
+            raise ArgumentError(f"video {self.name!r} failed, so it needs a reason and no flows")
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether the video has flow."""
+        return self.status == "ok"
+
+    @property
+    def duration_s(self) -> float | None:
+        """Length in seconds where the frame rate is known."""
+        return self.n_frames / self.fps if self.fps else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> VideoRecord:
+        """Make a record of what `to_json` gave, lists and tuples alike.
+
+        Raises
+        ------
+        ArgumentError
+            If a field is missing, unknown or does not fit.
+        """
+        try:
+            fingerprint, statistics = values.get("fingerprint"), values.get("statistics")
+            return cls(
+                **values
+                | {
+                    "fingerprint": Fingerprint(**fingerprint) if fingerprint else None,
+                    "statistics": MotionStatistics.from_json(statistics) if statistics else None,
+                    "shard_sizes": tuple(values.get("shard_sizes", ())),
+                    "warnings": tuple(values.get("warnings", ())),
+                }
+            )
+        except (TypeError, KeyError) as error:
+            raise ArgumentError(f"not the record of a video: {error}") from error

@@ -1,0 +1,112 @@
+"""Statistics of motion, gathered flow by flow. Pure.
+
+Magnitudes are of float flow before quantization, ``sqrt(x² + y²)`` in pixels.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from flowstore.errors import ArgumentError, EstimatorError
+from flowstore.model import MotionStatistics
+
+# A float32 shifted right by 16 keeps its exponent and 7 bits of its mantissa: bins of a relative width below 1/128.
+_BIN_SHIFT = 16
+_N_BINS = 0x7F80_0000 >> _BIN_SHIFT
+
+
+class MotionAccumulator:
+    """Gathers `MotionStatistics` over a video. Not thread-safe: one a video.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> accumulator = MotionAccumulator()
+    >>> flow = np.zeros((2, 4, 4), np.float32); flow[0] = 3; flow[1] = 4
+    >>> accumulator.add(flow, clipped=(0, 0))
+    >>> accumulator.result().mean_magnitude
+    5.0
+    """
+
+    def __init__(self) -> None:
+        self._histogram = np.zeros(_N_BINS, np.int64)
+        self._flow_means: list[float] = []
+        self._maximum = 0.0
+        self._clipped = [0, 0]
+        self._n_pixels = 0
+        self._sum = 0.0
+
+    def add(self, flow: npt.NDArray[np.float32], clipped: tuple[int, int]) -> None:
+        """Add one flow.
+
+        Parameters
+        ----------
+        flow : float32 array (2, H, W)
+            Components x and y in pixels.
+        clipped : tuple of int
+            How many values of x and of y the quantizer clips.
+
+        Raises
+        ------
+        EstimatorError
+            If the flow is not finite.
+        """
+        magnitude = np.hypot(flow[0], flow[1]).ravel()
+        maximum = float(magnitude.max())
+        if not np.isfinite(maximum):
+            raise EstimatorError(f"flow {len(self._flow_means)} holds values that are not finite")
+        total = float(magnitude.sum(dtype=np.float64))
+        self._histogram += np.bincount(magnitude.view(np.uint32) >> _BIN_SHIFT, minlength=_N_BINS)
+        self.add_counted(total, maximum, magnitude.size, clipped)
+
+    def add_counted(self, total: float, maximum: float, n_pixels: int, clipped: tuple[int, int]) -> None:
+        """Add the sums of one flow whose histogram was already counted."""
+        self._sum += total
+        self._maximum = max(self._maximum, maximum)
+        self._n_pixels += n_pixels
+        self._clipped[0] += clipped[0]
+        self._clipped[1] += clipped[1]
+        self._flow_means.append(float(f"{total / n_pixels:.4g}"))
+
+    def result(self) -> MotionStatistics:
+        """Return the statistics of the flows added so far.
+
+        Raises
+        ------
+        ArgumentError
+            If no flow was added.
+        """
+        if not self._flow_means:
+            raise ArgumentError("no flow was added, so there is nothing to state")
+        return MotionStatistics(
+            mean_magnitude=self._sum / self._n_pixels,
+            max_magnitude=self._maximum,
+            p99_magnitude=min(histogram_percentile(self._histogram, 0.99), self._maximum),
+            clipped_x=self._clipped[0],
+            clipped_y=self._clipped[1],
+            clipped_share=sum(self._clipped) / (2 * self._n_pixels),
+            flow_means=tuple(self._flow_means),
+        )
+
+
+def histogram_percentile(histogram: npt.NDArray[np.int64], share: float) -> float:
+    """Return the magnitude below which a share of a histogram lies.
+
+    Parameters
+    ----------
+    histogram : int64 array (n_bins,)
+        Counts by the upper 16 bits of the float32 magnitude.
+    share : float
+        0 to 1.
+
+    Returns
+    -------
+    float
+        Upper edge of the bin that holds the percentile, in pixels.
+    """
+    cumulated = np.cumsum(histogram)
+    bin_number = int(np.searchsorted(cumulated, share * cumulated[-1]))
+    if bin_number == 0:
+        return 0.0
+    return float(np.array([(bin_number + 1) << _BIN_SHIFT], np.uint32).view(np.float32)[0])

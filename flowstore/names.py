@@ -1,0 +1,146 @@
+"""One reversible escape between the name of a class or a video and a component of a store's path.
+
+Pure. A name keeps every character that Zarr, file systems and object stores can take; the others become percent
+escapes of their UTF-8 bytes, as in RFC 3986 §2.1, and a literal ``%`` is escaped only where it would read as an escape.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+import re
+import unicodedata
+from collections.abc import Iterable
+from urllib.parse import unquote_to_bytes
+
+from flowstore.errors import ArgumentError
+
+MAX_COMPONENT_BYTES = 255
+_DIGEST_LENGTH = 32
+_SHORTENED = re.compile(rb"%~[0-9a-f]{32}\Z")
+# "zarr.json" is where Zarr keeps a node's metadata; "index" is where a store keeps its own.
+_RESERVED = frozenset({"index", "zarr.json"})
+# Control characters, the path separators of every system, DEL, and a "%" that begins what reads as an escape.
+_UNSAFE = re.compile(rb"[\x00-\x1f\x7f/\\]|%(?=[0-9A-Fa-f]{2}|~)")
+
+
+def _percent(data: bytes) -> bytes:
+    return b"".join(b"%%%02X" % byte for byte in data)
+
+
+def escape_name(name: str) -> str:
+    r"""Return the path component under which a store keeps a class or a video.
+
+    Parameters
+    ----------
+    name : str
+        Any name a file system can give, undecodable bytes as surrogate escapes (`os.fsdecode`).
+
+    Returns
+    -------
+    str
+        A valid UTF-8 string of 1 to 255 bytes, equal to `name` unless a part of it has to be escaped.
+
+    Raises
+    ------
+    ArgumentError
+        If the name is empty, or is longer than 255 bytes and also not valid Unicode, which no escape here can reverse.
+
+    Notes
+    -----
+    Escaped are control characters, ``/``, ``\``, bytes that are not UTF-8, a leading ``__`` (its first underscore), ``.``
+    and ``..`` (their first dot), and the reserved ``index`` and ``zarr.json`` in any case. A result beyond 255 bytes is cut and
+    ends in ``%~`` and 32 hexadecimal digits of the name's SHA-256; the original then stands in the attributes only.
+
+    Examples
+    --------
+    >>> escape_name("Fencing_[HD]_100%")
+    'Fencing_[HD]_100%'
+    >>> escape_name("a/b"), escape_name(".."), escape_name("__x"), escape_name("50%25")
+    ('a%2Fb', '%2E.', '%5F_x', '50%2525')
+    """
+    if not name:
+        raise ArgumentError("a class or a video cannot have an empty name")
+    raw = _UNSAFE.sub(lambda match: _percent(match[0]), os.fsencode(name))
+    if raw.startswith(b"__") or name in {".", ".."} or name.casefold() in _RESERVED:
+        raw = _percent(raw[:1]) + raw[1:]
+    component = "".join(
+        character if not "\udc80" <= character <= "\udcff" else _percent(os.fsencode(character)).decode()
+        for character in os.fsdecode(raw)
+    )
+    if len(component.encode()) <= MAX_COMPONENT_BYTES:
+        return component
+    if not is_unicode(name):
+        raise ArgumentError(
+            f"name {name!r} is longer than {MAX_COMPONENT_BYTES} bytes and is not valid UTF-8: rename it"
+        )
+    digest = hashlib.sha256(name.encode()).hexdigest()[:_DIGEST_LENGTH]
+    head = component.encode()[: MAX_COMPONENT_BYTES - _DIGEST_LENGTH - 2]
+    head = re.sub(rb"%[0-9A-Fa-f]?\Z", b"", head)
+    return head.decode(errors="ignore") + "%~" + digest
+
+
+def unescape_name(component: str) -> str:
+    r"""Return the name that `escape_name` made a path component of.
+
+    Parameters
+    ----------
+    component : str
+        A path component of a store.
+
+    Returns
+    -------
+    str
+        The original name. For a shortened component (see `is_shortened`) only its beginning.
+
+    Examples
+    --------
+    >>> unescape_name("a%2Fb"), unescape_name("100%")
+    ('a/b', '100%')
+    """
+    return os.fsdecode(unquote_to_bytes(component))
+
+
+def is_shortened(component: str) -> bool:
+    """Tell whether a path component was cut, so that only the attributes hold the whole name."""
+    return _SHORTENED.search(component.encode()) is not None
+
+
+def is_unicode(name: str) -> bool:
+    """Tell whether a name is free of surrogate escapes, that is of bytes that are not UTF-8."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
+
+
+def fold_name(name: str) -> str:
+    """Return the key under which a case-blind or normalizing file system would file a name (APFS, NTFS).
+
+    Examples
+    --------
+    >>> fold_name("Wave") == fold_name("wave")
+    True
+    """
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def printable_name(name: str) -> str:
+    r"""Return a name fit for one line of a terminal: control characters and undecodable bytes are shown as escapes.
+
+    Examples
+    --------
+    >>> printable_name("a\nb")
+    'a\\nb'
+    """
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
+
+
+def suggest_name(name: str, candidates: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the candidate nearest to a mistyped name, or an empty string.
+
+    Examples
+    --------
+    >>> suggest_name("wav", ["wave", "run"])
+    "; did you mean 'wave'?"
+    """
+    matches = difflib.get_close_matches(name, candidates, n=1)
+    return f"; did you mean {printable_name(matches[0])!r}?" if matches else ""

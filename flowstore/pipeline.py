@@ -1,0 +1,635 @@
+"""Extraction of a dataset: plan, run one task a video on Dask, write the index, report.
+
+The only owner of Dask.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import dask
+from dask.callbacks import Callback
+
+from flowstore.errors import ArgumentError, FlowStoreError, StoppedError, StoreError
+from flowstore.estimators import make_estimator
+from flowstore.extraction import (
+    VideoTask,
+    commit_failure,
+    describe_error,
+    extract_video,
+    library_versions,
+    now_utc,
+)
+from flowstore.index import VideoIndex, class_paths, read_index, read_records, remove_index, write_index
+from flowstore.model import VideoRecord
+from flowstore.planning import ExtractPlan, plan_extract
+from flowstore.quantize import Quantizer
+from flowstore.settings import Compression, ExtractSettings, ParameterValue
+from flowstore.sources import discover, select_sources
+from flowstore.storage import Storage, open_storage
+from flowstore.store import Place
+from flowstore.writing import write_class, write_root
+
+Scheduler = Literal["auto", "processes", "threads", "sync"]
+SCHEDULERS = ("auto", "processes", "threads", "sync")
+# Below so many frames the start of worker processes costs more than threads lose to Python's lock.
+AUTO_PROCESSES_FRAMES = 4000
+_TOPIC = "flowstore-flows"
+_FLOWS_SAID_EVERY_S = 0.5
+
+
+class Progress(Protocol):
+    """What is told about a run while it goes on; every method is called from the caller's thread or one other."""
+
+    def start(self, plan: ExtractPlan) -> None:
+        """The run begins."""
+        ...
+
+    def add_flows(self, n_flows: int) -> None:
+        """So many more flows were computed."""
+        ...
+
+    def finish_video(self, record: VideoRecord, cost: float) -> None:
+        """A video was committed, good or failed; `cost` is its share of the plan."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Something the user should know."""
+        ...
+
+    def stop(self) -> None:
+        """The run ended, whichever way."""
+        ...
+
+
+class SilentProgress:
+    """Says nothing."""
+
+    def start(self, plan: ExtractPlan) -> None:
+        """Ignore it."""
+
+    def add_flows(self, n_flows: int) -> None:
+        """Ignore it."""
+
+    def finish_video(self, record: VideoRecord, cost: float) -> None:
+        """Ignore it."""
+
+    def note(self, text: str) -> None:
+        """Ignore it."""
+
+    def stop(self) -> None:
+        """Ignore it."""
+
+
+@dataclass(frozen=True)
+class ExtractReport:
+    """What an extraction did.
+
+    Parameters
+    ----------
+    store_url : str
+        Where the store is.
+    n_extracted, n_flows : int
+        Videos and flows made by this run.
+    n_done : int
+        Videos that the store had already.
+    n_failed_before : int
+        Videos that failed in a former run and were not tried again.
+    failures : tuple of VideoRecord
+        Videos that failed in this run.
+    warned : tuple of VideoRecord
+        Good videos of this run with something worth saying.
+    seconds : float
+        Wall-clock time.
+    """
+
+    store_url: str
+    n_extracted: int
+    n_flows: int
+    n_done: int
+    n_failed_before: int
+    failures: tuple[VideoRecord, ...]
+    warned: tuple[VideoRecord, ...]
+    seconds: float
+
+    @property
+    def is_all_well(self) -> bool:
+        """Whether every video that was asked for is in the store with flow."""
+        return not self.failures and not self.n_failed_before
+
+    def __str__(self) -> str:
+        if not self.n_extracted and not self.failures:
+            text = f"nothing to do: {self.n_done} videos are in {self.store_url} already"
+        else:
+            rate = self.n_flows / self.seconds if self.seconds else 0.0
+            text = (
+                f"{self.n_extracted} videos, {self.n_flows} flows in {self.seconds:.1f} s ({rate:.0f} flows/s)"
+                f" -> {self.store_url}" + (f"; {self.n_done} were there already" if self.n_done else "")
+            )
+        if self.failures:
+            text += f"; {len(self.failures)} failed"
+        if self.n_failed_before:
+            text += f"; {self.n_failed_before} failed before and were not tried again (--retry-failed)"
+        return text
+
+    def __repr__(self) -> str:
+        return f"<ExtractReport: {self}>"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as plain JSON values."""
+        return {
+            "store": self.store_url,
+            "extracted": self.n_extracted,
+            "flows": self.n_flows,
+            "done_before": self.n_done,
+            "failed_before": self.n_failed_before,
+            "failed": [
+                {"class": record.class_name, "video": record.name, "reason": record.reason}
+                for record in self.failures
+            ],
+            "warnings": [
+                {"class": record.class_name, "video": record.name, "warnings": list(record.warnings)}
+                for record in self.warned
+            ],
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def make_settings(
+    algorithm: str = "farneback",
+    engine: str = "auto",
+    params: Mapping[str, ParameterValue] | None = None,
+    dtype: str = "uint8",
+    bound: float | None = None,
+    encoding: str | None = None,
+    step: int = 1,
+    short_side: int | None = None,
+    size: tuple[int, int] | None = None,
+    fps: float | None = None,
+    compression: Compression = "fast",
+) -> ExtractSettings:
+    """Make the settings of an extraction from options.
+
+    Parameters
+    ----------
+    algorithm, engine, params
+        See `flowstore.estimators.make_estimator`.
+    dtype : {"uint8", "float16"}
+        Of the stored numbers.
+    bound : float, optional
+        In pixels; 20 for uint8. Not for float16.
+    encoding : {"centred", "denseflow", "truncate"}, optional
+        ``centred`` for uint8. Not for float16.
+    step, short_side, fps, compression
+        See `ExtractSettings`.
+    size : tuple of int, optional
+        ``(height, width)`` in pixels.
+
+    Returns
+    -------
+    ExtractSettings
+        Complete: with every parameter of the algorithm.
+
+    Raises
+    ------
+    ArgumentError
+        If a value cannot be used.
+    EstimatorError
+        If the estimator is not installed.
+    """
+    estimator = make_estimator(algorithm, engine, params)
+    if dtype == "float16":
+        if bound is not None or encoding is not None:
+            raise ArgumentError("float16 stores pixels as they are: leave out the bound and the encoding")
+        quantizer = Quantizer("float16", None)
+    elif dtype == "uint8":
+        quantizer = Quantizer(encoding or "centred", 20.0 if bound is None else bound)  # type: ignore[arg-type]
+        if quantizer.encoding == "float16":
+            raise ArgumentError("encoding float16 is asked for with --dtype float16")
+    else:
+        raise ArgumentError(f"dtype is {dtype!r}, expected uint8 or float16")
+    return ExtractSettings(
+        estimator.algorithm,
+        estimator.engine,
+        estimator.params,
+        quantizer,
+        step,
+        short_side,
+        size,
+        fps,
+        compression,
+    )
+
+
+def plan(
+    source: str | os.PathLike[str],
+    store: Place,
+    settings: ExtractSettings,
+    *,
+    list_file: str | os.PathLike[str] | None = None,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    limit: int | None = None,
+    part: tuple[int, int] | None = None,
+    retry_failed: bool = False,
+    overwrite: bool = False,
+) -> ExtractPlan:
+    """Look at a source and a store and say what an extraction would do; writes nothing.
+
+    Parameters
+    ----------
+    source : path
+        See `flowstore.sources.discover`.
+    store : path, URL or zarr store
+        Existing or not.
+    settings : ExtractSettings
+        What to compute.
+    list_file, include, exclude, limit, part
+        Which videos to take; see `flowstore.sources.select_sources`.
+    retry_failed : bool
+        Whether failed videos are tried again.
+    overwrite : bool
+        Whether the store is emptied first.
+
+    Returns
+    -------
+    ExtractPlan
+
+    Raises
+    ------
+    FlowStoreError
+        If the source, the store or a choice cannot be used.
+    """
+    discovery = discover(source, list_file)
+    chosen = select_sources(discovery.sources, include, exclude, limit, part)
+    return plan_extract(
+        discovery, chosen, open_storage(store, is_written=True), settings, retry_failed, overwrite
+    )
+
+
+def extract(
+    source: str | os.PathLike[str],
+    store: Place,
+    *,
+    algorithm: str = "farneback",
+    engine: str = "auto",
+    params: Mapping[str, ParameterValue] | None = None,
+    dtype: str = "uint8",
+    bound: float | None = None,
+    encoding: str | None = None,
+    step: int = 1,
+    short_side: int | None = None,
+    size: tuple[int, int] | None = None,
+    fps: float | None = None,
+    compression: Compression = "fast",
+    workers: int | None = None,
+    scheduler: str = "auto",
+    list_file: str | os.PathLike[str] | None = None,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    limit: int | None = None,
+    part: tuple[int, int] | None = None,
+    retry_failed: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> ExtractReport:
+    """Extract the flow of a dataset into a store; run again, it does what is missing.
+
+    Parameters
+    ----------
+    source : path
+        A folder of class folders, of videos or of frame folders, one video, one frame folder, or a list file.
+    store : path, URL or zarr store
+        Made where there is none.
+    algorithm, engine, params, dtype, bound, encoding, step, short_side, size, fps, compression
+        What to compute; see `make_settings`.
+    workers : int, optional
+        Videos at a time; all cores by default.
+    scheduler : {"auto", "processes", "threads", "sync"} or address
+        Where tasks run; an address such as ``tcp://host:8786`` is a running Dask cluster's.
+    list_file, include, exclude, limit, part, retry_failed, overwrite
+        Which videos to take; see `plan`.
+    progress : Progress, optional
+        Is told what happens.
+
+    Returns
+    -------
+    ExtractReport
+
+    Raises
+    ------
+    FlowStoreError
+        If something cannot be used, before any work; or if the store cannot be written.
+    KeyboardInterrupt
+        If the run was interrupted; the store resumes.
+
+    Examples
+    --------
+    >>> from flowstore.pipeline import extract
+    >>> report = extract("hmdb51/videos", "hmdb51.zarr", workers=4)  # doctest: +SKIP
+    """
+    settings = make_settings(
+        algorithm, engine, params, dtype, bound, encoding, step, short_side, size, fps, compression
+    )
+    planned = plan(
+        source,
+        store,
+        settings,
+        list_file=list_file,
+        include=include,
+        exclude=exclude,
+        limit=limit,
+        part=part,
+        retry_failed=retry_failed,
+        overwrite=overwrite,
+    )
+    return run_plan(planned, workers, scheduler, progress)
+
+
+def resolve_scheduler(scheduler: str, workers: int | None, planned: ExtractPlan) -> tuple[str, int]:
+    """Choose where the tasks of a plan run.
+
+    Parameters
+    ----------
+    scheduler : str
+        As asked for.
+    workers : int or None
+        As asked for; None for all cores this process may use.
+    planned : ExtractPlan
+        What is to be done.
+
+    Returns
+    -------
+    tuple
+        ``processes``, ``threads``, ``sync`` or an address, and the number of workers.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no such scheduler, or the number cannot be used.
+    """
+    if workers is not None and workers < 1:
+        raise ArgumentError(f"workers is {workers}, expected 1 or more")
+    if scheduler not in SCHEDULERS and "://" not in scheduler:
+        raise ArgumentError(
+            f"scheduler is {scheduler!r}, expected one of {', '.join(SCHEDULERS)} or an address tcp://HOST:PORT"
+        )
+    n_workers = workers or len(
+        os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    )
+    if "://" not in scheduler:
+        n_workers = max(1, min(n_workers, len(planned.todo)))
+    if scheduler == "auto":
+        is_small = planned.estimate.n_frames < AUTO_PROCESSES_FRAMES or n_workers == 1
+        return "threads" if is_small else "processes", n_workers
+    return scheduler, n_workers
+
+
+def run_plan(
+    planned: ExtractPlan,
+    workers: int | None = None,
+    scheduler: str = "auto",
+    progress: Progress | None = None,
+) -> ExtractReport:
+    """Carry out a plan.
+
+    Parameters
+    ----------
+    planned : ExtractPlan
+        From `plan`.
+    workers, scheduler, progress
+        See `extract`.
+
+    Returns
+    -------
+    ExtractReport
+
+    Raises
+    ------
+    StoreError
+        If the store cannot be written.
+    KeyboardInterrupt
+        If the run was interrupted; the store resumes.
+    """
+    where, n_workers = resolve_scheduler(scheduler, workers, planned)
+    progress = progress or SilentProgress()
+    started = time.monotonic()
+    run = _Run(planned, progress)
+    progress.start(planned)
+    try:
+        if planned.todo:
+            _prepare_store(planned)
+            tasks = [VideoTask(source, planned.settings, planned.storage) for source in planned.todo]
+            _RUNNERS.get(where, _run_distributed)(tasks, run, where, n_workers)
+        if planned.todo or not planned.storage.read("index/zarr.json"):
+            write_index(planned.storage, VideoIndex.from_records(read_records(planned.storage)))
+    except KeyboardInterrupt:
+        write_index(planned.storage, VideoIndex.from_records(read_records(planned.storage)))
+        raise
+    except OSError as error:
+        if isinstance(error, FlowStoreError):
+            raise
+        raise StoreError(f"cannot write to {planned.storage.url}: {error.strerror or error}") from error
+    finally:
+        progress.stop()
+    return run.report(time.monotonic() - started)
+
+
+class _Run:
+    """Gathers what the tasks of one run return. Results come to one thread only; flows may come from any."""
+
+    def __init__(self, planned: ExtractPlan, progress: Progress) -> None:
+        self._plan = planned
+        self.progress = progress
+        self.records: list[VideoRecord] = []
+
+    def take(self, task: VideoTask, record: VideoRecord) -> None:
+        """Take the record of a finished video."""
+        self.records.append(record)
+        self.progress.finish_video(record, task.source.cost)
+
+    def report(self, seconds: float) -> ExtractReport:
+        """Return the report."""
+        good = [record for record in self.records if record.is_ok]
+        return ExtractReport(
+            store_url=self._plan.storage.url,
+            n_extracted=len(good),
+            n_flows=sum(record.n_flows for record in good),
+            n_done=len(self._plan.done),
+            n_failed_before=len(self._plan.failed),
+            failures=tuple(record for record in self.records if not record.is_ok),
+            warned=tuple(record for record in good if record.warnings),
+            seconds=seconds,
+        )
+
+
+def _prepare_store(planned: ExtractPlan) -> None:
+    storage = planned.storage
+    if planned.is_overwritten:
+        _empty_store(storage)
+    else:
+        remove_index(storage)
+    if planned.is_new or planned.is_overwritten:
+        write_root(storage, planned.settings, library_versions(), now_utc())
+    for class_name in sorted({source.class_name for source in planned.todo}):
+        write_class(storage, class_name)
+
+
+def _empty_store(storage: Storage) -> None:
+    # The root with the old settings goes last: until then the store is one of the old settings with fewer videos.
+    remove_index(storage)
+    for class_path in class_paths(storage):
+        storage.delete_tree(class_path)
+
+
+def _run_sync(tasks: Sequence[VideoTask], run: _Run, where: str, n_workers: int) -> None:
+    for task in tasks:
+        run.take(task, extract_video(task, lambda: run.progress.add_flows(1)))
+
+
+def _run_threads(tasks: Sequence[VideoTask], run: _Run, where: str, n_workers: int) -> None:
+    is_stopped = threading.Event()
+
+    def on_flow() -> None:
+        if is_stopped.is_set():
+            raise StoppedError("the run was stopped")
+        run.progress.add_flows(1)
+
+    # Independent tasks run in the order of their keys, which is the plan's: longest first.
+    by_key = {f"video-{number:09d}": task for number, task in enumerate(tasks)}
+    graph = [
+        dask.delayed(extract_video, pure=False)(task, on_flow, dask_key_name=key)
+        for key, task in by_key.items()
+    ]
+
+    class TakeResults(Callback):  # type: ignore[misc]
+        def _posttask(self, key: Any, result: Any, dsk: Any, state: Any, worker_id: Any) -> None:
+            run.take(by_key[key], result)
+
+    pool = ThreadPoolExecutor(n_workers)
+    try:
+        with TakeResults():
+            dask.compute(*graph, scheduler="threads", pool=pool, optimize_graph=False)
+    except BaseException:
+        is_stopped.set()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _run_distributed(tasks: Sequence[VideoTask], run: _Run, where: str, n_workers: int) -> None:
+    from distributed import as_completed
+    from distributed.scheduler import KilledWorker
+
+    with _open_client(where, n_workers) as client:
+        client.subscribe_topic(_TOPIC, lambda event: run.progress.add_flows(int(event[1])))
+        killed: list[VideoTask] = []
+        waiting = iter(tasks)
+        # A window of tasks, not all at once: the scheduler's memory does not grow with the dataset.
+        window = 4 * max(n_workers, sum(client.nthreads().values()))
+        futures = {_submit(client, task): task for task, _ in zip(waiting, range(window), strict=False)}
+        completed = as_completed(list(futures), loop=client.loop)
+        for future in completed:
+            task = futures.pop(future)
+            error = future.exception() if future.status == "error" else None
+            if isinstance(error, KilledWorker):
+                killed.append(task)
+            elif error is not None:
+                raise error
+            else:
+                run.take(task, future.result())
+            for following in waiting:
+                replacement = _submit(client, following)
+                futures[replacement] = following
+                completed.add(replacement)
+                break
+        for task in killed:
+            run.take(task, _extract_alone(client, task))
+
+
+def _submit(client: Any, task: VideoTask) -> Any:
+    return client.submit(_extract_on_worker, task, pure=False)
+
+
+def _extract_alone(client: Any, task: VideoTask) -> VideoRecord:
+    # A worker that dies takes down what ran beside it; run alone, a video shows whether it was the cause.
+    from distributed.scheduler import KilledWorker
+
+    try:
+        record: VideoRecord = _submit(client, task).result()
+        return record
+    except KilledWorker:
+        return commit_failure(task, "its worker process was killed, by the decoder or for want of memory")
+
+
+def _extract_on_worker(task: VideoTask) -> VideoRecord:
+    from distributed import get_worker
+
+    worker = get_worker()
+    n_unsaid, said_at = 0, time.monotonic()
+
+    def on_flow() -> None:
+        nonlocal n_unsaid, said_at
+        n_unsaid += 1
+        if time.monotonic() - said_at > _FLOWS_SAID_EVERY_S:
+            worker.log_event(_TOPIC, n_unsaid)
+            n_unsaid, said_at = 0, time.monotonic()
+
+    record = extract_video(task, on_flow)
+    if n_unsaid:
+        worker.log_event(_TOPIC, n_unsaid)
+    return record
+
+
+@contextlib.contextmanager
+def _open_client(where: str, n_workers: int) -> Iterator[Any]:
+    from distributed import Client, LocalCluster
+
+    if "://" in where:
+        try:
+            client = Client(where, timeout="10s", set_as_default=False)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise ArgumentError(f"no Dask scheduler answers at {where}: {describe_error(error)}") from error
+        with client:
+            yield client
+        return
+    config = {
+        # One death is enough to run a video alone, where a second one decides.
+        "distributed.scheduler.allowed-failures": 0,
+        "distributed.diagnostics.nvml": False,
+        "distributed.worker.daemon": True,
+    }
+    with (
+        dask.config.set(config),
+        LocalCluster(
+            n_workers=n_workers,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        client.run(_ignore_interrupts)
+        yield client
+
+
+def _ignore_interrupts() -> None:
+    # Ctrl-C reaches every process of the terminal; the coordinator alone decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+_RUNNERS: dict[str, Callable[[Sequence[VideoTask], _Run, str, int], None]] = {
+    "sync": _run_sync,
+    "threads": _run_threads,
+    "processes": _run_distributed,
+}

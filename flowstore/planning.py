@@ -1,0 +1,399 @@
+"""The plan of an extraction: data that can be printed and refused before anything runs.
+
+Looks at sources and at what the store holds already; writes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from flowstore.decoding import FrameFolder, VideoFile, configure_opencv, read_image
+from flowstore.errors import (
+    ArgumentError,
+    FlowStoreError,
+    SettingsMismatchError,
+    SourceError,
+    StoreNotFoundError,
+)
+from flowstore.index import read_record
+from flowstore.names import escape_name, fold_name
+from flowstore.sampling import scaled_size
+from flowstore.settings import ExtractSettings
+from flowstore.sources import Discovery, VideoSource, is_unchanged
+from flowstore.storage import LocalStorage, Storage
+from flowstore.store import describe_settings, read_root
+from flowstore.writing import is_intact, video_path
+
+MIB = 2**20
+# Resident size of a worker that has loaded its libraries and compiled nothing yet, in MiB: about 190 was measured.
+_WORKER_BASE_MIB = 260
+# Bytes for each pixel of a frame: decoder with its reference frames, color and gray frame, estimator, quantizer, codec.
+_BYTES_PER_PIXEL = 330
+_BYTES_PER_PIXEL_AND_STEP = 30
+_N_PROBED = 12
+# Stored bytes over raw codes, on real clips.
+_STORED_SHARE = {"fast": 0.22, "balanced": 0.18, "small": 0.17, "none": 1.0}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a plan will take, from a look at a few of its videos.
+
+    Parameters
+    ----------
+    n_probed : int
+        Videos that were looked at.
+    n_frames : int
+        Frames of all videos to do, by their headers.
+    size_bytes : int
+        Of the stored flow.
+    largest_frame : tuple of int
+        ``(height, width)`` of the largest frame seen, in pixels.
+    memory_per_worker : int
+        Bytes that one worker process may hold at most.
+    memory_per_video : int
+        The part of it that each video at work adds.
+    """
+
+    n_probed: int
+    n_frames: int
+    size_bytes: int
+    largest_frame: tuple[int, int]
+    memory_per_worker: int
+    memory_per_video: int
+
+
+@dataclass(frozen=True)
+class ExtractPlan:
+    """What an extraction will do. Printable.
+
+    Parameters
+    ----------
+    storage : Storage
+        Of the store.
+    settings : ExtractSettings
+        What is computed.
+    todo : tuple of VideoSource
+        Videos to extract, longest first.
+    done : tuple of VideoSource
+        Videos that the store has already, unchanged.
+    failed : tuple of VideoSource
+        Videos that failed before and are left as they are.
+    changed : tuple of VideoSource
+        Those of `todo` whose source is not the one that the store was made from, or whose files are damaged.
+    notes : tuple of str
+        What the user should know, a line each.
+    is_new : bool
+        Whether the store has to be made.
+    is_overwritten : bool
+        Whether the store is emptied first.
+    estimate : Estimate
+        Of `todo`.
+    """
+
+    storage: Storage
+    settings: ExtractSettings
+    todo: tuple[VideoSource, ...]
+    done: tuple[VideoSource, ...]
+    failed: tuple[VideoSource, ...]
+    changed: tuple[VideoSource, ...]
+    notes: tuple[str, ...]
+    is_new: bool
+    is_overwritten: bool
+    estimate: Estimate
+
+    @property
+    def n_videos(self) -> int:
+        """Videos of the source that the run takes."""
+        return len(self.todo) + len(self.done) + len(self.failed)
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+    def lines(self) -> list[str]:
+        """Return the plan as lines of text."""
+        classes = {source.class_name for source in (*self.todo, *self.done, *self.failed)}
+        lines = [
+            f"store:    {self.storage.url} ({'new' if self.is_new else 'emptied first' if self.is_overwritten else 'resumed'})",
+            f"settings: {describe_settings(self.settings)}, step {self.settings.step}, compression {self.settings.compression}",
+            f"videos:   {self.n_videos} in {len(classes)} classes: {len(self.todo)} to extract, {len(self.done)} done"
+            + (f", {len(self.failed)} failed before (--retry-failed tries them again)" if self.failed else "")
+            + (f"; {len(self.changed)} changed since and extracted again" if self.changed else ""),
+        ]
+        if self.todo:
+            height, width = self.estimate.largest_frame
+            about = (
+                ""
+                if self.estimate.n_probed == len(self.todo)
+                else f", from a look at {self.estimate.n_probed} videos"
+            )
+            lines += [
+                f"estimate: {self.estimate.n_frames} frames, {format_bytes(self.estimate.size_bytes)} of flow{about}",
+                f"memory:   at most {format_bytes(self.estimate.memory_per_worker)} per worker process "
+                f"(frames up to {width}×{height}; {format_bytes(self.estimate.memory_per_video)} of it for each video at work)",
+            ]
+        return lines + [f"note:     {note}" for note in self.notes]
+
+
+def format_bytes(size: float) -> str:
+    """Return a number of bytes for people.
+
+    Examples
+    --------
+    >>> format_bytes(1536), format_bytes(5 * 2**20)
+    ('1.5 KiB', '5.0 MiB')
+    """
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} bytes" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def plan_extract(
+    discovery: Discovery,
+    sources: Sequence[VideoSource],
+    storage: Storage,
+    settings: ExtractSettings,
+    is_retrying: bool = False,
+    is_overwriting: bool = False,
+) -> ExtractPlan:
+    """Make the plan of an extraction.
+
+    Parameters
+    ----------
+    discovery : Discovery
+        What was found; its notes go into the plan.
+    sources : sequence of VideoSource
+        Those of it that the run takes.
+    storage : Storage
+        Of the store.
+    settings : ExtractSettings
+        What to compute.
+    is_retrying : bool
+        Whether failed videos are tried again.
+    is_overwriting : bool
+        Whether everything in the store is made anew.
+
+    Returns
+    -------
+    ExtractPlan
+
+    Raises
+    ------
+    ArgumentError
+        If there is nothing to take, or two videos would get one name.
+    SettingsMismatchError
+        If the store was made with other settings, which the message lists.
+    StoreFormatError
+        If the place holds something else than a store.
+    """
+    if not sources:
+        raise ArgumentError("no video is left to extract: --include, --exclude, --limit or --part leave none")
+    notes = [*discovery.notes, *check_names(sources, storage)]
+    if settings.fps is not None and any(source.kind == "frames" for source in sources):
+        raise ArgumentError(
+            "--fps needs a frame rate, and folders of frames have none: leave it out, or use --step"
+        )
+    is_new = not _has_store(storage, settings, is_overwriting)
+    todo: list[VideoSource] = []
+    done: list[VideoSource] = []
+    failed: list[VideoSource] = []
+    changed: list[VideoSource] = []
+    for source in sources:
+        record = (
+            None
+            if is_new or is_overwriting
+            else read_record(storage, video_path(source.class_name, source.name))
+        )
+        if record is None:
+            todo.append(source)
+        elif not (is_unchanged(source, record.fingerprint) or _is_still_missing(source, record.is_ok)):
+            changed.append(source)
+        elif not is_intact(storage, record):
+            changed.append(source)
+        elif record.is_ok:
+            done.append(source)
+        else:
+            (todo if is_retrying else failed).append(source)
+    ordered = tuple(
+        sorted((*todo, *changed), key=lambda source: (-source.cost, source.class_name, source.name))
+    )
+    estimate = estimate_work(ordered, settings)
+    notes += _room_notes(storage, estimate)
+    return ExtractPlan(
+        storage,
+        settings,
+        ordered,
+        tuple(done),
+        tuple(failed),
+        tuple(changed),
+        tuple(notes),
+        is_new,
+        is_overwriting and not is_new,
+        estimate,
+    )
+
+
+def _is_still_missing(source: VideoSource, was_ok: bool) -> bool:
+    # What could not be read then has no fingerprint to compare; it is worth another try once it can be read.
+    return not was_ok and bool(source.problem)
+
+
+def _has_store(storage: Storage, settings: ExtractSettings, is_overwriting: bool) -> bool:
+    if isinstance(storage, LocalStorage) and os.path.isfile(storage.root):
+        raise ArgumentError(f"STORE {storage.url}: a file; give the path of a folder to make")
+    try:
+        root = read_root(storage)
+    except StoreNotFoundError:
+        return False
+    differences = root.settings.differences(settings)
+    if differences and not is_overwriting:
+        raise SettingsMismatchError(
+            f"STORE {storage.url} was made with other settings (the store's against yours): {'; '.join(differences)}. "
+            "Use the store's, another STORE, or --overwrite to make everything anew"
+        )
+    return True
+
+
+def check_names(sources: Iterable[VideoSource], storage: Storage) -> list[str]:
+    """Refuse videos that would share a place in the store.
+
+    Parameters
+    ----------
+    sources : iterable of VideoSource
+        To extract together.
+    storage : Storage
+        Of the store.
+
+    Returns
+    -------
+    list of str
+        Notes: names that only a case-sensitive file system keeps apart.
+
+    Raises
+    ------
+    ArgumentError
+        If two videos have one name, or names that the store's file system does not keep apart.
+    """
+    by_name: defaultdict[tuple[str, str], list[VideoSource]] = defaultdict(list)
+    folded: defaultdict[tuple[str, str], set[tuple[str, str]]] = defaultdict(set)
+    for source in sources:
+        place = escape_name(source.class_name), escape_name(source.name)
+        by_name[place].append(source)
+        folded[fold_name(place[0]), fold_name(place[1])].add(place)
+    shared = [same for same in by_name.values() if len(same) > 1]
+    if shared:
+        pairs = "; ".join(" and ".join(source.relative_path for source in same) for same in shared[:5])
+        more = f"; and {len(shared) - 5} more" if len(shared) > 5 else ""
+        raise ArgumentError(
+            f"videos that would get one name: {pairs}{more}. Rename one of each, or use --exclude"
+        )
+    close = sorted(by_name[place][0].key for places in folded.values() if len(places) > 1 for place in places)
+    if not close:
+        return []
+    listed = ", ".join(close[:6]) + (", ..." if len(close) > 6 else "")
+    if isinstance(storage, LocalStorage) and _is_case_blind(storage.root):
+        raise ArgumentError(
+            f"names that differ only in case or Unicode form, which this file system does not keep apart: {listed}"
+        )
+    return [
+        f"{len(close)} names differ only in case or Unicode form; a Mac or Windows disk cannot hold both: {listed}"
+    ]
+
+
+def _is_case_blind(path: str) -> bool:
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    while path.swapcase() == path and path != os.path.dirname(path):
+        path = os.path.dirname(path)
+    swapped = path.swapcase()
+    return swapped != path and os.path.exists(swapped) and os.path.samefile(path, swapped)
+
+
+def estimate_work(sources: Sequence[VideoSource], settings: ExtractSettings) -> Estimate:
+    """Estimate what some videos take by looking at a few, the largest first.
+
+    Parameters
+    ----------
+    sources : sequence of VideoSource
+        Longest first.
+    settings : ExtractSettings
+        What is computed.
+
+    Returns
+    -------
+    Estimate
+    """
+    configure_opencv()
+    spread = max(1, len(sources) // (_N_PROBED // 2))
+    probed = list(dict.fromkeys((*sources[: _N_PROBED // 2], *sources[::spread])))
+    sizes: list[tuple[int, int]] = []
+    cost = n_frames = raw_bytes = 0.0
+    for source in probed:
+        found = probe_source(source)
+        if found is None:
+            continue
+        height, width, n_found = found
+        sizes.append(found[:2])
+        used = scaled_size(height, width, settings.short_side, settings.size)
+        cost += source.cost
+        n_frames += n_found
+        raw_bytes += 2 * used[0] * used[1] * n_found * settings.quantizer.dtype.itemsize
+    scale = sum(source.cost for source in sources) / cost if cost else 0.0
+    largest = max(sizes, key=lambda size: size[0] * size[1], default=(0, 0))
+    per_video = memory_per_video(largest, settings)
+    return Estimate(
+        n_probed=len(probed),
+        n_frames=round(n_frames * scale),
+        size_bytes=round(raw_bytes * scale * _STORED_SHARE[settings.compression]),
+        largest_frame=largest,
+        memory_per_worker=_WORKER_BASE_MIB * MIB + per_video,
+        memory_per_video=per_video,
+    )
+
+
+def memory_per_video(frame_size: tuple[int, int], settings: ExtractSettings) -> int:
+    """Return the bytes that a worker holds for a video of some frame size, at most.
+
+    Parameters
+    ----------
+    frame_size : tuple of int
+        ``(height, width)`` in pixels.
+    settings : ExtractSettings
+        What is computed.
+    """
+    used = scaled_size(*frame_size, settings.short_side, settings.size) if min(frame_size) else (0, 0)
+    pixels = max(frame_size[0] * frame_size[1], used[0] * used[1])
+    return pixels * (_BYTES_PER_PIXEL + _BYTES_PER_PIXEL_AND_STEP * settings.step)
+
+
+def probe_source(source: VideoSource) -> tuple[int, int, int] | None:
+    """Return ``(height, width, frames)`` as a source's header or first frame says, None if it cannot be read."""
+    try:
+        if source.problem:
+            return None
+        if source.kind == "frames":
+            folder = FrameFolder(source.path)
+            height, width, _ = read_image(os.path.join(source.path, folder.names[0])).shape
+            return height, width, len(folder.names)
+        video = VideoFile(source.path)
+        return video.height, video.width, video.n_frames_header
+    except (SourceError, FlowStoreError):
+        return None
+
+
+def _room_notes(storage: Storage, estimate: Estimate) -> list[str]:
+    if not isinstance(storage, LocalStorage):
+        return []
+    path = storage.root
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    free = shutil.disk_usage(path).free
+    if free >= estimate.size_bytes:
+        return []
+    return [f"{format_bytes(estimate.size_bytes)} are needed and {format_bytes(free)} are free at {path}"]

@@ -1,0 +1,295 @@
+"""Shards: files that hold one encoded chunk a flow, and an index of them at the end.
+
+The layout is that of Zarr's ``sharding_indexed`` codec with the index at the end: chunks ``(1, 2, H, W)`` one after
+another, each compressed and followed by its CRC-32C, then offset and size of each as little-endian 64-bit integers, then the
+index's CRC-32C. Owns numcodecs. Knows bytes and arrays, and nothing of names, records or zarr-python.
+
+References
+----------
+Zarr v3, codec ``sharding_indexed`` version 1.0; codec ``crc32c`` version 1.0 (RFC 3720).
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import IO, Any
+
+import google_crc32c
+import numpy as np
+import numpy.typing as npt
+from numcodecs import blosc
+
+from flowstore.errors import ChecksumError, StoreFormatError
+from flowstore.settings import Compression
+
+Codes = npt.NDArray[Any]
+
+MAX_SHARD_BYTES = 64 * 2**20
+_CHECKSUM_BYTES = 4
+_ENTRY_BYTES = 16
+_MISSING = 2**64 - 1
+# Level 5 of lz4hc encodes a frame of 320×240 in about 2 ms; levels above cost ten times that for a few percent.
+_PRESETS: dict[Compression, tuple[str, int] | None] = {
+    "fast": ("lz4hc", 3),
+    "balanced": ("zstd", 3),
+    "small": ("zstd", 9),
+    "none": None,
+}
+
+
+@dataclass(frozen=True)
+class ChunkCodec:
+    """How the bytes of one chunk are packed: Blosc or nothing, then a checksum.
+
+    Parameters
+    ----------
+    dtype : str
+        ``uint8`` or ``float16``.
+    cname : str or None
+        Blosc's compressor; None stores the bytes as they are.
+    clevel : int
+        Its level, 0 to 9.
+    shuffle : str
+        Blosc's filter: ``noshuffle``, ``shuffle`` or ``bitshuffle``.
+    """
+
+    dtype: str
+    cname: str | None = None
+    clevel: int = 0
+    shuffle: str = "noshuffle"
+
+    def encode(self, codes: Codes) -> bytes:
+        """Return a chunk's bytes with their checksum."""
+        data: bytes = codes.tobytes() if self.cname is None else self._compress(codes)
+        return data + checksum(data)
+
+    def _compress(self, codes: Codes) -> bytes:
+        shuffle = ("noshuffle", "shuffle", "bitshuffle").index(self.shuffle)
+        assert self.cname is not None
+        return bytes(
+            blosc.compress(np.ascontiguousarray(codes), self.cname.encode(), self.clevel, shuffle, 0)
+        )
+
+    def decode_into(self, data: memoryview, out: Codes) -> None:
+        """Unpack a chunk.
+
+        Parameters
+        ----------
+        data : memoryview
+            What `encode` returned.
+        out : array, C-contiguous
+            Where to write the chunk, of its exact size.
+
+        Raises
+        ------
+        ChecksumError
+            If the bytes are not the ones that were written.
+        """
+        payload = data[:-_CHECKSUM_BYTES]
+        if len(data) < _CHECKSUM_BYTES or checksum(payload) != data[-_CHECKSUM_BYTES:]:
+            raise ChecksumError("checksum differs: the bytes on disk are not the ones that were written")
+        size = len(payload) if self.cname is None else _blosc_size(payload)
+        if size != out.nbytes:
+            raise ChecksumError(f"a chunk of {size} bytes where {out.nbytes} are expected")
+        if self.cname is None:
+            out.reshape(-1).view(np.uint8)[:] = np.frombuffer(payload, np.uint8)
+        else:
+            blosc.decompress(payload, out)
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Return the chunk's codecs as Zarr metadata has them."""
+        is_bytes = self.dtype == "uint8"
+        codecs: list[dict[str, Any]] = [
+            {"name": "bytes"} if is_bytes else {"name": "bytes", "configuration": {"endian": "little"}}
+        ]
+        if self.cname is not None:
+            configuration = {
+                "cname": self.cname,
+                "clevel": self.clevel,
+                "shuffle": self.shuffle,
+                "blocksize": 0,
+            }
+            codecs.append(
+                {
+                    "name": "blosc",
+                    "configuration": {"typesize": np.dtype(self.dtype).itemsize} | configuration,
+                }
+            )
+        return [*codecs, {"name": "crc32c"}]
+
+    @classmethod
+    def from_json(cls, dtype: str, codecs: list[Mapping[str, Any]]) -> ChunkCodec:
+        """Return the codec of a store's metadata.
+
+        Raises
+        ------
+        StoreFormatError
+            If it is one that only zarr-python can read.
+        """
+        names = [codec["name"] for codec in codecs]
+        endian = codecs[0].get("configuration", {}).get("endian", "little") if codecs else ""
+        if dtype not in ("uint8", "float16") or endian != "little":
+            raise StoreFormatError(f"chunks of {dtype}, {endian}-endian")
+        if names == ["bytes", "crc32c"]:
+            return cls(dtype)
+        if names == ["bytes", "blosc", "crc32c"]:
+            configuration = codecs[1]["configuration"]
+            return cls(dtype, configuration["cname"], configuration["clevel"], configuration["shuffle"])
+        raise StoreFormatError(f"chunk codecs {' + '.join(names)}")
+
+
+def codec_for(compression: Compression, dtype: str) -> ChunkCodec:
+    """Return the codec of a compression preset.
+
+    Parameters
+    ----------
+    compression : {"fast", "balanced", "small", "none"}
+        The preset.
+    dtype : {"uint8", "float16"}
+        Of the stored numbers. Shuffling helps float16 and makes uint8 flow larger.
+    """
+    preset = _PRESETS[compression]
+    if preset is None:
+        return ChunkCodec(dtype)
+    return ChunkCodec(dtype, *preset, "noshuffle" if dtype == "uint8" else "shuffle")
+
+
+def checksum(data: bytes | memoryview) -> bytes:
+    """Return the CRC-32C of some bytes, little-endian."""
+    return struct.pack("<I", google_crc32c.value(bytes(data) if isinstance(data, memoryview) else data))
+
+
+def _blosc_size(data: memoryview) -> int:
+    # Blosc's header: version, format version, flags, typesize, then the uncompressed size.
+    return int(struct.unpack_from("<I", data, 4)[0]) if len(data) >= 16 else -1
+
+
+def frames_per_shard(height: int, width: int, dtype: str) -> int:
+    """Return how many flows a shard holds at most: 64 MiB of raw numbers, and at least one flow."""
+    return max(1, MAX_SHARD_BYTES // (2 * height * width * np.dtype(dtype).itemsize))
+
+
+class ShardWriter:
+    """Writes one shard to a file, chunk by chunk.
+
+    Parameters
+    ----------
+    file : binary file
+        Open for writing, at its beginning.
+    codec : ChunkCodec
+        Packs each chunk.
+    """
+
+    def __init__(self, file: IO[bytes], codec: ChunkCodec) -> None:
+        self._file = file
+        self._codec = codec
+        self._entries: list[tuple[int, int]] = []
+        self.size_bytes = 0
+
+    @property
+    def n_chunks(self) -> int:
+        """Chunks written so far."""
+        return len(self._entries)
+
+    def append(self, codes: Codes) -> None:
+        """Write the next chunk.
+
+        Parameters
+        ----------
+        codes : uint8 or float16 array (2, H, W)
+            One flow.
+        """
+        data = self._codec.encode(codes)
+        self._file.write(data)
+        self._entries.append((self.size_bytes, len(data)))
+        self.size_bytes += len(data)
+
+    def finish(self, n_entries: int) -> None:
+        """Write the index.
+
+        Parameters
+        ----------
+        n_entries : int
+            Chunks that a shard of the array has room for; those past the array's end are marked as missing.
+        """
+        entries = self._entries + [(_MISSING, _MISSING)] * (n_entries - len(self._entries))
+        index = np.array(entries, "<u8").tobytes()
+        index += checksum(index)
+        self._file.write(index)
+        self.size_bytes += len(index)
+
+
+def read_shard_index(file: int, n_entries: int) -> npt.NDArray[np.uint64]:
+    """Read where each chunk of a shard is.
+
+    Parameters
+    ----------
+    file : int
+        Descriptor of the shard's file.
+    n_entries : int
+        Chunks a shard of the array has room for.
+
+    Returns
+    -------
+    uint64 array (n_entries, 2)
+        Offset and size in bytes; ``2**64 - 1`` for a chunk that is not there.
+
+    Raises
+    ------
+    ChecksumError
+        If the file is too short or its index is damaged.
+    """
+    size = n_entries * _ENTRY_BYTES + _CHECKSUM_BYTES
+    end = os.fstat(file).st_size
+    if end < size:
+        raise ChecksumError(f"a shard of {end} bytes is too short for its index of {size} bytes")
+    data = os.pread(file, size, end - size)
+    if checksum(data[:-_CHECKSUM_BYTES]) != data[-_CHECKSUM_BYTES:]:
+        raise ChecksumError("the index of a shard is damaged: its checksum differs")
+    return np.frombuffer(data, "<u8", 2 * n_entries).reshape(n_entries, 2)
+
+
+def read_chunks(file: int, index: npt.NDArray[np.uint64], start: int, codec: ChunkCodec, out: Codes) -> None:
+    """Read consecutive chunks of a shard with one request.
+
+    Parameters
+    ----------
+    file : int
+        Descriptor of the shard's file.
+    index : uint64 array (n_entries, 2)
+        From `read_shard_index`.
+    start : int
+        First chunk.
+    codec : ChunkCodec
+        Of the chunks.
+    out : uint8 or float16 array (n, 2, H, W), C-contiguous
+        Filled with `n` chunks.
+
+    Raises
+    ------
+    ChecksumError
+        If a chunk is missing or damaged; the message names its number in the shard.
+    """
+    entries = index[start : start + len(out)]
+    if (entries == _MISSING).any():
+        raise ChecksumError(
+            f"chunk {start + int((entries[:, 0] == _MISSING).argmax())} of a shard is missing"
+        )
+    spans = [(int(offset), int(offset) + int(size)) for offset, size in entries]
+    first, last = min(span[0] for span in spans), max(span[1] for span in spans)
+    if last > os.fstat(file).st_size:
+        raise ChecksumError("the index of a shard points past the end of the file")
+    data = memoryview(os.pread(file, last - first, first))
+    for number, ((begin, end), codes) in enumerate(zip(spans, out, strict=True)):
+        try:
+            codec.decode_into(data[begin - first : end - first], codes)
+        except ChecksumError as error:
+            raise ChecksumError(f"chunk {start + number} of a shard: {error}") from error
+
+
+def set_single_threaded() -> None:
+    """Keep Blosc to the calling thread: tasks run beside one another already."""
+    blosc.use_threads = False

@@ -1,0 +1,480 @@
+"""Finding videos: what SOURCE is, which videos it holds, and how each is recognized again.
+
+Looks at names and sizes only; decoding is `flowstore.decoding`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flowstore.errors import ArgumentError, SourceError
+from flowstore.model import UNLABELED, Fingerprint, SourceKind
+from flowstore.names import printable_name
+
+VIDEO_SUFFIXES = frozenset(
+    ".avi .mp4 .mkv .webm .mov .m4v .mpg .mpeg .wmv .flv .3gp .ts .m2ts .mts .ogv .gif".split()
+)
+IMAGE_SUFFIXES = frozenset(".jpg .jpeg .png .bmp .webp".split())
+LIST_SUFFIXES = frozenset((".txt", ".lst"))
+FLOW_FOLDER = "flows"
+_FLOW_IMAGE = re.compile(r"(flow_)?[xy]_")
+_IGNORED = re.compile(r"(\._.*|\.DS_Store|__MACOSX|Thumbs\.db|desktop\.ini)\Z", re.IGNORECASE)
+_DIGITS = re.compile(r"(\d+)")
+_DIGEST_SPAN = 65536
+# Bytes of one frame in common video files: makes videos and frame folders comparable where only sizes are known.
+_TYPICAL_FRAME_BYTES = 5000
+
+
+@dataclass(frozen=True)
+class VideoSource:
+    """One video to extract from: a file or a folder of frames.
+
+    Parameters
+    ----------
+    class_name, name : str
+        What it is called in the store, before any escape. The name of a file has lost its suffix.
+    path : str
+        Absolute.
+    relative_path : str
+        From the extracted source, for the record.
+    kind : {"video", "frames"}
+        A file or a folder.
+    cost : float
+        Estimated number of frames.
+    problem : str
+        Why it cannot be extracted, where that is known already.
+    """
+
+    class_name: str
+    name: str
+    path: str
+    relative_path: str
+    kind: SourceKind
+    cost: float = 0.0
+    problem: str = ""
+
+    @property
+    def key(self) -> str:
+        """The video's ``class/name`` in one line, for people."""
+        return f"{printable_name(self.class_name)}/{printable_name(self.name)}"
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """What was found under a source.
+
+    Parameters
+    ----------
+    sources : tuple of VideoSource
+        Sorted by class and name.
+    notes : tuple of str
+        What was left out and why, a line each.
+    """
+
+    sources: tuple[VideoSource, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class _Listing:
+    """What stands in one folder, by what it means here."""
+
+    videos: list[os.DirEntry[str]] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
+    n_flow_images: int = 0
+    folders: list[os.DirEntry[str]] = field(default_factory=list)
+    n_others: int = 0
+    is_zarr: bool = False
+
+
+def natural_key(name: str) -> tuple[list[tuple[int, str]], str]:
+    """Return a sort key under which ``img_2`` comes before ``img_10``.
+
+    Examples
+    --------
+    >>> sorted(["img_10", "img_2", "img_02"], key=natural_key)
+    ['img_02', 'img_2', 'img_10']
+    """
+    parts = _DIGITS.split(name)
+    return [(int(part), "") if part.isdecimal() and part.isascii() else (0, part) for part in parts], name
+
+
+def is_flow_image(name: str) -> bool:
+    """Tell whether an image is flow of a former run: ``flow_x_*``, ``flow_y_*``, ``x_*``, ``y_*``."""
+    return _FLOW_IMAGE.match(name) is not None
+
+
+def list_frames(folder: str) -> list[str]:
+    """Return the file names of a frame folder's images in natural order, flow images left out.
+
+    Raises
+    ------
+    SourceError
+        If the folder cannot be listed.
+    """
+    return sorted(_list_folder(folder).images, key=natural_key)
+
+
+def _list_folder(folder: str) -> _Listing:
+    listing = _Listing()
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                _file_entry(listing, entry)
+    except OSError as error:
+        raise SourceError(f"cannot list folder {folder}: {error.strerror}") from error
+    return listing
+
+
+def _file_entry(listing: _Listing, entry: os.DirEntry[str]) -> None:
+    if _IGNORED.match(entry.name):
+        return
+    suffix = os.path.splitext(entry.name)[1].lower()
+    if entry.is_dir():
+        listing.folders.append(entry)
+    elif suffix in VIDEO_SUFFIXES:
+        listing.videos.append(entry)
+    elif suffix in IMAGE_SUFFIXES:
+        if is_flow_image(entry.name):
+            listing.n_flow_images += 1
+        else:
+            listing.images.append(entry.name)
+    elif entry.name == "zarr.json":
+        listing.is_zarr = True
+    else:
+        listing.n_others += 1
+
+
+def discover(source: str | os.PathLike[str], list_file: str | os.PathLike[str] | None = None) -> Discovery:
+    """Find the videos of a source by looking.
+
+    Parameters
+    ----------
+    source : path
+        A folder of class folders whose entries are video files or folders of frame images; a folder of either without
+        classes; one video; one folder of frames; or a list file (``.txt``, ``.lst``), whose folder is then the source.
+    list_file : path, optional
+        Takes only the videos of this file: a path a line, relative to the source or absolute, with or without the numbers
+        that mmaction2 and TSN lists append.
+
+    Returns
+    -------
+    Discovery
+        Videos outside class folders have the class ``unlabeled``.
+
+    Raises
+    ------
+    SourceError
+        If the source does not exist, cannot be listed, or holds no video.
+    """
+    root = os.path.abspath(os.fspath(source))
+    if not os.path.lexists(root):
+        raise SourceError(f"SOURCE {root}: no such file or folder")
+    if list_file is None and os.path.isfile(root) and os.path.splitext(root)[1].lower() in LIST_SUFFIXES:
+        root, list_file = os.path.dirname(root), root
+    if list_file is not None:
+        discovery = _discover_listed(root, os.fspath(list_file))
+    elif os.path.isdir(root):
+        discovery = _discover_folder(root)
+    elif os.path.splitext(root)[1].lower() in VIDEO_SUFFIXES:
+        discovery = Discovery((_video_source(root, UNLABELED, root),))
+    else:
+        raise SourceError(
+            f"SOURCE {root}: neither a folder nor a video file ({' '.join(sorted(VIDEO_SUFFIXES))})"
+        )
+    return Discovery(
+        tuple(sorted(discovery.sources, key=lambda found: (found.class_name, found.name))), discovery.notes
+    )
+
+
+def _discover_folder(root: str) -> Discovery:
+    top = _list_folder(root)
+    if top.is_zarr:
+        raise SourceError(f"SOURCE {root}: this is a Zarr store, not a dataset of videos")
+    finder = _Finder(root)
+    for folder in sorted(top.folders, key=lambda entry: entry.name):
+        finder.look_into(folder)
+    for video in top.videos:
+        finder.sources.append(_video_source(video.path, UNLABELED, root))
+    if top.images and not finder.sources:
+        name = os.path.basename(root)
+        return Discovery(
+            (VideoSource(UNLABELED, name, root, ".", "frames", len(top.images)),), tuple(finder.notes)
+        )
+    if top.images:
+        finder.notes.append(
+            f"{len(top.images)} images directly in {root} are ignored: they belong to no video folder"
+        )
+    if not finder.sources:
+        raise SourceError(f"SOURCE {root}: {finder.why_empty(top)}")
+    return Discovery(tuple(finder.sources), tuple(finder.notes))
+
+
+class _Finder:
+    """Walks a folder of classes and gathers videos and notes."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.sources: list[VideoSource] = []
+        self.notes: list[str] = []
+        self._deeper: list[str] = []
+
+    def look_into(self, folder: os.DirEntry[str]) -> None:
+        """Take a folder of the first level as a class, or as one video without a class."""
+        listing = _list_folder(folder.path)
+        if listing.is_zarr:
+            self.notes.append(f"{folder.name}: a Zarr store, ignored")
+            return
+        inner = [
+            (entry, self._list_inner(entry))
+            for entry in sorted(listing.folders, key=lambda entry: entry.name)
+        ]
+        has_inner_frames = any(found.images and entry.name != FLOW_FOLDER for entry, found in inner)
+        if listing.images and not listing.videos and not has_inner_frames:
+            self.sources.append(self._frame_source(folder.path, UNLABELED, len(listing.images)))
+            return
+        if listing.images:
+            self.notes.append(f"{folder.name}: {len(listing.images)} images beside videos are ignored")
+        for video in listing.videos:
+            self.sources.append(_video_source(video.path, folder.name, self.root))
+        for entry, found in inner:
+            self._take_inner(folder.name, entry, found)
+        if not listing.videos and not inner:
+            self.notes.append(f"{folder.name}: no videos in this folder")
+
+    def _list_inner(self, entry: os.DirEntry[str]) -> _Listing:
+        try:
+            return _list_folder(entry.path)
+        except SourceError:
+            # Becomes a failed video of its own when the worker tries to list it again.
+            return _Listing()
+
+    def _take_inner(self, class_name: str, entry: os.DirEntry[str], found: _Listing) -> None:
+        where = f"{class_name}/{entry.name}"
+        if found.is_zarr:
+            self.notes.append(f"{where}: a Zarr store, ignored")
+        elif found.images:
+            self.sources.append(self._frame_source(entry.path, class_name, len(found.images)))
+        elif found.videos or any(
+            _IGNORED.match(inner.name) is None and inner.name != FLOW_FOLDER for inner in found.folders
+        ):
+            self._deeper.append(where)
+            self.notes.append(f"{where}: deeper than class/video, ignored")
+        elif entry.name == FLOW_FOLDER:
+            self.notes.append(f"{where}: {found.n_flow_images} flow images of a former run, ignored")
+        else:
+            flow = (
+                f" ({found.n_flow_images} flow images of a former run are not frames)"
+                if found.n_flow_images
+                else ""
+            )
+            self.sources.append(
+                self._frame_source(entry.path, class_name, 0, f"no frame images in this folder{flow}")
+            )
+
+    def _frame_source(self, path: str, class_name: str, n_images: int, problem: str = "") -> VideoSource:
+        relative = os.path.relpath(path, self.root)
+        return VideoSource(class_name, os.path.basename(path), path, relative, "frames", n_images, problem)
+
+    def why_empty(self, top: _Listing) -> str:
+        """Say why nothing was found, and what to do."""
+        if self._deeper:
+            deeper = os.path.join(self.root, self._deeper[0].split("/")[0])
+            return f"videos stand deeper than class/video: give the folder of class folders, such as {deeper}"
+        flow = (
+            f"; {top.n_flow_images} flow images of a former run are not frames" if top.n_flow_images else ""
+        )
+        return (
+            "no videos found: expected class/video.avi, class/video/*.jpg, a folder of videos, or a folder of frames"
+            f"{flow}"
+        )
+
+
+def _video_source(path: str, class_name: str, root: str) -> VideoSource:
+    problem, cost = "", 0.0
+    try:
+        info = os.stat(path)
+        cost = info.st_size / _TYPICAL_FRAME_BYTES
+        if not stat.S_ISREG(info.st_mode):
+            problem = "not a regular file"
+    except OSError as error:
+        problem = f"cannot be opened: {error.strerror}"
+    base = os.path.basename(path)
+    relative = os.path.relpath(path, root) if path != root else base
+    return VideoSource(class_name, os.path.splitext(base)[0], path, relative, "video", cost, problem)
+
+
+def _discover_listed(root: str, list_file: str) -> Discovery:
+    try:
+        text = Path(list_file).read_bytes()
+    except OSError as error:
+        raise SourceError(f"list file {list_file}: {error.strerror}") from error
+    lines = [os.fsdecode(line.rstrip(b"\r")) for line in text.split(b"\n")]
+    sources = [
+        _listed_source(root, line, f"{list_file}, line {i}")
+        for i, line in enumerate(lines, 1)
+        if line.strip()
+    ]
+    if not sources:
+        raise SourceError(f"list file {list_file}: it names no video")
+    if all(source.problem for source in sources):
+        raise SourceError(f"list file {list_file}: none of its {len(sources)} videos is found under {root}")
+    unique = {source.path: source for source in sources}
+    repeated = len(sources) - len(unique)
+    return Discovery(
+        tuple(unique.values()), (f"{list_file}: {repeated} repeated lines, taken once",) if repeated else ()
+    )
+
+
+def _listed_source(root: str, line: str, where: str) -> VideoSource:
+    # A line may end in "total_frames label" or "label"; a path may end in such numbers too, so the whole line goes first.
+    candidates = [
+        line,
+        line.strip(),
+        *re.findall(r"\A(.*\S)\s+\d+\Z", line.strip()),
+        *re.findall(r"\A(.*\S)\s+\d+\s+\d+\Z", line.strip()),
+    ]
+    relative = next((text for text in candidates if os.path.exists(os.path.join(root, text))), candidates[-1])
+    path = os.path.normpath(os.path.join(root, relative))
+    parts = os.path.relpath(path, root).split(os.sep)
+    if parts[0] == os.pardir:
+        class_name = os.path.basename(os.path.dirname(path)) or UNLABELED
+    else:
+        class_name = parts[-2] if len(parts) > 1 else UNLABELED
+    if os.path.isdir(path):
+        images = list_frames(path)
+        problem = "" if images else "no frame images in this folder"
+        return VideoSource(
+            class_name,
+            os.path.basename(path),
+            path,
+            os.path.relpath(path, root),
+            "frames",
+            len(images),
+            problem,
+        )
+    source = _video_source(path, class_name, root)
+    if source.problem:
+        return VideoSource(
+            class_name, source.name, path, source.relative_path, "video", 0.0, f"{source.problem} ({where})"
+        )
+    return source
+
+
+def select_sources(
+    sources: Iterable[VideoSource],
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    limit: int | None = None,
+    part: tuple[int, int] | None = None,
+) -> tuple[VideoSource, ...]:
+    """Return the sources that a run is to take.
+
+    Parameters
+    ----------
+    sources : iterable of VideoSource
+        In order.
+    include, exclude : sequence of str
+        Patterns in which only ``*`` and ``?`` are special: brackets stand for themselves. One with a slash is held against
+        ``class/name``, one without against the class and the name.
+    limit : int, optional
+        Take the first so many only.
+    part : tuple of int, optional
+        ``(i, n)``: take every n-th, from the i-th on, counted from 1. The n parts are disjoint and together everything.
+
+    Returns
+    -------
+    tuple of VideoSource
+
+    Raises
+    ------
+    ArgumentError
+        If the limit or the part cannot be used.
+    """
+    if limit is not None and limit < 1:
+        raise ArgumentError(f"limit is {limit}, expected 1 or more")
+    if part is not None and not 1 <= part[0] <= part[1]:
+        raise ArgumentError(f"part is {part[0]}/{part[1]}, expected I/N with I from 1 to N")
+    chosen = [
+        source
+        for source in sources
+        if (not include or _matches(source, include)) and not (exclude and _matches(source, exclude))
+    ]
+    if part is not None:
+        chosen = chosen[part[0] - 1 :: part[1]]
+    return tuple(chosen[:limit])
+
+
+def _matches(source: VideoSource, patterns: Sequence[str]) -> bool:
+    return any(_matches_one(source, pattern) for pattern in patterns)
+
+
+def _matches_one(source: VideoSource, pattern: str) -> bool:
+    regex = re.compile(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), re.DOTALL)
+    texts = [f"{source.class_name}/{source.name}"] if "/" in pattern else [source.class_name, source.name]
+    return any(regex.fullmatch(text) for text in texts)
+
+
+def fingerprint(source: VideoSource) -> Fingerprint:
+    """Return what recognizes a source again.
+
+    Raises
+    ------
+    SourceError
+        If the source cannot be read.
+    """
+    try:
+        return _fingerprint_folder(source.path) if source.kind == "frames" else _fingerprint_file(source.path)
+    except OSError as error:
+        raise SourceError(f"cannot be read: {error.strerror or error}") from error
+
+
+def _fingerprint_file(path: str) -> Fingerprint:
+    digest = hashlib.blake2b(digest_size=16)
+    with open(path, "rb") as file:
+        info = os.fstat(file.fileno())
+        digest.update(file.read(_DIGEST_SPAN))
+        if info.st_size > 2 * _DIGEST_SPAN:
+            file.seek(-_DIGEST_SPAN, os.SEEK_END)
+        digest.update(file.read(_DIGEST_SPAN))
+    return Fingerprint(info.st_size, info.st_mtime_ns, digest.hexdigest())
+
+
+def _fingerprint_folder(path: str) -> Fingerprint:
+    digest = hashlib.blake2b(digest_size=16)
+    size_bytes = mtime_ns = 0
+    for name, info in _stat_images(path):
+        digest.update(os.fsencode(name) + b"\0%d\n" % info.st_size)
+        size_bytes += info.st_size
+        mtime_ns = max(mtime_ns, info.st_mtime_ns)
+    return Fingerprint(size_bytes, mtime_ns, digest.hexdigest())
+
+
+def _stat_images(path: str) -> Iterator[tuple[str, os.stat_result]]:
+    for name in list_frames(path):
+        yield name, os.stat(os.path.join(path, name))
+
+
+def is_unchanged(source: VideoSource, recorded: Fingerprint | None) -> bool:
+    """Tell whether a source is the one that a record was made of.
+
+    Size and time stamp decide where they agree; where only the time stamp differs the content does.
+    """
+    if recorded is None:
+        return False
+    try:
+        if source.kind == "video":
+            info = os.stat(source.path)
+            if info.st_size != recorded.size_bytes:
+                return False
+            if info.st_mtime_ns == recorded.mtime_ns:
+                return True
+        return fingerprint(source).is_same(recorded)
+    except OSError:
+        return False

@@ -1,0 +1,245 @@
+"""Reading and writing keys of a store, on a local disk or wherever zarr-python reaches.
+
+Owns the file system below a store. Keys are relative paths with ``/``; a value is written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shutil
+from collections.abc import Iterator
+from typing import IO, Any, Protocol
+
+import zarr
+from zarr.abc.store import Store
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
+
+from flowstore.errors import StoreError
+
+
+class Storage(Protocol):
+    """Where a store's keys are. Picklable; holds no open file."""
+
+    @property
+    def url(self) -> str:
+        """Where it is, for messages."""
+        ...
+
+    def read(self, key: str) -> bytes | None:
+        """Return the value of a key, None if there is none."""
+        ...
+
+    def write(self, key: str, value: bytes, is_durable: bool = False) -> None:
+        """Set a key, whole or not at all; durable: it outlasts a power cut once this returns."""
+        ...
+
+    def open_sink(self, key: str) -> contextlib.AbstractContextManager[IO[bytes]]:
+        """Return a file to write a key's value to; the key is set, durably, when the context ends without an error."""
+        ...
+
+    def list_children(self, prefix: str) -> list[str]:
+        """Return the names right below a prefix (``""`` for the root), sorted."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove a key; nothing happens if there is none."""
+        ...
+
+    def delete_tree(self, prefix: str) -> None:
+        """Remove every key below a prefix."""
+        ...
+
+    def size_bytes(self, key: str) -> int | None:
+        """Return the size of a key's value, None if there is none."""
+        ...
+
+    def zarr_store(self) -> Store:
+        """Return the same place as a store of zarr-python."""
+        ...
+
+
+class LocalStorage:
+    """A folder.
+
+    Parameters
+    ----------
+    root : str
+        Path of the store's folder; need not exist.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = os.path.abspath(root)
+
+    @property
+    def url(self) -> str:
+        """The folder's absolute path."""
+        return self.root
+
+    def path(self, key: str) -> str:
+        """Return the path of a key's file."""
+        return os.path.join(self.root, key) if key else self.root
+
+    def read(self, key: str) -> bytes | None:
+        """Return the value of a key, None if there is none."""
+        try:
+            with open(self.path(key), "rb") as file:
+                return file.read()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def write(self, key: str, value: bytes, is_durable: bool = False) -> None:
+        """Set a key, whole or not at all."""
+        with self._replaced(key, is_durable) as file:
+            file.write(value)
+
+    def open_sink(self, key: str) -> contextlib.AbstractContextManager[IO[bytes]]:
+        """Return a file that becomes the key's value, durably, when the context ends without an error."""
+        return self._replaced(key, is_durable=True)
+
+    @contextlib.contextmanager
+    def _replaced(self, key: str, is_durable: bool) -> Iterator[IO[bytes]]:
+        path = self.path(key)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        partial = f"{path}.{os.getpid()}.partial"
+        try:
+            with open(partial, "wb") as file:
+                yield file
+                if is_durable:
+                    file.flush()
+                    os.fsync(file.fileno())
+            os.replace(partial, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(partial)
+            raise
+
+    def list_children(self, prefix: str) -> list[str]:
+        """Return the names right below a prefix, sorted."""
+        try:
+            return sorted(os.listdir(self.path(prefix)))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def delete(self, key: str) -> None:
+        """Remove a key; nothing happens if there is none."""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            os.unlink(self.path(key))
+
+    def delete_tree(self, prefix: str) -> None:
+        """Remove every key below a prefix."""
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self.path(prefix))
+
+    def size_bytes(self, key: str) -> int | None:
+        """Return the size of a key's value, None if there is none."""
+        try:
+            return os.stat(self.path(key)).st_size
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def zarr_store(self) -> Store:
+        """Return the same folder as a store of zarr-python."""
+        return zarr.storage.LocalStore(self.root)
+
+
+class ZarrStorage:
+    """Any store of zarr-python: a zip, memory, an object store.
+
+    Parameters
+    ----------
+    store : zarr.abc.store.Store
+        Open.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @property
+    def url(self) -> str:
+        """The store's own name for itself."""
+        return str(self._store)
+
+    def read(self, key: str) -> bytes | None:
+        """Return the value of a key, None if there is none."""
+        value = sync(self._store.get(key, default_buffer_prototype()))
+        return None if value is None else value.to_bytes()
+
+    def write(self, key: str, value: bytes, is_durable: bool = False) -> None:
+        """Set a key, whole or not at all as the store promises it."""
+        del is_durable
+        sync(self._store.set(key, default_buffer_prototype().buffer.from_bytes(value)))
+
+    @contextlib.contextmanager
+    def open_sink(self, key: str) -> Iterator[IO[bytes]]:
+        """Return a file in memory that becomes the key's value when the context ends without an error."""
+        sink = io.BytesIO()
+        yield sink
+        self.write(key, sink.getvalue())
+
+    def list_children(self, prefix: str) -> list[str]:
+        """Return the names right below a prefix, sorted."""
+
+        async def gather() -> list[str]:
+            return [name async for name in self._store.list_dir(prefix)]
+
+        return sorted({name.rstrip("/") for name in sync(gather())})
+
+    def delete(self, key: str) -> None:
+        """Remove a key; nothing happens if there is none."""
+        sync(self._store.delete(key))
+
+    def delete_tree(self, prefix: str) -> None:
+        """Remove every key below a prefix."""
+        sync(self._store.delete_dir(prefix))
+
+    def size_bytes(self, key: str) -> int | None:
+        """Return the size of a key's value, None if there is none."""
+        try:
+            return sync(self._store.getsize(key))
+        except FileNotFoundError:
+            return None
+
+    def zarr_store(self) -> Store:
+        """Return the store itself."""
+        return self._store
+
+
+def open_storage(place: str | os.PathLike[str] | Store | Storage, is_written: bool = False) -> Storage:
+    """Return the storage at a place.
+
+    Parameters
+    ----------
+    place : path, URL, zarr store or Storage
+        A URL has ``://``; a path that ends in ``.zip`` and is a file is a zip.
+    is_written : bool
+        Whether keys will be set.
+
+    Raises
+    ------
+    StoreError
+        If zarr-python cannot open the place.
+    """
+    if isinstance(place, LocalStorage | ZarrStorage):
+        return place
+    if isinstance(place, zarr.storage.LocalStore):
+        return LocalStorage(str(place.root))
+    if isinstance(place, Store):
+        return ZarrStorage(place)
+    path = os.fspath(place)  # type: ignore[arg-type]
+    try:
+        if path.startswith("file://"):
+            path = path.removeprefix("file://")
+        if "://" in path:
+            return ZarrStorage(_url_store(path, is_written))
+        if path.endswith(".zip") and os.path.isfile(path):
+            return ZarrStorage(zarr.storage.ZipStore(path, mode="r"))
+    except (OSError, ValueError, ImportError) as error:
+        raise StoreError(f"cannot open {path}: {error}") from error
+    return LocalStorage(path)
+
+
+def _url_store(url: str, is_written: bool) -> Any:
+    return zarr.storage.FsspecStore.from_url(url, read_only=not is_written)
