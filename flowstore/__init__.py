@@ -6,7 +6,8 @@ This is the reading side: it loads numpy, zarr and numcodecs, and neither OpenCV
 
 from flowstore.errors import FlowStoreError, FlowStoreWarning
 from flowstore.quantize import Quantizer
-from flowstore.store import FlowClass, FlowStore, Video, open_store
+from flowstore.store import FlowClass, FlowStore, open_store
+from flowstore.video import Video
 
 __version__ = "0.1.0"
 

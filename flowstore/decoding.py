@@ -212,9 +212,7 @@ def check_frame_shape(found: tuple[int, ...], expected: tuple[int, ...], what: s
         If it has another.
     """
     if found != expected:
-        raise DecodeError(
-            f"{what} is {found[1]}×{found[0]}, the frames before it are {expected[1]}×{expected[0]}"
-        )
+        raise DecodeError(f"{what} is {found[1]}×{found[0]}, the frames before it are {expected[1]}×{expected[0]}")
 
 
 def read_image(path: str) -> Frame:
@@ -268,7 +266,8 @@ def is_whole_image(data: bytes) -> bool:
 
     References
     ----------
-    JPEG: ITU-T T.81 §B.1.1.3, an EOI marker follows the last scan. PNG: RFC 2083 §3.2, an IEND chunk. WebP: RFC 9649 §2.3.
+    JPEG: ITU-T T.81 §B.1.1.3, an EOI marker follows the last scan. PNG: RFC 2083 §3.2, an IEND chunk. WebP: RFC 9649
+    §2.3.
     """
     if data.startswith(b"\xff\xd8"):
         # An embedded thumbnail has an EOI of its own, which stands before the picture's scan.

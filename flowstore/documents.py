@@ -56,9 +56,7 @@ def group_attributes(document: Mapping[str, Any], where: str) -> dict[str, Any]:
     """
     attributes = document.get("attributes", {}).get(ATTRIBUTE)
     if document.get("node_type") != "group" or not isinstance(attributes, dict):
-        raise StoreFormatError(
-            f"{where}: a Zarr node, but not one of flowstore's (attribute {ATTRIBUTE!r} is missing)"
-        )
+        raise StoreFormatError(f"{where}: a Zarr node, but not one of flowstore's (attribute {ATTRIBUTE!r} is missing)")
     return attributes
 
 
@@ -80,7 +78,8 @@ def flow_document(
 
     Notes
     -----
-    ``scale_factor``, ``add_offset`` and ``units`` are those of the CF conventions, §8.1 and §3.1, so that xarray gives pixels.
+    ``scale_factor``, ``add_offset`` and ``units`` are those of the CF conventions, §8.1 and §3.1, so that xarray
+    gives pixels.
     """
     attributes: dict[str, Any] = {"units": "pixel", "long_name": "optical flow", "component": ["x", "y"]}
     if quantizer.bound_px is not None:

@@ -2,8 +2,8 @@
 
 Owns OpenCV's flow functions. Frames in, flow out: knows nothing of files, stores or Dask.
 
-To add an estimator, write a class with `algorithm`, `engine`, `params` and ``stream(height, width, step)``, and add a line
-to `_ESTIMATORS`. An estimator that needs no more than two frames takes `PairStream` for its stream.
+To add an estimator, write a class with `algorithm`, `engine`, `params` and ``stream(height, width, step)``, and add
+a line to `_ESTIMATORS`. An estimator that needs no more than two frames takes `PairStream` for its stream.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import importlib.util
 import math
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import cv2
 import numpy as np
@@ -41,8 +41,9 @@ class FlowStream(Protocol):
         Returns
         -------
         float32 array (2, H, W) or None
-            Motion in pixels from the frame `step` earlier to this one, component 0 = x (right), 1 = y (down), C-contiguous; None
-            for the first `step` frames. The array belongs to the stream, which overwrites it at the next call.
+            Motion in pixels from the frame `step` earlier to this one, component 0 = x (right), 1 = y (down),
+            C-contiguous; None for the first `step` frames. The array belongs to the stream, which overwrites it at
+            the next call.
         """
         ...
 
@@ -100,8 +101,8 @@ class OpenCVFarneback:
     Parameters
     ----------
     params : mapping, optional
-        `pyr_scale` (0.5), `levels` (3), `winsize` (15), `iterations` (3), `poly_n` (5), `poly_sigma` (1.2), `flags` (0; 256
-        for a Gaussian window).
+        `pyr_scale` (0.5), `levels` (3), `winsize` (15), `iterations` (3), `poly_n` (5), `poly_sigma` (1.2), `flags`
+        (0; 256 for a Gaussian window).
 
     Raises
     ------
@@ -110,8 +111,8 @@ class OpenCVFarneback:
 
     References
     ----------
-    Farnebäck, "Two-Frame Motion Estimation Based on Polynomial Expansion", SCIA 2003. Defaults are those of the notebook loop
-    that HMDB51 flow is commonly made with.
+    Farnebäck, "Two-Frame Motion Estimation Based on Polynomial Expansion", SCIA 2003. Defaults are those of the
+    notebook loop that HMDB51 flow is commonly made with.
     """
 
     algorithm = "farneback"
@@ -132,6 +133,7 @@ class OpenCVFarneback:
         )
 
 
+GAUSSIAN_WINDOW = 256  # OPTFLOW_FARNEBACK_GAUSSIAN
 _FARNEBACK_DEFAULTS: Params = {
     "pyr_scale": 0.5,
     "levels": 3,
@@ -162,9 +164,9 @@ def farneback_params(params: Params | None = None) -> Params:
         raise ArgumentError(f"farneback: poly_n is {poly_n}, expected 1 to 31 (5 and 7 are usual)")
     if not 0 < float(merged["poly_sigma"]) < math.inf:
         raise ArgumentError(f"farneback: poly_sigma is {merged['poly_sigma']}, expected above 0")
-    if flags not in (0, cv2.OPTFLOW_FARNEBACK_GAUSSIAN):
+    if flags not in (0, GAUSSIAN_WINDOW):
         raise ArgumentError(
-            f"farneback: flags is {flags}, expected 0 (box window) or {cv2.OPTFLOW_FARNEBACK_GAUSSIAN} (Gaussian window)"
+            f"farneback: flags is {flags}, expected 0 (box window) or {GAUSSIAN_WINDOW} (Gaussian window)"
         )
     return merged
 
@@ -175,8 +177,8 @@ class OpenCVDis:
     Parameters
     ----------
     params : mapping, optional
-        `preset` (``ultrafast``, ``fast`` or ``medium``; medium), and any of the algorithm's own parameters, which otherwise come
-        from the preset: `finest_scale`, `patch_size`, `patch_stride`, `gradient_descent_iterations`,
+        `preset` (``ultrafast``, ``fast`` or ``medium``; medium), and any of the algorithm's own parameters, which
+        otherwise come from the preset: `finest_scale`, `patch_size`, `patch_stride`, `gradient_descent_iterations`,
         `variational_refinement_iterations`, `variational_refinement_alpha`, `variational_refinement_delta`,
         `variational_refinement_gamma`, `use_mean_normalization`, `use_spatial_propagation`.
 
@@ -227,10 +229,7 @@ class OpenCVDis:
 
     def _read_own(self, dis: Any) -> dict[str, ParameterValue]:
         values = {name: getattr(dis, _accessor("get", name))() for name in self._OWN}
-        return {
-            name: float(f"{value:.7g}") if isinstance(value, float) else value
-            for name, value in values.items()
-        }
+        return {name: float(f"{value:.7g}") if isinstance(value, float) else value for name, value in values.items()}
 
     def stream(self, height: int, width: int, step: int = 1) -> FlowStream:
         """Return a stream for one video of ``height × width`` pixels."""
@@ -246,8 +245,8 @@ class OpenCVTvl1:
     Parameters
     ----------
     params : mapping, optional
-        `tau` (0.25), `lambda` (0.15), `theta` (0.3), `nscales` (5), `warps` (5), `epsilon` (0.01), `inner_iterations` (30),
-        `outer_iterations` (10), `scale_step` (0.8), `gamma` (0), `median_filtering` (5).
+        `tau` (0.25), `lambda` (0.15), `theta` (0.3), `nscales` (5), `warps` (5), `epsilon` (0.01),
+        `inner_iterations` (30), `outer_iterations` (10), `scale_step` (0.8), `gamma` (0), `median_filtering` (5).
 
     Raises
     ------
@@ -263,7 +262,7 @@ class OpenCVTvl1:
 
     algorithm = "tvl1"
     engine = "opencv"
-    _DEFAULTS: Params = {
+    _DEFAULTS: ClassVar[Params] = {
         "tau": 0.25,
         "lambda": 0.15,
         "theta": 0.3,
@@ -291,13 +290,9 @@ class OpenCVTvl1:
             if int(self.params[name]) < 1:
                 raise ArgumentError(f"tvl1: {name} is {self.params[name]}, expected 1 or more")
         if not 0 < float(self.params["scale_step"]) < 1:
-            raise ArgumentError(
-                f"tvl1: scale_step is {self.params['scale_step']}, expected above 0 and below 1"
-            )
+            raise ArgumentError(f"tvl1: scale_step is {self.params['scale_step']}, expected above 0 and below 1")
         if self.params["median_filtering"] not in (1, 3, 5):
-            raise ArgumentError(
-                f"tvl1: median_filtering is {self.params['median_filtering']}, expected 1, 3 or 5"
-            )
+            raise ArgumentError(f"tvl1: median_filtering is {self.params['median_filtering']}, expected 1, 3 or 5")
 
     def stream(self, height: int, width: int, step: int = 1) -> FlowStream:
         """Return a stream for one video of ``height × width`` pixels."""
@@ -317,9 +312,7 @@ _ESTIMATORS: dict[tuple[str, str], Callable[[Params | None], Estimator]] = {
 ALGORITHMS = tuple(dict.fromkeys(algorithm for algorithm, _ in _ESTIMATORS))
 
 
-def merge_params(
-    algorithm: str, defaults: Params, params: Params | None, also: tuple[str, ...] = ()
-) -> Params:
+def merge_params(algorithm: str, defaults: Params, params: Params | None, also: tuple[str, ...] = ()) -> Params:
     """Return the defaults with the given parameters in their place, each as the type of its default.
 
     Parameters
@@ -395,9 +388,7 @@ def resolve_engine(algorithm: str, engine: str) -> tuple[str, str]:
     return "opencv", ""
 
 
-def make_estimator(
-    algorithm: str = "farneback", engine: str = "auto", params: Params | None = None
-) -> Estimator:
+def make_estimator(algorithm: str = "farneback", engine: str = "auto", params: Params | None = None) -> Estimator:
     """Make an estimator.
 
     Parameters

@@ -18,15 +18,16 @@ from flowstore import shards
 from flowstore.decoding import FrameReader, configure_opencv, open_frames, resize_frame
 from flowstore.errors import DecodeError, FlowStoreError, StoppedError, StoreError
 from flowstore.estimators import FlowStream, estimator_versions, make_estimator
+from flowstore.fingerprints import fingerprint
 from flowstore.model import Fingerprint, VideoRecord
 from flowstore.motion import MotionAccumulator
 from flowstore.sampling import is_frame_kept, scaled_size
 from flowstore.settings import ExtractSettings
-from flowstore.sources import VideoSource, fingerprint
+from flowstore.sources import VideoSource
 from flowstore.storage import Storage
 from flowstore.writing import VideoWriter, write_failed
 
-OnFlow = Callable[[], None]
+Tick = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -48,15 +49,15 @@ class VideoTask:
     storage: Storage
 
 
-def extract_video(task: VideoTask, on_flow: OnFlow | None = None) -> VideoRecord:
+def extract_video(task: VideoTask, tick: Tick | None = None) -> VideoRecord:
     """Extract one video and commit it, as a failed one if it has to be.
 
     Parameters
     ----------
     task : VideoTask
         What to do.
-    on_flow : callable, optional
-        Called after each flow; what it raises as `StoppedError` ends the video, uncommitted.
+    tick : callable, optional
+        Called with 1 after each flow; what it raises as `StoppedError` ends the video, uncommitted.
 
     Returns
     -------
@@ -68,19 +69,19 @@ def extract_video(task: VideoTask, on_flow: OnFlow | None = None) -> VideoRecord
     StoreError
         If the store cannot be written: a fault that other videos will meet too.
     StoppedError
-        If `on_flow` raised it.
+        If `tick` raised it.
     """
     configure_opencv()
     shards.set_single_threaded()
     try:
-        return _extract(task, on_flow or _nothing)
+        return _extract(task, tick or _nothing)
     except (StoreError, StoppedError):
         raise
     except Exception as error:
         return commit_failure(task, describe_error(error))
 
 
-def _nothing() -> None:
+def _nothing(amount: int) -> None:
     return None
 
 
@@ -136,7 +137,7 @@ def library_versions() -> dict[str, str]:
     return {name: version(name) for name in ("flowstore", "zarr", "numcodecs")} | estimator_versions()
 
 
-def _extract(task: VideoTask, on_flow: OnFlow) -> VideoRecord:
+def _extract(task: VideoTask, tick: Tick) -> VideoRecord:
     source, settings, quantizer = task.source, task.settings, task.settings.quantizer
     before = fingerprint(source) if not source.problem else None
     reader = open_frames(source)
@@ -156,7 +157,7 @@ def _extract(task: VideoTask, on_flow: OnFlow) -> VideoRecord:
         for flow in chain((first,), flows):
             motion.add(flow, quantizer.count_clipped(flow))
             writer.append(quantizer.encode(flow, out=codes))
-            on_flow()
+            tick(1)
         after = fingerprint(source)
         if before is None or not after.is_same(before):
             raise DecodeError("the source changed while it was read")
@@ -201,7 +202,7 @@ class _FrameStream:
             if self._stream is None:
                 settings = self.settings
                 estimator = make_estimator(settings.algorithm, settings.engine, settings.params)
-                self._stream = estimator.stream(*frame.shape, step=settings.step)
+                self._stream = estimator.stream(frame.shape[0], frame.shape[1], settings.step)
             self.n_frames += 1
             flow = self._stream.push(frame)
             if flow is not None:
@@ -214,4 +215,4 @@ class _FrameStream:
         for index, frame in enumerate(self.reader.read_frames()):
             if settings.fps is not None and not is_frame_kept(index, self.reader.fps or 0.0, settings.fps):
                 continue
-            yield resize_frame(frame, *scaled_size(*frame.shape, settings.short_side, settings.size))
+            yield resize_frame(frame, *scaled_size(frame.shape[0], frame.shape[1], settings.short_side, settings.size))

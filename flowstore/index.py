@@ -1,6 +1,7 @@
 """The index: one row a video, as columns. A cache, made of the videos' own records.
 
-Kept in the store as plain one-dimensional Zarr arrays below ``index/``; where it is missing it is gathered from the tree.
+Kept in the store as plain one-dimensional Zarr arrays below ``index/``; where it is missing it is gathered from the
+tree.
 """
 
 from __future__ import annotations
@@ -48,9 +49,10 @@ class VideoIndex:
     Parameters
     ----------
     columns : mapping of str to array
-        One-dimensional, all of one length: ``class``, ``video``, ``status``, ``reason``, ``source_path``, ``source_kind`` (str);
-        ``n_frames``, ``n_flows``, ``height``, ``width``, ``fps`` (nan where unknown), ``mean_magnitude``, ``p99_magnitude``,
-        ``max_magnitude`` (pixels; nan for a failed video), ``clipped_x``, ``clipped_y``, ``clipped_share``, ``size_bytes``.
+        One-dimensional, all of one length: ``class``, ``video``, ``status``, ``reason``, ``source_path``,
+        ``source_kind`` (str); ``n_frames``, ``n_flows``, ``height``, ``width``, ``fps`` (nan where unknown),
+        ``mean_magnitude``, ``p99_magnitude``, ``max_magnitude`` (pixels; nan for a failed video), ``clipped_x``,
+        ``clipped_y``, ``clipped_share``, ``size_bytes``.
     flow_means : float32 array (sum of n_flows,)
         Mean magnitude of each flow in pixels, video after video.
 
@@ -70,9 +72,7 @@ class VideoIndex:
         """Make an index of records in any order."""
         ordered = sorted(records, key=lambda record: (record.class_name, record.name))
         rows = [_row(record) for record in ordered]
-        columns: dict[str, Column] = {
-            name: np.array([row[name] for row in rows], object) for name in _STRINGS
-        }
+        columns: dict[str, Column] = {name: np.array([row[name] for row in rows], object) for name in _STRINGS}
         columns |= {name: np.array([row[name] for row in rows], dtype) for name, dtype in _NUMBERS.items()}
         means = [record.statistics.flow_means for record in ordered if record.statistics]
         return cls(
@@ -86,8 +86,7 @@ class VideoIndex:
     def __getitem__(self, number: int) -> dict[str, Any]:
         """Return a row as a dict of plain values."""
         return {
-            name: column[number].item() if name in _NUMBERS else column[number]
-            for name, column in self.columns.items()
+            name: column[number].item() if name in _NUMBERS else column[number] for name, column in self.columns.items()
         }
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -111,9 +110,7 @@ class VideoIndex:
     def where(self, mask: npt.NDArray[np.bool_]) -> VideoIndex:
         """Return the rows for which a boolean array of shape (n_videos,) is true."""
         flow_mask = np.repeat(mask, self.columns["n_flows"])
-        return VideoIndex(
-            {name: column[mask] for name, column in self.columns.items()}, self.flow_means[flow_mask]
-        )
+        return VideoIndex({name: column[mask] for name, column in self.columns.items()}, self.flow_means[flow_mask])
 
     def to_pandas(self) -> Any:
         """Return the index as a `pandas.DataFrame`, a row a video.
@@ -161,11 +158,7 @@ def display_name(name: str) -> str:
 
 def video_paths(storage: Storage) -> list[str]:
     """Return the path of every folder that may be a video, committed or not: ``class/video``, escaped, sorted."""
-    return [
-        f"{class_path}/{child}"
-        for class_path in class_paths(storage)
-        for child in _children(storage, class_path)
-    ]
+    return [f"{class_path}/{child}" for class_path in class_paths(storage) for child in _children(storage, class_path)]
 
 
 def class_paths(storage: Storage) -> list[str]:
@@ -174,11 +167,7 @@ def class_paths(storage: Storage) -> list[str]:
 
 
 def _children(storage: Storage, prefix: str) -> list[str]:
-    return [
-        name
-        for name in storage.list_children(prefix)
-        if name != "zarr.json" and not name.endswith(".partial")
-    ]
+    return [name for name in storage.list_children(prefix) if name != "zarr.json" and not name.endswith(".partial")]
 
 
 def read_record(storage: Storage, path: str) -> VideoRecord | None:
@@ -219,11 +208,7 @@ def read_records(storage: Storage) -> Iterator[VideoRecord]:
         yield from (record for path in paths if (record := read_record(storage, path)) is not None)
         return
     with ThreadPoolExecutor(_N_REMOTE_READERS) as pool:
-        yield from (
-            record
-            for record in pool.map(lambda path: read_record(storage, path), paths)
-            if record is not None
-        )
+        yield from (record for record in pool.map(lambda path: read_record(storage, path), paths) if record is not None)
 
 
 def remove_index(storage: Storage) -> None:
@@ -258,9 +243,7 @@ def read_index(storage: Storage) -> VideoIndex:
     if data:
         # Whatever is wrong with a cache, the tree still holds the truth.
         with contextlib.suppress(StoreFormatError, KeyError, ValueError, OSError):
-            return _read_columns(
-                storage, documents.group_attributes(documents.parse_document(data, INDEX), INDEX)
-            )
+            return _read_columns(storage, documents.group_attributes(documents.parse_document(data, INDEX), INDEX))
     return VideoIndex.from_records(read_records(storage))
 
 

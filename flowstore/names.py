@@ -49,9 +49,10 @@ def escape_name(name: str) -> str:
 
     Notes
     -----
-    Escaped are control characters, ``/``, ``\``, bytes that are not UTF-8, a leading ``__`` (its first underscore), ``.``
-    and ``..`` (their first dot), and the reserved ``index`` and ``zarr.json`` in any case. A result beyond 255 bytes is cut and
-    ends in ``%~`` and 32 hexadecimal digits of the name's SHA-256; the original then stands in the attributes only.
+    Escaped are control characters, ``/``, ``\``, bytes that are not UTF-8, a leading ``__`` (its first underscore),
+    ``.`` and ``..`` (their first dot), and the reserved ``index`` and ``zarr.json`` in any case. A result beyond 255
+    bytes is cut and ends in ``%~`` and 32 hexadecimal digits of the name's SHA-256; the original then stands in the
+    attributes only.
 
     Examples
     --------

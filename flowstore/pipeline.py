@@ -1,73 +1,52 @@
-"""Extraction of a dataset: plan, run one task a video on Dask, write the index, report.
-
-The only owner of Dask.
-"""
+"""Extraction of a dataset: plan, run one task a video, write the index, report."""
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
-import dask
-from dask.callbacks import Callback
-
-from flowstore.errors import ArgumentError, FlowStoreError, StoppedError, StoreError
+from flowstore.errors import ArgumentError, FlowStoreError, StoreError
 from flowstore.estimators import make_estimator
-from flowstore.extraction import (
-    VideoTask,
-    commit_failure,
-    describe_error,
-    extract_video,
-    library_versions,
-    now_utc,
-)
-from flowstore.index import VideoIndex, class_paths, read_index, read_records, remove_index, write_index
+from flowstore.extraction import VideoTask, commit_failure, extract_video, library_versions, now_utc
+from flowstore.index import VideoIndex, class_paths, read_records, remove_index, write_index
 from flowstore.model import VideoRecord
 from flowstore.planning import ExtractPlan, plan_extract
 from flowstore.quantize import Quantizer
+from flowstore.scheduling import Job, check_scheduler, count_cores, run_job
 from flowstore.settings import Compression, ExtractSettings, ParameterValue
 from flowstore.sources import discover, select_sources
 from flowstore.storage import Storage, open_storage
 from flowstore.store import Place
 from flowstore.writing import write_class, write_root
 
-Scheduler = Literal["auto", "processes", "threads", "sync"]
-SCHEDULERS = ("auto", "processes", "threads", "sync")
 # Below so many frames the start of worker processes costs more than threads lose to Python's lock.
 AUTO_PROCESSES_FRAMES = 4000
-_TOPIC = "flowstore-flows"
-_FLOWS_SAID_EVERY_S = 0.5
 
 
 class Progress(Protocol):
     """What is told about a run while it goes on; every method is called from the caller's thread or one other."""
 
     def start(self, plan: ExtractPlan) -> None:
-        """The run begins."""
+        """Hear that the run begins."""
         ...
 
     def add_flows(self, n_flows: int) -> None:
-        """So many more flows were computed."""
+        """Hear that so many more flows were computed."""
         ...
 
     def finish_video(self, record: VideoRecord, cost: float) -> None:
-        """A video was committed, good or failed; `cost` is its share of the plan."""
+        """Hear that a video was committed, good or failed; `cost` is its share of the plan."""
         ...
 
     def note(self, text: str) -> None:
-        """Something the user should know."""
+        """Hear something that the user should know."""
         ...
 
     def stop(self) -> None:
-        """The run ended, whichever way."""
+        """Hear that the run ended, whichever way."""
         ...
 
 
@@ -153,8 +132,7 @@ class ExtractReport:
             "done_before": self.n_done,
             "failed_before": self.n_failed_before,
             "failed": [
-                {"class": record.class_name, "video": record.name, "reason": record.reason}
-                for record in self.failures
+                {"class": record.class_name, "video": record.name, "reason": record.reason} for record in self.failures
             ],
             "warnings": [
                 {"class": record.class_name, "video": record.name, "warnings": list(record.warnings)}
@@ -271,9 +249,7 @@ def plan(
     """
     discovery = discover(source, list_file)
     chosen = select_sources(discovery.sources, include, exclude, limit, part)
-    return plan_extract(
-        discovery, chosen, open_storage(store, is_written=True), settings, retry_failed, overwrite
-    )
+    return plan_extract(discovery, chosen, open_storage(store, is_written=True), settings, retry_failed, overwrite)
 
 
 def extract(
@@ -377,15 +353,8 @@ def resolve_scheduler(scheduler: str, workers: int | None, planned: ExtractPlan)
     ArgumentError
         If there is no such scheduler, or the number cannot be used.
     """
-    if workers is not None and workers < 1:
-        raise ArgumentError(f"workers is {workers}, expected 1 or more")
-    if scheduler not in SCHEDULERS and "://" not in scheduler:
-        raise ArgumentError(
-            f"scheduler is {scheduler!r}, expected one of {', '.join(SCHEDULERS)} or an address tcp://HOST:PORT"
-        )
-    n_workers = workers or len(
-        os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-    )
+    check_scheduler(scheduler, workers)
+    n_workers = workers or count_cores()
     if "://" not in scheduler:
         n_workers = max(1, min(n_workers, len(planned.todo)))
     if scheduler == "auto":
@@ -429,7 +398,7 @@ def run_plan(
         if planned.todo:
             _prepare_store(planned)
             tasks = [VideoTask(source, planned.settings, planned.storage) for source in planned.todo]
-            _RUNNERS.get(where, _run_distributed)(tasks, run, where, n_workers)
+            run_job(Job(extract_video, tasks, run.take, progress.add_flows, _commit_killed), where, n_workers)
         if planned.todo or not planned.storage.read("index/zarr.json"):
             write_index(planned.storage, VideoIndex.from_records(read_records(planned.storage)))
     except KeyboardInterrupt:
@@ -472,6 +441,10 @@ class _Run:
         )
 
 
+def _commit_killed(task: VideoTask) -> VideoRecord:
+    return commit_failure(task, "its worker process was killed, by the decoder or for want of memory")
+
+
 def _prepare_store(planned: ExtractPlan) -> None:
     storage = planned.storage
     if planned.is_overwritten:
@@ -489,147 +462,3 @@ def _empty_store(storage: Storage) -> None:
     remove_index(storage)
     for class_path in class_paths(storage):
         storage.delete_tree(class_path)
-
-
-def _run_sync(tasks: Sequence[VideoTask], run: _Run, where: str, n_workers: int) -> None:
-    for task in tasks:
-        run.take(task, extract_video(task, lambda: run.progress.add_flows(1)))
-
-
-def _run_threads(tasks: Sequence[VideoTask], run: _Run, where: str, n_workers: int) -> None:
-    is_stopped = threading.Event()
-
-    def on_flow() -> None:
-        if is_stopped.is_set():
-            raise StoppedError("the run was stopped")
-        run.progress.add_flows(1)
-
-    # Independent tasks run in the order of their keys, which is the plan's: longest first.
-    by_key = {f"video-{number:09d}": task for number, task in enumerate(tasks)}
-    graph = [
-        dask.delayed(extract_video, pure=False)(task, on_flow, dask_key_name=key)
-        for key, task in by_key.items()
-    ]
-
-    class TakeResults(Callback):  # type: ignore[misc]
-        def _posttask(self, key: Any, result: Any, dsk: Any, state: Any, worker_id: Any) -> None:
-            run.take(by_key[key], result)
-
-    pool = ThreadPoolExecutor(n_workers)
-    try:
-        with TakeResults():
-            dask.compute(*graph, scheduler="threads", pool=pool, optimize_graph=False)
-    except BaseException:
-        is_stopped.set()
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _run_distributed(tasks: Sequence[VideoTask], run: _Run, where: str, n_workers: int) -> None:
-    from distributed import as_completed
-    from distributed.scheduler import KilledWorker
-
-    with _open_client(where, n_workers) as client:
-        client.subscribe_topic(_TOPIC, lambda event: run.progress.add_flows(int(event[1])))
-        killed: list[VideoTask] = []
-        waiting = iter(tasks)
-        # A window of tasks, not all at once: the scheduler's memory does not grow with the dataset.
-        window = 4 * max(n_workers, sum(client.nthreads().values()))
-        futures = {_submit(client, task): task for task, _ in zip(waiting, range(window), strict=False)}
-        completed = as_completed(list(futures), loop=client.loop)
-        for future in completed:
-            task = futures.pop(future)
-            error = future.exception() if future.status == "error" else None
-            if isinstance(error, KilledWorker):
-                killed.append(task)
-            elif error is not None:
-                raise error
-            else:
-                run.take(task, future.result())
-            for following in waiting:
-                replacement = _submit(client, following)
-                futures[replacement] = following
-                completed.add(replacement)
-                break
-        for task in killed:
-            run.take(task, _extract_alone(client, task))
-
-
-def _submit(client: Any, task: VideoTask) -> Any:
-    return client.submit(_extract_on_worker, task, pure=False)
-
-
-def _extract_alone(client: Any, task: VideoTask) -> VideoRecord:
-    # A worker that dies takes down what ran beside it; run alone, a video shows whether it was the cause.
-    from distributed.scheduler import KilledWorker
-
-    try:
-        record: VideoRecord = _submit(client, task).result()
-        return record
-    except KilledWorker:
-        return commit_failure(task, "its worker process was killed, by the decoder or for want of memory")
-
-
-def _extract_on_worker(task: VideoTask) -> VideoRecord:
-    from distributed import get_worker
-
-    worker = get_worker()
-    n_unsaid, said_at = 0, time.monotonic()
-
-    def on_flow() -> None:
-        nonlocal n_unsaid, said_at
-        n_unsaid += 1
-        if time.monotonic() - said_at > _FLOWS_SAID_EVERY_S:
-            worker.log_event(_TOPIC, n_unsaid)
-            n_unsaid, said_at = 0, time.monotonic()
-
-    record = extract_video(task, on_flow)
-    if n_unsaid:
-        worker.log_event(_TOPIC, n_unsaid)
-    return record
-
-
-@contextlib.contextmanager
-def _open_client(where: str, n_workers: int) -> Iterator[Any]:
-    from distributed import Client, LocalCluster
-
-    if "://" in where:
-        try:
-            client = Client(where, timeout="10s", set_as_default=False)
-        except (OSError, TimeoutError, ValueError) as error:
-            raise ArgumentError(f"no Dask scheduler answers at {where}: {describe_error(error)}") from error
-        with client:
-            yield client
-        return
-    config = {
-        # One death is enough to run a video alone, where a second one decides.
-        "distributed.scheduler.allowed-failures": 0,
-        "distributed.diagnostics.nvml": False,
-        "distributed.worker.daemon": True,
-    }
-    with (
-        dask.config.set(config),
-        LocalCluster(
-            n_workers=n_workers,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address=None,
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        client.run(_ignore_interrupts)
-        yield client
-
-
-def _ignore_interrupts() -> None:
-    # Ctrl-C reaches every process of the terminal; the coordinator alone decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-_RUNNERS: dict[str, Callable[[Sequence[VideoTask], _Run, str, int], None]] = {
-    "sync": _run_sync,
-    "threads": _run_threads,
-    "processes": _run_distributed,
-}

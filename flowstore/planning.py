@@ -19,13 +19,14 @@ from flowstore.errors import (
     SourceError,
     StoreNotFoundError,
 )
+from flowstore.fingerprints import is_unchanged
 from flowstore.index import read_record
 from flowstore.names import escape_name, fold_name
 from flowstore.sampling import scaled_size
-from flowstore.settings import ExtractSettings
-from flowstore.sources import Discovery, VideoSource, is_unchanged
+from flowstore.settings import ExtractSettings, describe_settings
+from flowstore.sources import Discovery, VideoSource
 from flowstore.storage import LocalStorage, Storage
-from flowstore.store import describe_settings, read_root
+from flowstore.store import read_root
 from flowstore.writing import is_intact, video_path
 
 MIB = 2**20
@@ -117,9 +118,11 @@ class ExtractPlan:
     def lines(self) -> list[str]:
         """Return the plan as lines of text."""
         classes = {source.class_name for source in (*self.todo, *self.done, *self.failed)}
+        settings = self.settings
+        state = "new" if self.is_new else "emptied first" if self.is_overwritten else "resumed"
         lines = [
-            f"store:    {self.storage.url} ({'new' if self.is_new else 'emptied first' if self.is_overwritten else 'resumed'})",
-            f"settings: {describe_settings(self.settings)}, step {self.settings.step}, compression {self.settings.compression}",
+            f"store:    {self.storage.url} ({state})",
+            f"settings: {describe_settings(settings)}, step {settings.step}, compression {settings.compression}",
             f"videos:   {self.n_videos} in {len(classes)} classes: {len(self.todo)} to extract, {len(self.done)} done"
             + (f", {len(self.failed)} failed before (--retry-failed tries them again)" if self.failed else "")
             + (f"; {len(self.changed)} changed since and extracted again" if self.changed else ""),
@@ -127,14 +130,12 @@ class ExtractPlan:
         if self.todo:
             height, width = self.estimate.largest_frame
             about = (
-                ""
-                if self.estimate.n_probed == len(self.todo)
-                else f", from a look at {self.estimate.n_probed} videos"
+                "" if self.estimate.n_probed == len(self.todo) else f", from a look at {self.estimate.n_probed} videos"
             )
             lines += [
                 f"estimate: {self.estimate.n_frames} frames, {format_bytes(self.estimate.size_bytes)} of flow{about}",
                 f"memory:   at most {format_bytes(self.estimate.memory_per_worker)} per worker process "
-                f"(frames up to {width}×{height}; {format_bytes(self.estimate.memory_per_video)} of it for each video at work)",
+                f"(frames up to {width}×{height}; {format_bytes(self.estimate.memory_per_video)} of it a video)",
             ]
         return lines + [f"note:     {note}" for note in self.notes]
 
@@ -196,33 +197,25 @@ def plan_extract(
         raise ArgumentError("no video is left to extract: --include, --exclude, --limit or --part leave none")
     notes = [*discovery.notes, *check_names(sources, storage)]
     if settings.fps is not None and any(source.kind == "frames" for source in sources):
-        raise ArgumentError(
-            "--fps needs a frame rate, and folders of frames have none: leave it out, or use --step"
-        )
+        raise ArgumentError("--fps needs a frame rate, and folders of frames have none: leave it out, or use --step")
     is_new = not _has_store(storage, settings, is_overwriting)
     todo: list[VideoSource] = []
     done: list[VideoSource] = []
     failed: list[VideoSource] = []
     changed: list[VideoSource] = []
     for source in sources:
-        record = (
-            None
-            if is_new or is_overwriting
-            else read_record(storage, video_path(source.class_name, source.name))
-        )
+        record = None if is_new or is_overwriting else read_record(storage, video_path(source.class_name, source.name))
         if record is None:
             todo.append(source)
-        elif not (is_unchanged(source, record.fingerprint) or _is_still_missing(source, record.is_ok)):
-            changed.append(source)
-        elif not is_intact(storage, record):
+        elif not (is_unchanged(source, record.fingerprint) or _is_still_missing(source, record.is_ok)) or not is_intact(
+            storage, record
+        ):
             changed.append(source)
         elif record.is_ok:
             done.append(source)
         else:
             (todo if is_retrying else failed).append(source)
-    ordered = tuple(
-        sorted((*todo, *changed), key=lambda source: (-source.cost, source.class_name, source.name))
-    )
+    ordered = tuple(sorted((*todo, *changed), key=lambda source: (-source.cost, source.class_name, source.name)))
     estimate = estimate_work(ordered, settings)
     notes += _room_notes(storage, estimate)
     return ExtractPlan(
@@ -290,9 +283,7 @@ def check_names(sources: Iterable[VideoSource], storage: Storage) -> list[str]:
     if shared:
         pairs = "; ".join(" and ".join(source.relative_path for source in same) for same in shared[:5])
         more = f"; and {len(shared) - 5} more" if len(shared) > 5 else ""
-        raise ArgumentError(
-            f"videos that would get one name: {pairs}{more}. Rename one of each, or use --exclude"
-        )
+        raise ArgumentError(f"videos that would get one name: {pairs}{more}. Rename one of each, or use --exclude")
     close = sorted(by_name[place][0].key for places in folded.values() if len(places) > 1 for place in places)
     if not close:
         return []
@@ -301,9 +292,7 @@ def check_names(sources: Iterable[VideoSource], storage: Storage) -> list[str]:
         raise ArgumentError(
             f"names that differ only in case or Unicode form, which this file system does not keep apart: {listed}"
         )
-    return [
-        f"{len(close)} names differ only in case or Unicode form; a Mac or Windows disk cannot hold both: {listed}"
-    ]
+    return [f"{len(close)} names differ only in case or Unicode form; a Mac or Windows disk cannot hold both: {listed}"]
 
 
 def _is_case_blind(path: str) -> bool:

@@ -34,7 +34,8 @@ class Quantizer:
     encoding : {"centred", "denseflow", "truncate", "float16"}
         The rule, see Notes.
     bound_px : float or None
-        Largest magnitude of a component that is kept, in pixels, finite and above 0. None for float16, which has no bound.
+        Largest magnitude of a component that is kept, in pixels, finite and above 0. None for float16, which has no
+        bound.
 
     Raises
     ------
@@ -46,14 +47,14 @@ class Quantizer:
     With bound ``b`` and component ``v``, both in pixels:
 
     ``centred``
-        ``128 + rint(v·127/b)``, clipped to 1..255. Zero is code 128 and decodes to exactly 0; the mirror of a code ``q`` is
-        ``256 - q``; code 0 is reserved and never written. Step ``b/127``.
+        ``128 + rint(v·127/b)``, clipped to 1..255. Zero is code 128 and decodes to exactly 0; the mirror of a code
+        ``q`` is ``256 - q``; code 0 is reserved and never written. Step ``b/127``.
     ``denseflow``
-        ``rint(255(v + b)/2b)``, half to even, clipped to 0..255. Step ``2b/255``; zero is code 128, which decodes to ``b/255``.
-        Evaluated so that each float32 gives the code of exact arithmetic.
+        ``rint(255(v + b)/2b)``, half to even, clipped to 0..255. Step ``2b/255``; zero is code 128, which decodes to
+        ``b/255``. Evaluated so that each float32 gives the code of exact arithmetic.
     ``truncate``
-        ``floor((v + b)·(255/2b))`` of ``v`` clipped to ±b, in float32 as the common NumPy loop computes it. Step ``2b/255``;
-        a code decodes to the middle of its step; zero is code 127, which decodes to 0.
+        ``floor((v + b)·(255/2b))`` of ``v`` clipped to ±b, in float32 as the common NumPy loop computes it. Step
+        ``2b/255``; a code decodes to the middle of its step; zero is code 127, which decodes to 0.
     ``float16``
         IEEE half precision, saturated at ±65504.
 
@@ -81,9 +82,7 @@ class Quantizer:
 
     def __post_init__(self) -> None:
         if self.encoding not in get_args(Encoding):
-            raise ArgumentError(
-                f"encoding is {self.encoding!r}, expected one of {', '.join(get_args(Encoding))}"
-            )
+            raise ArgumentError(f"encoding is {self.encoding!r}, expected one of {', '.join(get_args(Encoding))}")
         if self.encoding == "float16":
             if self.bound_px is not None:
                 raise ArgumentError(
@@ -162,8 +161,8 @@ class Quantizer:
         return out
 
     def _denseflow_codes(self, flow: Flow) -> npt.NDArray[np.float64]:
-        # 255(v + b)/2b = 127.5 + w. Adding 127.5 in floating point would lose a tiny w and with it the side of the tie at
-        # zero. Half to even of 127.5 + w is 127 + ceil(w), but 128 + w where w is an even integer.
+        # 255(v + b)/2b = 127.5 + w. Adding 127.5 in floating point would lose a tiny w and with it the side of the
+        # tie at zero. Half to even of 127.5 + w is 127 + ceil(w), but 128 + w where w is an even integer.
         w = np.multiply(flow, 255.0, dtype=np.float64)
         w /= 2 * self._bound
         np.clip(w, -127.5, 127.5, out=w)
@@ -194,19 +193,13 @@ class Quantizer:
             If the codes are not of `dtype`.
         """
         if codes.dtype != self.dtype:
-            raise ArgumentError(
-                f"codes are {codes.dtype}, expected {self.dtype} for encoding {self.encoding}"
-            )
+            raise ArgumentError(f"codes are {codes.dtype}, expected {self.dtype} for encoding {self.encoding}")
         if self.encoding == "float16":
             if out is None:
                 return codes.astype(np.float32)
             np.copyto(out, codes)
             return out
-        return (
-            np.take(self.decode_table, codes, out=out, mode="clip")
-            if out is not None
-            else self.decode_table[codes]
-        )
+        return np.take(self.decode_table, codes, out=out, mode="clip") if out is not None else self.decode_table[codes]
 
     @property
     def decode_table(self) -> Flow:

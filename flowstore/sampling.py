@@ -42,9 +42,7 @@ def is_frame_kept(index: int, source_fps: float, target_fps: float | None) -> bo
     return math.floor(index * ratio + 1e-9) > math.floor((index - 1) * ratio + 1e-9)
 
 
-def scaled_size(
-    height: int, width: int, short_side: int | None, size: tuple[int, int] | None
-) -> tuple[int, int]:
+def scaled_size(height: int, width: int, short_side: int | None, size: tuple[int, int] | None) -> tuple[int, int]:
     """Return the size at which frames are processed.
 
     Parameters

@@ -113,3 +113,10 @@ class ExtractSettings:
     def _flat(self) -> dict[str, Any]:
         values = self.to_json()
         return values | {f"param {name}": value for name, value in values.pop("params").items()}
+
+
+def describe_settings(settings: ExtractSettings) -> str:
+    """Return the settings that matter most, in a few words."""
+    quantizer = settings.quantizer
+    bound = "" if quantizer.bound_px is None else f" ±{quantizer.bound_px:g} px"
+    return f"{settings.algorithm} ({settings.engine}), {quantizer.dtype.name} {quantizer.encoding}{bound}"

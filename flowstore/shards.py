@@ -1,8 +1,8 @@
 """Shards: files that hold one encoded chunk a flow, and an index of them at the end.
 
 The layout is that of Zarr's ``sharding_indexed`` codec with the index at the end: chunks ``(1, 2, H, W)`` one after
-another, each compressed and followed by its CRC-32C, then offset and size of each as little-endian 64-bit integers, then the
-index's CRC-32C. Owns numcodecs. Knows bytes and arrays, and nothing of names, records or zarr-python.
+another, each compressed and followed by its CRC-32C, then offset and size of each as little-endian 64-bit integers,
+then the index's CRC-32C. Owns numcodecs. Knows bytes and arrays, and nothing of names, records or zarr-python.
 
 References
 ----------
@@ -69,9 +69,7 @@ class ChunkCodec:
     def _compress(self, codes: Codes) -> bytes:
         shuffle = ("noshuffle", "shuffle", "bitshuffle").index(self.shuffle)
         assert self.cname is not None
-        return bytes(
-            blosc.compress(np.ascontiguousarray(codes), self.cname.encode(), self.clevel, shuffle, 0)
-        )
+        return bytes(blosc.compress(np.ascontiguousarray(codes), self.cname.encode(), self.clevel, shuffle, 0))
 
     def decode_into(self, data: memoryview, out: Codes) -> None:
         """Unpack a chunk.
@@ -275,9 +273,7 @@ def read_chunks(file: int, index: npt.NDArray[np.uint64], start: int, codec: Chu
     """
     entries = index[start : start + len(out)]
     if (entries == _MISSING).any():
-        raise ChecksumError(
-            f"chunk {start + int((entries[:, 0] == _MISSING).argmax())} of a shard is missing"
-        )
+        raise ChecksumError(f"chunk {start + int((entries[:, 0] == _MISSING).argmax())} of a shard is missing")
     spans = [(int(offset), int(offset) + int(size)) for offset, size in entries]
     first, last = min(span[0] for span in spans), max(span[1] for span in spans)
     if last > os.fstat(file).st_size:

@@ -1,32 +1,47 @@
-"""Finding videos: what SOURCE is, which videos it holds, and how each is recognized again.
+"""Finding videos: what SOURCE is, which videos it holds.
 
 Looks at names and sizes only; decoding is `flowstore.decoding`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from flowstore.errors import ArgumentError, SourceError
-from flowstore.model import UNLABELED, Fingerprint, SourceKind
+from flowstore.model import UNLABELED, SourceKind
 from flowstore.names import printable_name
 
 VIDEO_SUFFIXES = frozenset(
-    ".avi .mp4 .mkv .webm .mov .m4v .mpg .mpeg .wmv .flv .3gp .ts .m2ts .mts .ogv .gif".split()
+    [
+        ".avi",
+        ".mp4",
+        ".mkv",
+        ".webm",
+        ".mov",
+        ".m4v",
+        ".mpg",
+        ".mpeg",
+        ".wmv",
+        ".flv",
+        ".3gp",
+        ".ts",
+        ".m2ts",
+        ".mts",
+        ".ogv",
+        ".gif",
+    ]
 )
-IMAGE_SUFFIXES = frozenset(".jpg .jpeg .png .bmp .webp".split())
+IMAGE_SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".bmp", ".webp"])
 LIST_SUFFIXES = frozenset((".txt", ".lst"))
 FLOW_FOLDER = "flows"
 _FLOW_IMAGE = re.compile(r"(flow_)?[xy]_")
 _IGNORED = re.compile(r"(\._.*|\.DS_Store|__MACOSX|Thumbs\.db|desktop\.ini)\Z", re.IGNORECASE)
 _DIGITS = re.compile(r"(\d+)")
-_DIGEST_SPAN = 65536
 # Bytes of one frame in common video files: makes videos and frame folders comparable where only sizes are known.
 _TYPICAL_FRAME_BYTES = 5000
 
@@ -160,8 +175,8 @@ def discover(source: str | os.PathLike[str], list_file: str | os.PathLike[str] |
         A folder of class folders whose entries are video files or folders of frame images; a folder of either without
         classes; one video; one folder of frames; or a list file (``.txt``, ``.lst``), whose folder is then the source.
     list_file : path, optional
-        Takes only the videos of this file: a path a line, relative to the source or absolute, with or without the numbers
-        that mmaction2 and TSN lists append.
+        Takes only the videos of this file: a path a line, relative to the source or absolute, with or without the
+        numbers that mmaction2 and TSN lists append.
 
     Returns
     -------
@@ -185,9 +200,7 @@ def discover(source: str | os.PathLike[str], list_file: str | os.PathLike[str] |
     elif os.path.splitext(root)[1].lower() in VIDEO_SUFFIXES:
         discovery = Discovery((_video_source(root, UNLABELED, root),))
     else:
-        raise SourceError(
-            f"SOURCE {root}: neither a folder nor a video file ({' '.join(sorted(VIDEO_SUFFIXES))})"
-        )
+        raise SourceError(f"SOURCE {root}: neither a folder nor a video file ({' '.join(sorted(VIDEO_SUFFIXES))})")
     return Discovery(
         tuple(sorted(discovery.sources, key=lambda found: (found.class_name, found.name))), discovery.notes
     )
@@ -204,13 +217,9 @@ def _discover_folder(root: str) -> Discovery:
         finder.sources.append(_video_source(video.path, UNLABELED, root))
     if top.images and not finder.sources:
         name = os.path.basename(root)
-        return Discovery(
-            (VideoSource(UNLABELED, name, root, ".", "frames", len(top.images)),), tuple(finder.notes)
-        )
+        return Discovery((VideoSource(UNLABELED, name, root, ".", "frames", len(top.images)),), tuple(finder.notes))
     if top.images:
-        finder.notes.append(
-            f"{len(top.images)} images directly in {root} are ignored: they belong to no video folder"
-        )
+        finder.notes.append(f"{len(top.images)} images directly in {root} are ignored: they belong to no video folder")
     if not finder.sources:
         raise SourceError(f"SOURCE {root}: {finder.why_empty(top)}")
     return Discovery(tuple(finder.sources), tuple(finder.notes))
@@ -231,10 +240,7 @@ class _Finder:
         if listing.is_zarr:
             self.notes.append(f"{folder.name}: a Zarr store, ignored")
             return
-        inner = [
-            (entry, self._list_inner(entry))
-            for entry in sorted(listing.folders, key=lambda entry: entry.name)
-        ]
+        inner = [(entry, self._list_inner(entry)) for entry in sorted(listing.folders, key=lambda entry: entry.name)]
         has_inner_frames = any(found.images and entry.name != FLOW_FOLDER for entry, found in inner)
         if listing.images and not listing.videos and not has_inner_frames:
             self.sources.append(self._frame_source(folder.path, UNLABELED, len(listing.images)))
@@ -269,14 +275,8 @@ class _Finder:
         elif entry.name == FLOW_FOLDER:
             self.notes.append(f"{where}: {found.n_flow_images} flow images of a former run, ignored")
         else:
-            flow = (
-                f" ({found.n_flow_images} flow images of a former run are not frames)"
-                if found.n_flow_images
-                else ""
-            )
-            self.sources.append(
-                self._frame_source(entry.path, class_name, 0, f"no frame images in this folder{flow}")
-            )
+            flow = f" ({found.n_flow_images} flow images of a former run are not frames)" if found.n_flow_images else ""
+            self.sources.append(self._frame_source(entry.path, class_name, 0, f"no frame images in this folder{flow}"))
 
     def _frame_source(self, path: str, class_name: str, n_images: int, problem: str = "") -> VideoSource:
         relative = os.path.relpath(path, self.root)
@@ -287,9 +287,7 @@ class _Finder:
         if self._deeper:
             deeper = os.path.join(self.root, self._deeper[0].split("/")[0])
             return f"videos stand deeper than class/video: give the folder of class folders, such as {deeper}"
-        flow = (
-            f"; {top.n_flow_images} flow images of a former run are not frames" if top.n_flow_images else ""
-        )
+        flow = f"; {top.n_flow_images} flow images of a former run are not frames" if top.n_flow_images else ""
         return (
             "no videos found: expected class/video.avi, class/video/*.jpg, a folder of videos, or a folder of frames"
             f"{flow}"
@@ -316,11 +314,7 @@ def _discover_listed(root: str, list_file: str) -> Discovery:
     except OSError as error:
         raise SourceError(f"list file {list_file}: {error.strerror}") from error
     lines = [os.fsdecode(line.rstrip(b"\r")) for line in text.split(b"\n")]
-    sources = [
-        _listed_source(root, line, f"{list_file}, line {i}")
-        for i, line in enumerate(lines, 1)
-        if line.strip()
-    ]
+    sources = [_listed_source(root, line, f"{list_file}, line {i}") for i, line in enumerate(lines, 1) if line.strip()]
     if not sources:
         raise SourceError(f"list file {list_file}: it names no video")
     if all(source.problem for source in sources):
@@ -333,7 +327,8 @@ def _discover_listed(root: str, list_file: str) -> Discovery:
 
 
 def _listed_source(root: str, line: str, where: str) -> VideoSource:
-    # A line may end in "total_frames label" or "label"; a path may end in such numbers too, so the whole line goes first.
+    # A line may end in "total_frames label" or "label"; a path may end in such numbers too, so the whole line goes
+    # first.
     candidates = [
         line,
         line.strip(),
@@ -381,8 +376,8 @@ def select_sources(
     sources : iterable of VideoSource
         In order.
     include, exclude : sequence of str
-        Patterns in which only ``*`` and ``?`` are special: brackets stand for themselves. One with a slash is held against
-        ``class/name``, one without against the class and the name.
+        Patterns in which only ``*`` and ``?`` are special: brackets stand for themselves. One with a slash is held
+        against ``class/name``, one without against the class and the name.
     limit : int, optional
         Take the first so many only.
     part : tuple of int, optional
@@ -419,62 +414,3 @@ def _matches_one(source: VideoSource, pattern: str) -> bool:
     regex = re.compile(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), re.DOTALL)
     texts = [f"{source.class_name}/{source.name}"] if "/" in pattern else [source.class_name, source.name]
     return any(regex.fullmatch(text) for text in texts)
-
-
-def fingerprint(source: VideoSource) -> Fingerprint:
-    """Return what recognizes a source again.
-
-    Raises
-    ------
-    SourceError
-        If the source cannot be read.
-    """
-    try:
-        return _fingerprint_folder(source.path) if source.kind == "frames" else _fingerprint_file(source.path)
-    except OSError as error:
-        raise SourceError(f"cannot be read: {error.strerror or error}") from error
-
-
-def _fingerprint_file(path: str) -> Fingerprint:
-    digest = hashlib.blake2b(digest_size=16)
-    with open(path, "rb") as file:
-        info = os.fstat(file.fileno())
-        digest.update(file.read(_DIGEST_SPAN))
-        if info.st_size > 2 * _DIGEST_SPAN:
-            file.seek(-_DIGEST_SPAN, os.SEEK_END)
-        digest.update(file.read(_DIGEST_SPAN))
-    return Fingerprint(info.st_size, info.st_mtime_ns, digest.hexdigest())
-
-
-def _fingerprint_folder(path: str) -> Fingerprint:
-    digest = hashlib.blake2b(digest_size=16)
-    size_bytes = mtime_ns = 0
-    for name, info in _stat_images(path):
-        digest.update(os.fsencode(name) + b"\0%d\n" % info.st_size)
-        size_bytes += info.st_size
-        mtime_ns = max(mtime_ns, info.st_mtime_ns)
-    return Fingerprint(size_bytes, mtime_ns, digest.hexdigest())
-
-
-def _stat_images(path: str) -> Iterator[tuple[str, os.stat_result]]:
-    for name in list_frames(path):
-        yield name, os.stat(os.path.join(path, name))
-
-
-def is_unchanged(source: VideoSource, recorded: Fingerprint | None) -> bool:
-    """Tell whether a source is the one that a record was made of.
-
-    Size and time stamp decide where they agree; where only the time stamp differs the content does.
-    """
-    if recorded is None:
-        return False
-    try:
-        if source.kind == "video":
-            info = os.stat(source.path)
-            if info.st_size != recorded.size_bytes:
-                return False
-            if info.st_mtime_ns == recorded.mtime_ns:
-                return True
-        return fingerprint(source).is_same(recorded)
-    except OSError:
-        return False

@@ -1,7 +1,7 @@
 """Writing a store: its root, its classes, and one video at a time.
 
-One video is one group, one task and one writer. Shards first, then ``flow/zarr.json``, then the video's ``zarr.json``, which
-is the commit: a folder without it is no node and counts as absent.
+One video is one group, one task and one writer. Shards first, then ``flow/zarr.json``, then the video's
+``zarr.json``, which is the commit: a folder without it is no node and counts as absent.
 """
 
 from __future__ import annotations
@@ -105,8 +105,8 @@ class VideoWriter:
 
     Notes
     -----
-    On a local disk each encoded flow goes straight to the shard's file, so memory is that of one flow; elsewhere it is that of
-    one shard, at most 64 MiB and what does not compress.
+    On a local disk each encoded flow goes straight to the shard's file, so memory is that of one flow; elsewhere it
+    is that of one shard, at most 64 MiB and what does not compress.
     """
 
     def __init__(
@@ -198,9 +198,7 @@ class VideoWriter:
         flow_document = documents.flow_document(
             self.n_flows, height, width, min(self._shard_frames, self.n_flows), self._quantizer, self._codec
         )
-        self._storage.write(
-            f"{self._path}/{FLOW}/zarr.json", documents.to_bytes(flow_document), is_durable=True
-        )
+        self._storage.write(f"{self._path}/{FLOW}/zarr.json", documents.to_bytes(flow_document), is_durable=True)
         record = replace(
             record,
             n_flows=self.n_flows,

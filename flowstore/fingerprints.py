@@ -1,0 +1,72 @@
+"""Recognizing a source again without reading it whole."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+
+from flowstore.errors import SourceError
+from flowstore.model import Fingerprint
+from flowstore.sources import VideoSource, list_frames
+
+_DIGEST_SPAN = 65536
+
+
+def fingerprint(source: VideoSource) -> Fingerprint:
+    """Return what recognizes a source again.
+
+    Raises
+    ------
+    SourceError
+        If the source cannot be read.
+    """
+    try:
+        return _fingerprint_folder(source.path) if source.kind == "frames" else _fingerprint_file(source.path)
+    except OSError as error:
+        raise SourceError(f"cannot be read: {error.strerror or error}") from error
+
+
+def _fingerprint_file(path: str) -> Fingerprint:
+    digest = hashlib.blake2b(digest_size=16)
+    with open(path, "rb") as file:
+        info = os.fstat(file.fileno())
+        digest.update(file.read(_DIGEST_SPAN))
+        if info.st_size > 2 * _DIGEST_SPAN:
+            file.seek(-_DIGEST_SPAN, os.SEEK_END)
+        digest.update(file.read(_DIGEST_SPAN))
+    return Fingerprint(info.st_size, info.st_mtime_ns, digest.hexdigest())
+
+
+def _fingerprint_folder(path: str) -> Fingerprint:
+    digest = hashlib.blake2b(digest_size=16)
+    size_bytes = mtime_ns = 0
+    for name, info in _stat_images(path):
+        digest.update(os.fsencode(name) + b"\0%d\n" % info.st_size)
+        size_bytes += info.st_size
+        mtime_ns = max(mtime_ns, info.st_mtime_ns)
+    return Fingerprint(size_bytes, mtime_ns, digest.hexdigest())
+
+
+def _stat_images(path: str) -> Iterator[tuple[str, os.stat_result]]:
+    for name in list_frames(path):
+        yield name, os.stat(os.path.join(path, name))
+
+
+def is_unchanged(source: VideoSource, recorded: Fingerprint | None) -> bool:
+    """Tell whether a source is the one that a record was made of.
+
+    Size and time stamp decide where they agree; where only the time stamp differs the content does.
+    """
+    if recorded is None:
+        return False
+    try:
+        if source.kind == "video":
+            info = os.stat(source.path)
+            if info.st_size != recorded.size_bytes:
+                return False
+            if info.st_mtime_ns == recorded.mtime_ns:
+                return True
+        return fingerprint(source).is_same(recorded)
+    except OSError:
+        return False

@@ -1,0 +1,231 @@
+"""Running many tasks of one kind: in this thread, in threads, in processes of this machine, or on a Dask cluster.
+
+The only owner of Dask. Knows nothing of videos: a task is whatever a function takes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import dask
+from dask.callbacks import Callback
+
+from flowstore.errors import ArgumentError, StoppedError
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+# Called by a task's function with the amount of work done since its last call; raises StoppedError to end the task.
+Tick = Callable[[int], None]
+
+SCHEDULERS = ("auto", "processes", "threads", "sync")
+_TOPIC = "flowstore-ticks"
+_TICK_EVERY_S = 0.5
+_TASKS_AHEAD = 4
+_CONNECT_TIMEOUT = "10s"
+
+
+@dataclass(frozen=True)
+class Job(Generic[Task, Result]):
+    """Tasks of one kind, and what to do with what comes of them.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(task, tick) -> result``; importable by name, for other processes.
+    tasks : sequence
+        In the order in which they are to start. Picklable.
+    on_result : callable
+        ``on_result(task, result)``, called in the caller's thread as each task ends.
+    on_tick : callable
+        Told how much work was done, from any thread.
+    on_killed : callable
+        ``on_killed(task) -> result`` for a task whose worker process died although it ran alone.
+    """
+
+    function: Callable[[Task, Tick], Result]
+    tasks: Sequence[Task]
+    on_result: Callable[[Task, Result], None]
+    on_tick: Tick
+    on_killed: Callable[[Task], Result]
+
+
+def count_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def check_scheduler(scheduler: str, workers: int | None) -> None:
+    """Refuse a scheduler or a number of workers that cannot be used.
+
+    Raises
+    ------
+    ArgumentError
+        If it cannot.
+    """
+    if workers is not None and workers < 1:
+        raise ArgumentError(f"workers is {workers}, expected 1 or more")
+    if scheduler not in SCHEDULERS and "://" not in scheduler:
+        raise ArgumentError(
+            f"scheduler is {scheduler!r}, expected one of {', '.join(SCHEDULERS)} or an address such as tcp://HOST:PORT"
+        )
+
+
+def run_job(job: Job[Any, Any], scheduler: str, n_workers: int) -> None:
+    """Run every task of a job.
+
+    Parameters
+    ----------
+    job : Job
+        What to run.
+    scheduler : {"sync", "threads", "processes"} or address
+        Where; an address such as ``tcp://HOST:8786`` is a running Dask cluster's, which keeps its own number of
+        workers.
+    n_workers : int
+        Tasks at a time.
+
+    Raises
+    ------
+    ArgumentError
+        If no Dask cluster answers at the address.
+    Exception
+        What a task raises ends the job. Tasks that were running are stopped or, on a cluster, cancelled.
+    """
+    if scheduler == "sync":
+        for task in job.tasks:
+            job.on_result(task, job.function(task, job.on_tick))
+    elif scheduler == "threads":
+        _run_threads(job, n_workers)
+    else:
+        _run_distributed(job, scheduler, n_workers)
+
+
+def _run_threads(job: Job[Any, Any], n_workers: int) -> None:
+    is_stopped = threading.Event()
+
+    def tick(amount: int) -> None:
+        if is_stopped.is_set():
+            raise StoppedError("the run was stopped")
+        job.on_tick(amount)
+
+    # Dask orders independent tasks by their keys.
+    by_key = {f"task-{number:09d}": task for number, task in enumerate(job.tasks)}
+    graph = [dask.delayed(job.function, pure=False)(task, tick, dask_key_name=key) for key, task in by_key.items()]
+
+    class TakeResults(Callback):
+        def _posttask(self, key: Any, result: Any, dsk: Any, state: Any, worker_id: Any) -> None:
+            if key in by_key:
+                job.on_result(by_key[key], result)
+
+    pool = ThreadPoolExecutor(n_workers)
+    try:
+        with TakeResults():
+            dask.compute(*graph, scheduler="threads", pool=pool, optimize_graph=False)
+    except BaseException:
+        is_stopped.set()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _run_distributed(job: Job[Any, Any], scheduler: str, n_workers: int) -> None:
+    from distributed import as_completed
+    from distributed.scheduler import KilledWorker
+
+    with _open_client(scheduler, n_workers) as client:
+        client.subscribe_topic(_TOPIC, lambda event: job.on_tick(int(event[1])))
+        killed = []
+        waiting = iter(job.tasks)
+        # A window of tasks, not all at once: the scheduler's memory does not grow with the dataset.
+        window = _TASKS_AHEAD * max(n_workers, sum(client.nthreads().values()))
+        futures = {_submit(client, job, task): task for _, task in zip(range(window), waiting, strict=False)}
+        completed = as_completed(list(futures), loop=client.loop)
+        for future in completed:
+            task = futures.pop(future)
+            error = future.exception() if future.status == "error" else None
+            if isinstance(error, KilledWorker):
+                killed.append(task)
+            elif error is not None:
+                raise error
+            else:
+                job.on_result(task, future.result())
+            following = next(waiting, None)
+            if following is not None:
+                replacement = _submit(client, job, following)
+                futures[replacement] = following
+                completed.add(replacement)
+        for task in killed:
+            # A worker that dies takes down what waits beside it; run alone, a task shows whether it was the cause.
+            try:
+                result = _submit(client, job, task).result()
+            except KilledWorker:
+                result = job.on_killed(task)
+            job.on_result(task, result)
+
+
+def _submit(client: Any, job: Job[Any, Any], task: Any) -> Any:
+    return client.submit(_run_on_worker, job.function, task, pure=False)
+
+
+def _run_on_worker(function: Callable[[Any, Tick], Any], task: Any) -> Any:
+    from distributed import get_worker
+
+    worker = get_worker()
+    untold, told_at = 0, time.monotonic()
+
+    def tick(amount: int) -> None:
+        nonlocal untold, told_at
+        untold += amount
+        if time.monotonic() - told_at > _TICK_EVERY_S:
+            worker.log_event(_TOPIC, untold)
+            untold, told_at = 0, time.monotonic()
+
+    result = function(task, tick)
+    if untold:
+        worker.log_event(_TOPIC, untold)
+    return result
+
+
+@contextlib.contextmanager
+def _open_client(scheduler: str, n_workers: int) -> Iterator[Any]:
+    from distributed import Client, LocalCluster
+
+    if "://" in scheduler:
+        try:
+            client = Client(scheduler, timeout=_CONNECT_TIMEOUT, set_as_default=False)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise ArgumentError(
+                f"no Dask scheduler answers at {scheduler} ({type(error).__name__}: {error})"
+            ) from error
+        with client:
+            yield client
+        return
+    config = {
+        # One death is enough to run a task alone, where a second one decides.
+        "distributed.scheduler.allowed-failures": 0,
+        "distributed.diagnostics.nvml": False,
+    }
+    with (
+        dask.config.set(config),
+        LocalCluster(
+            n_workers=n_workers, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        client.run(_ignore_interrupts)
+        yield client
+
+
+def _ignore_interrupts() -> None:
+    # Ctrl-C reaches every process of the terminal; the coordinator alone decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
