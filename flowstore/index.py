@@ -7,8 +7,10 @@ tree.
 from __future__ import annotations
 
 import contextlib
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,11 +20,12 @@ import zarr
 from flowstore import documents
 from flowstore.errors import ArgumentError, MissingExtraError, StoreFormatError
 from flowstore.model import VideoRecord
+from flowstore.names import is_shortened, unescape_name, video_path
 from flowstore.storage import LocalStorage, Storage
 
 INDEX = "index"
 FLOW_MEANS = "flow_mean_magnitude"
-_STRINGS = ("class", "video", "status", "reason", "source_path", "source_kind")
+_STRINGS = ("class", "video", "path", "status", "reason", "source_path", "source_kind")
 _NUMBERS: dict[str, str] = {
     "n_frames": "int64",
     "n_flows": "int64",
@@ -49,7 +52,7 @@ class VideoIndex:
     Parameters
     ----------
     columns : mapping of str to array
-        One-dimensional, all of one length: ``class``, ``video``, ``status``, ``reason``, ``source_path``,
+        One-dimensional, all of one length: ``class``, ``video``, ``path`` (of its group), ``status``, ``reason``, ``source_path``,
         ``source_kind`` (str); ``n_frames``, ``n_flows``, ``height``, ``width``, ``fps`` (nan where unknown),
         ``mean_magnitude``, ``p99_magnitude``, ``max_magnitude`` (pixels; nan for a failed video), ``clipped_x``,
         ``clipped_y``, ``clipped_share``, ``size_bytes``.
@@ -107,6 +110,24 @@ class VideoIndex:
             raise ArgumentError(f"no column {name!r} in the index; it has {', '.join(self.columns)}")
         return self.columns[name]
 
+    @cached_property
+    def rows_by_class(self) -> dict[str, list[int]]:
+        """Row numbers of each class, by the class's path."""
+        rows: defaultdict[str, list[int]] = defaultdict(list)
+        for number, path in enumerate(self.columns["path"]):
+            rows[path.partition("/")[0]].append(number)
+        return dict(rows)
+
+    def name(self, number: int) -> str:
+        """Return the original name of a row's video: the column shows bytes that are not UTF-8 as escapes."""
+        component = self.columns["path"][number].partition("/")[2]
+        return str(self.columns["video"][number]) if is_shortened(component) else unescape_name(component)
+
+    def class_name(self, number: int) -> str:
+        """Return the original name of a row's class."""
+        component = self.columns["path"][number].partition("/")[0]
+        return str(self.columns["class"][number]) if is_shortened(component) else unescape_name(component)
+
     def where(self, mask: npt.NDArray[np.bool_]) -> VideoIndex:
         """Return the rows for which a boolean array of shape (n_videos,) is true."""
         flow_mask = np.repeat(mask, self.columns["n_flows"])
@@ -132,6 +153,7 @@ def _row(record: VideoRecord) -> dict[str, Any]:
     return {
         "class": display_name(record.class_name),
         "video": display_name(record.name),
+        "path": video_path(record.class_name, record.name),
         "status": record.status,
         "reason": display_name(record.reason),
         "source_path": display_name(record.source_path),

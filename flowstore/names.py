@@ -82,6 +82,11 @@ def escape_name(name: str) -> str:
     return head.decode(errors="ignore") + "%~" + digest
 
 
+def video_path(class_name: str, name: str) -> str:
+    """Return the path of a video's group below the root."""
+    return f"{escape_name(class_name)}/{escape_name(name)}"
+
+
 def unescape_name(component: str) -> str:
     r"""Return the name that `escape_name` made a path component of.
 

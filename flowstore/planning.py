@@ -21,13 +21,13 @@ from flowstore.errors import (
 )
 from flowstore.fingerprints import is_unchanged
 from flowstore.index import read_record
-from flowstore.names import escape_name, fold_name
+from flowstore.names import escape_name, fold_name, video_path
 from flowstore.sampling import scaled_size
 from flowstore.settings import ExtractSettings, describe_settings
 from flowstore.sources import Discovery, VideoSource
-from flowstore.storage import LocalStorage, Storage
+from flowstore.storage import LocalStorage, Storage, is_case_blind
 from flowstore.store import read_root
-from flowstore.writing import is_intact, video_path
+from flowstore.writing import is_intact
 
 MIB = 2**20
 # Resident size of a worker that has loaded its libraries and compiled nothing yet, in MiB: about 190 was measured.
@@ -288,20 +288,11 @@ def check_names(sources: Iterable[VideoSource], storage: Storage) -> list[str]:
     if not close:
         return []
     listed = ", ".join(close[:6]) + (", ..." if len(close) > 6 else "")
-    if isinstance(storage, LocalStorage) and _is_case_blind(storage.root):
+    if isinstance(storage, LocalStorage) and is_case_blind(storage.root):
         raise ArgumentError(
             f"names that differ only in case or Unicode form, which this file system does not keep apart: {listed}"
         )
     return [f"{len(close)} names differ only in case or Unicode form; a Mac or Windows disk cannot hold both: {listed}"]
-
-
-def _is_case_blind(path: str) -> bool:
-    while not os.path.exists(path):
-        path = os.path.dirname(path)
-    while path.swapcase() == path and path != os.path.dirname(path):
-        path = os.path.dirname(path)
-    swapped = path.swapcase()
-    return swapped != path and os.path.exists(swapped) and os.path.samefile(path, swapped)
 
 
 def estimate_work(sources: Sequence[VideoSource], settings: ExtractSettings) -> Estimate:

@@ -243,3 +243,13 @@ def open_storage(place: str | os.PathLike[str] | Store | Storage, is_written: bo
 
 def _url_store(url: str, is_written: bool) -> Any:
     return zarr.storage.FsspecStore.from_url(url, read_only=not is_written)
+
+
+def is_case_blind(path: str) -> bool:
+    """Tell whether the file system at a path, which need not exist, takes names that differ in case for one."""
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    while path.swapcase() == path and path != os.path.dirname(path):
+        path = os.path.dirname(path)
+    swapped = path.swapcase()
+    return swapped != path and os.path.exists(swapped) and os.path.samefile(path, swapped)

@@ -23,7 +23,7 @@ from flowstore.errors import (
     StoreNotFoundError,
 )
 from flowstore.index import VideoIndex, class_paths, read_index, read_record
-from flowstore.names import escape_name, is_shortened, printable_name, suggest_name, unescape_name
+from flowstore.names import escape_name, is_shortened, printable_name, suggest_name, unescape_name, video_path
 from flowstore.settings import ExtractSettings, describe_settings
 from flowstore.storage import Storage, open_storage
 from flowstore.video import Video
@@ -148,7 +148,7 @@ class FlowStore:
     def classes(self) -> list[str]:
         """Names of the classes, sorted."""
         if self._is_selection:
-            return sorted(set(self.videos.column("class").tolist()))
+            return sorted(self.videos.class_name(rows[0]) for rows in self.videos.rows_by_class.values())
         return sorted(_original_name(self.storage, path, "class_name") for path in class_paths(self.storage))
 
     @property
@@ -194,7 +194,7 @@ class FlowStore:
 
     def _is_missing(self, class_name: str) -> bool:
         if self._is_selection:
-            return class_name not in self.classes
+            return escape_name(class_name) not in self.videos.rows_by_class
         return not self.storage.list_children(escape_name(class_name))
 
     def select(
@@ -226,10 +226,10 @@ class FlowStore:
         index = self.videos
         mask = np.ones(len(index), bool)
         if label is not None:
-            labels = [label] if isinstance(label, str) else list(label)
-            for name in labels:
-                self._class(name)
-            mask &= np.isin(index.column("class").astype(str), labels)
+            chosen = np.zeros(len(index), bool)
+            for name in [label] if isinstance(label, str) else label:
+                chosen[index.rows_by_class.get(escape_name(self._class(name).name), [])] = True
+            mask &= chosen
         if min_flows is not None:
             mask &= index.column("n_flows") >= min_flows
         if status is not None:
@@ -238,9 +238,12 @@ class FlowStore:
 
     def iter_videos(self) -> Iterator[Video]:
         """Yield every video that has flow, by class and name."""
-        for class_name in self.classes:
-            flow_class = self._class(class_name)
-            yield from (video for name in flow_class if (video := flow_class[name]).record.is_ok)
+        for number in np.flatnonzero(self.videos.column("status") == "ok"):
+            path = str(self.videos.column("path")[number])
+            record = read_record(self.storage, path)
+            # An index can be older than the tree: a video may be gone, or be a failed one by now.
+            if record is not None and record.is_ok:
+                yield Video(self.storage, path, record, self.settings)
 
     def read_clips(self, names: Sequence[str], starts: Sequence[int], length: int, out: Flow | None = None) -> Flow:
         """Read many clips of one length and size.
@@ -321,7 +324,7 @@ class FlowClass:
     def names(self) -> list[str]:
         """Names of the videos, sorted."""
         index = self.store.videos
-        return index.column("video")[index.column("class") == self.name].tolist()
+        return [index.name(number) for number in index.rows_by_class.get(escape_name(self.name), [])]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
@@ -343,7 +346,7 @@ class FlowClass:
         NameNotFoundError
             If there is none of that name; the message suggests the nearest.
         """
-        path = f"{escape_name(self.name)}/{escape_name(name)}" if name else ""
+        path = video_path(self.name, name) if name else ""
         record = read_record(self.store.storage, path) if name else None
         if record is None or (self.store._is_selection and name not in self.names):
             names = self.names

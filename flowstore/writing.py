@@ -18,7 +18,7 @@ from flowstore import documents
 from flowstore.documents import FLOW, FORMAT
 from flowstore.errors import ArgumentError, StoreError
 from flowstore.model import VideoRecord
-from flowstore.names import escape_name
+from flowstore.names import escape_name, video_path
 from flowstore.quantize import Quantizer
 from flowstore.settings import Compression, ExtractSettings
 from flowstore.shards import ShardWriter, codec_for, frames_per_shard
@@ -35,11 +35,6 @@ def write_class(storage: Storage, class_name: str) -> None:
     """Write the group of a class."""
     document = documents.group_document({"class_name": class_name})
     storage.write(f"{escape_name(class_name)}/zarr.json", documents.to_bytes(document))
-
-
-def video_path(class_name: str, name: str) -> str:
-    """Return the path of a video's group below the root."""
-    return f"{escape_name(class_name)}/{escape_name(name)}"
 
 
 def remove_video(storage: Storage, class_name: str, name: str) -> None:
