@@ -52,10 +52,10 @@ class VideoIndex:
     Parameters
     ----------
     columns : mapping of str to array
-        One-dimensional, all of one length: ``class``, ``video``, ``path`` (of its group), ``status``, ``reason``, ``source_path``,
-        ``source_kind`` (str); ``n_frames``, ``n_flows``, ``height``, ``width``, ``fps`` (nan where unknown),
-        ``mean_magnitude``, ``p99_magnitude``, ``max_magnitude`` (pixels; nan for a failed video), ``clipped_x``,
-        ``clipped_y``, ``clipped_share``, ``size_bytes``.
+        One-dimensional, all of one length: ``class``, ``video``, ``path`` (of its group), ``status``, ``reason``,
+        ``source_path``, ``source_kind`` (str); ``n_frames``, ``n_flows``, ``height``, ``width``, ``fps`` (nan where
+        unknown), ``mean_magnitude``, ``p99_magnitude``, ``max_magnitude`` (pixels; nan for a failed video),
+        ``clipped_x``, ``clipped_y``, ``clipped_share``, ``size_bytes``.
     flow_means : float32 array (sum of n_flows,)
         Mean magnitude of each flow in pixels, video after video.
 

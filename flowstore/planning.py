@@ -10,6 +10,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from flowstore.decoding import FrameFolder, VideoFile, configure_opencv, read_image
 from flowstore.errors import (
@@ -138,6 +139,22 @@ class ExtractPlan:
                 f"(frames up to {width}×{height}; {format_bytes(self.estimate.memory_per_video)} of it a video)",
             ]
         return lines + [f"note:     {note}" for note in self.notes]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan as plain JSON values."""
+        return {
+            "store": self.storage.url,
+            "settings": self.settings.to_json(),
+            "todo": [{"class": source.class_name, "video": source.name} for source in self.todo],
+            "n_todo": len(self.todo),
+            "n_done": len(self.done),
+            "n_failed_before": len(self.failed),
+            "n_changed": len(self.changed),
+            "n_frames": self.estimate.n_frames,
+            "size_bytes": self.estimate.size_bytes,
+            "memory_per_worker": self.estimate.memory_per_worker,
+            "notes": list(self.notes),
+        }
 
 
 def format_bytes(size: float) -> str:

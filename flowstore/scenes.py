@@ -30,7 +30,7 @@ class Scene:
     height, width : int
         Of its frames, in pixels.
     speed : float
-        Pixels a frame for a translation; for a rotation or a zoom, at the middle of the shorter half side.
+        Pixels a frame for a translation; for a rotation or a zoom, at the middle of the longer sides.
     seed : int
         Of the texture.
 
@@ -53,7 +53,7 @@ class Scene:
 
     @property
     def _rate(self) -> float:
-        return self.speed / (min(self.height, self.width) / 4)
+        return self.speed / (min(self.height, self.width) / 2)
 
     def _grid(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         y, x = np.mgrid[: self.height, : self.width].astype(np.float64)
@@ -94,8 +94,9 @@ class Scene:
         """
         texture = _texture(self.seed)
         for number in range(n_frames):
-            # A frame shows what has moved to each point, so the texture is read where that point came from.
-            yield _sample(texture, *self._moved(-number))
+            # A frame shows what has moved to each point, so the texture is read where that point came from. The texture
+            # itself is seen in the middle of the scene, which keeps a zoom sharp.
+            yield _sample(texture, *self._moved(n_frames / 2 - number))
 
 
 def _texture(seed: int, size: int = 512) -> npt.NDArray[np.float64]:

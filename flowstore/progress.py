@@ -1,0 +1,197 @@
+"""Showing how a long command goes on: a bar on a terminal, plain lines elsewhere. Owns rich's progress."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from flowstore.model import VideoRecord
+    from flowstore.planning import ExtractPlan
+
+_PLAIN_LINE_EVERY_S = 10.0
+
+
+def format_eta(seconds: float | None) -> str:
+    """Return a remaining time for people.
+
+    Examples
+    --------
+    >>> format_eta(3725), format_eta(None)
+    ('1:02:05', '-:--')
+    """
+    if seconds is None:
+        return "-:--"
+    text = str(timedelta(seconds=round(seconds)))
+    return text.removeprefix("0:") if seconds < 3600 else text
+
+
+class Meter:
+    """Counts what was done of a job and estimates what is left. Thread-safe.
+
+    Parameters
+    ----------
+    n_videos : int
+        To do.
+    n_flows : int
+        To do, an estimate or exact.
+    """
+
+    def __init__(self, n_videos: int, n_flows: int) -> None:
+        self.n_videos = n_videos
+        self._n_flows = max(1, n_flows)
+        self._lock = threading.Lock()
+        self._started = time.monotonic()
+        self.videos_done = self.flows_done = self.n_failed = 0
+        self._share_by_videos = 0.0
+
+    def add_flows(self, n_flows: int) -> None:
+        """Count flows."""
+        with self._lock:
+            self.flows_done += n_flows
+
+    def finish_video(self, is_failed: bool, share: float) -> None:
+        """Count a video that makes up a share, 0 to 1, of the job."""
+        with self._lock:
+            self.videos_done += 1
+            self.n_failed += is_failed
+            self._share_by_videos += share
+
+    @property
+    def share_done(self) -> float:
+        """What was done of the whole, 0 to 1."""
+        if self.videos_done >= self.n_videos:
+            return 1.0
+        return max(self._share_by_videos, min(0.99, self.flows_done / self._n_flows))
+
+    @property
+    def flows_per_s(self) -> float:
+        """Rate since the start."""
+        elapsed = time.monotonic() - self._started
+        return self.flows_done / elapsed if elapsed > 0 else 0.0
+
+    @property
+    def eta_s(self) -> float | None:
+        """Estimated seconds to go; None while nothing was done."""
+        share = self.share_done
+        return None if share <= 0.001 else (time.monotonic() - self._started) * (1 - share) / share
+
+    def describe(self) -> str:
+        """Return the state in one line."""
+        failed = f", {self.n_failed} failed" if self.n_failed else ""
+        return (
+            f"{self.videos_done}/{self.n_videos} videos{failed}, {self.flows_done} flows, "
+            f"{self.flows_per_s:.0f} flows/s, ETA {format_eta(self.eta_s)}"
+        )
+
+
+class _MeterColumn(ProgressColumn):
+    """Videos, flows a second, time to go and failures, from the meter."""
+
+    def __init__(self, meter: Meter) -> None:
+        super().__init__()
+        self._meter = meter
+
+    def render(self, task: Task) -> Text:
+        """Return the column's text."""
+        meter = self._meter
+        text = Text(f"{meter.videos_done}/{meter.n_videos} videos  {meter.flows_per_s:.0f} flows/s  ")
+        text.append(f"ETA {format_eta(meter.eta_s)}", style="cyan")
+        if meter.n_failed:
+            text.append(f"  {meter.n_failed} failed", style="red")
+        return text
+
+
+class ConsoleProgress:
+    """Progress of `extract` and `export` on a console.
+
+    Parameters
+    ----------
+    console : rich.console.Console
+        Of standard error.
+    verb : str
+        What goes on, such as ``extract``.
+    """
+
+    def __init__(self, console: Console, verb: str) -> None:
+        self._console = console
+        self._verb = verb
+        self._bar: Progress | None = None
+        self._meter = Meter(0, 0)
+        self._total_cost = 1.0
+        self._stopped = threading.Event()
+        self._ticker: threading.Thread | None = None
+
+    def start(self, plan: ExtractPlan | int, n_flows: int = 0) -> None:
+        """Begin, with a plan of an extraction or the number of videos and flows of an export."""
+        if isinstance(plan, int):
+            self._begin(Meter(plan, n_flows), max(1, plan))
+        elif plan.todo:
+            total = sum(source.cost for source in plan.todo)
+            self._begin(Meter(len(plan.todo), plan.estimate.n_frames), total or 1.0)
+
+    def _begin(self, meter: Meter, total_cost: float) -> None:
+        self._meter = meter
+        self._total_cost = total_cost
+        if self._console.is_terminal:
+            columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24))
+            self._bar = Progress(
+                *columns, _MeterColumn(meter), TimeElapsedColumn(), console=self._console, transient=True
+            )
+            self._bar.add_task(self._verb, total=1.0)
+            self._bar.start()
+        self._ticker = threading.Thread(target=self._tick, daemon=True)
+        self._ticker.start()
+
+    def _tick(self) -> None:
+        while not self._stopped.wait(0.2 if self._bar else _PLAIN_LINE_EVERY_S):
+            self._refresh()
+
+    def _refresh(self) -> None:
+        if self._bar:
+            self._bar.update(self._bar.tasks[0].id, completed=self._meter.share_done)
+        else:
+            self._console.print(f"{self._verb}: {self._meter.describe()}", highlight=False, soft_wrap=True)
+
+    def add_flows(self, n_flows: int) -> None:
+        """Count flows."""
+        self._meter.add_flows(n_flows)
+
+    def finish_video(self, record: VideoRecord, cost: float) -> None:
+        """Count a video of an extraction; name it where it failed or has something worth saying."""
+        from flowstore.names import printable_name
+
+        self._meter.finish_video(not record.is_ok, cost / self._total_cost)
+        key = f"{printable_name(record.class_name)}/{printable_name(record.name)}"
+        if not record.is_ok:
+            self._say("[red]failed[/red]", f"{key}: {record.reason}")
+        for warning in record.warnings:
+            self._say("[yellow]warning[/yellow]", f"{key}: {warning}")
+
+    def finish_item(self, key: str, problem: str) -> None:
+        """Count a video of an export; name it where it failed."""
+        self._meter.finish_video(bool(problem), 1 / self._total_cost)
+        if problem:
+            self._say("[red]failed[/red]", f"{key}: {problem}")
+
+    def _say(self, label: str, text: str) -> None:
+        self._console.print(f"{label} {escape(text)}", highlight=False, soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        """Show a line."""
+        self._console.print(escape(text), highlight=False, soft_wrap=True)
+
+    def stop(self) -> None:
+        """End the display."""
+        self._stopped.set()
+        if self._bar:
+            self._bar.stop()
+        if self._ticker:
+            self._ticker.join()
