@@ -1,4 +1,4 @@
-"""The loop that people come from, as a reference: frames of a folder in, ``flow_x_0001.jpg`` and ``flow_y_0001.jpg`` out.
+"""The loop that people come from, as a reference: frames in, ``flow_x_0001.jpg`` and ``flow_y_0001.jpg`` out.
 
 One process, one pair after another, as the common notebook has it. It is given the list of files and does not look for
 them by `glob`, which takes ``[HD]`` in a name for a character class and finds nothing.

@@ -56,7 +56,12 @@ def test_export_equals_the_notebooks_files(tmp_path, scheduler):
             files = write_frames(tmp_path / "frames" / class_name / name, seed, n_frames=12)
             n_flows += reference.convert_folder(files, str(expected / class_name / name))
     report = extract(
-        tmp_path / "frames", tmp_path / "flow.zarr", engine="opencv", encoding="truncate", scheduler=scheduler, workers=2
+        tmp_path / "frames",
+        tmp_path / "flow.zarr",
+        engine="opencv",
+        encoding="truncate",
+        scheduler=scheduler,
+        workers=2,
     )
     assert report.n_flows == n_flows == 55
     exported = export(tmp_path / "flow.zarr", tmp_path / "images", "notebook", scheduler=scheduler, workers=2)
@@ -71,7 +76,9 @@ def test_parity_on_real_frames(tmp_path, real_data):
     folder.mkdir(parents=True)
     for path in frames:
         shutil.copy(path, folder)
-    load_reference().convert_folder([str(folder / path.name) for path in frames], str(tmp_path / "expected/kinetics/clip"))
+    load_reference().convert_folder(
+        [str(folder / path.name) for path in frames], str(tmp_path / "expected/kinetics/clip")
+    )
     extract(tmp_path / "frames", tmp_path / "flow.zarr", engine="opencv", encoding="truncate")
     export(tmp_path / "flow.zarr", tmp_path / "images", "notebook")
     assert tree(tmp_path / "images") == tree(tmp_path / "expected")
