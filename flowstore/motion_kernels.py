@@ -1,8 +1,8 @@
 """Compiled loops of quantization and motion statistics: what `Quantizer` and `MotionAccumulator` do, in fewer passes.
 
-They give the same codes to the bit and the same counts; sums differ in the last digits, because they are added in another
-order. A flow of 320×240 takes 0.1 ms in place of 0.7: it stays in the cache between the two loops, and no array is
-made on the way.
+They give the same codes to the bit and the same counts; sums differ in the last digits, because they are added in
+another order. A flow of 320×240 takes 0.1 ms in place of 0.7: it stays in the cache between the two loops, and no
+array is made on the way.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def encode_denseflow(flow: Flow, bound: float, codes: Codes) -> None:
         w = min(max(flow[i] * 255.0 / (2.0 * bound), -127.5), 127.5)
         upper = math.ceil(w)
         is_tie = (upper == w) & (math.floor(0.5 * w) == 0.5 * w)
-        codes[i] = np.uint8(min(max(np.int32(upper) + 127 + np.int32(is_tie), 0), 255))
+        codes[i] = np.uint8(np.int32(min(max(upper + 127.0 + is_tie, 0.0), 255.0)))
 
 
 @kernel
@@ -65,7 +65,8 @@ def measure(
     histogram : int64 array (n_bins,)
         Added to.
     sums : float64 array (4,)
-        Filled with the sum of magnitudes, their maximum (nan where a value is not finite), and the clipped of x and of y.
+        Filled with the sum of magnitudes, their maximum (nan where a value is not finite), and the clipped of x and
+        of y.
     """
     n = np.uintp(magnitude.size)
     largest = np.float32(0)
