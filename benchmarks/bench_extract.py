@@ -25,7 +25,7 @@ import numpy as np
 from measuring import alternate, describe_machine, format_table, summarize, write_results
 
 import flowstore
-from flowstore import decoding, extraction, shards
+from flowstore import decoding, extraction, flow_encoder, shards
 from flowstore.scenes import MOTIONS, Scene
 from flowstore.sources import VIDEO_SUFFIXES
 
