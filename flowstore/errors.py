@@ -1,0 +1,9 @@
+"""Every error that flowstore raises."""
+
+
+class FlowStoreError(Exception):
+    """Base of every error that flowstore raises."""
+
+
+class ArgumentError(FlowStoreError, ValueError):
+    """An argument has a value that the call cannot take."""

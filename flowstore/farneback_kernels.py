@@ -1,0 +1,416 @@
+"""The loops of the Farneback kernel, compiled by Numba.
+
+Imports numpy, numba and `flowstore.lanes` only.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+from numba import njit
+
+from flowstore.lanes import (
+    fma,
+    first,
+    floor,
+    gather,
+    lane_bits,
+    lane_numbers,
+    largest,
+    load,
+    load_bytes,
+    load_indices,
+    select,
+    smallest,
+    splat,
+    store,
+    store_where,
+    to_f32,
+    to_f64,
+    to_i32,
+)
+
+PAD = 32
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+_F0 = np.float32(0)
+_F1 = np.float32(1)
+_HALF = np.float32(0.5)
+_QUARTER = np.float32(0.25)
+_REGULARIZATION = 1e-3
+_FAR = np.int32(1 << 28)
+_NEAR = np.int32(-(1 << 28))
+_MOST_TAPS = 40
+
+
+def kernel(function: _Function) -> _Function:
+    """Compile `function` without the GIL, kept on disk where some cache folder can be written."""
+    options = {"nogil": True, "error_model": "numpy"}
+    try:
+        return njit(cache=True, **options)(function)  # type: ignore[no-any-return]
+    except RuntimeError:
+        # Numba found no folder that it can write to: compile for this process alone.
+        return njit(**options)(function)  # type: ignore[no-any-return]
+
+
+@kernel
+def shrink(frame, width, row_index, row_weight, edge, starts, column_weight, adjacent, line, image, level):  # type: ignore[no-untyped-def]
+    """Blur a frame and take one pyramid level from it."""
+    w, h, stride = level[0], level[1], level[2]
+    n_rows = row_weight.size // h
+    n_columns = column_weight.size // starts.size
+    margin = edge.size // 2
+    every = lane_numbers() < splat(np.float32(99))
+    for y in range(h):
+        for x in range(0, width, 16):
+            total = splat(_F0)
+            for k in range(n_rows):
+                value = load_bytes(frame, row_index[y * n_rows + k] * width + x)
+                total = fma(value, splat(row_weight[y * n_rows + k]), total)
+            store(line, PAD + margin + x, total)
+        for k in range(margin):
+            line[PAD + k] = line[PAD + margin + edge[k]]
+            line[PAD + margin + width + k] = line[PAD + margin + edge[margin + k]]
+        for x in range(0, w, 16):
+            total = splat(_F0)
+            if adjacent:
+                for k in range(n_columns):
+                    weight = load(column_weight, k * starts.size + x)
+                    total = fma(load(line, PAD + starts[0] + x + k), weight, total)
+            else:
+                index = load_indices(starts, x)
+                for k in range(n_columns):
+                    weight = load(column_weight, k * starts.size + x)
+                    total = fma(gather(line, PAD + k, index, every), weight, total)
+            store(image, PAD + y * stride + x, total)
+
+
+@kernel
+def expand(image, level, taps, inverse, lines, coefficients):  # type: ignore[no-untyped-def]
+    """Fit a quadratic polynomial around each pixel."""
+    w, h, stride = level[0], level[1], level[2]
+    n = taps.size // 3 - 1
+    g, xg, xxg = taps[: n + 1], taps[n + 1 : 2 * n + 2], taps[2 * n + 2 :]
+    reach = lines.size // 3
+    left = (n + 15) // 16 * 16
+    ig11, ig03, ig33, ig55 = splat(inverse[0]), splat(inverse[1]), splat(inverse[2]), splat(inverse[3])
+    for y in range(h):
+        for x in range(0, w, 16):
+            t0 = load(image, PAD + y * stride + x) * splat(g[0])
+            t1 = splat(_F0)
+            t2 = splat(_F0)
+            for k in range(1, n + 1):
+                above = load(image, PAD + max(y - k, 0) * stride + x)
+                below = load(image, PAD + min(y + k, h - 1) * stride + x)
+                both = above + below
+                t0 = fma(both, splat(g[k]), t0)
+                t1 = fma(below - above, splat(xg[k]), t1)
+                t2 = fma(both, splat(xxg[k]), t2)
+            store(lines, left + x, t0)
+            store(lines, reach + left + x, t1)
+            store(lines, 2 * reach + left + x, t2)
+        for plane in range(3):
+            at = plane * reach + left
+            for k in range(n):
+                lines[at - 1 - k] = lines[at]
+                lines[at + w + k] = lines[at + w - 1]
+        row = PAD + y * 5 * stride
+        for x in range(0, w, 16):
+            at0, at1, at2 = left + x, reach + left + x, 2 * reach + left + x
+            b1 = load(lines, at0) * splat(g[0])
+            b2 = splat(_F0)
+            b3 = load(lines, at1) * splat(g[0])
+            b4 = splat(_F0)
+            b5 = load(lines, at2) * splat(g[0])
+            b6 = splat(_F0)
+            for k in range(1, n + 1):
+                gk, xgk, xxgk = splat(g[k]), splat(xg[k]), splat(xxg[k])
+                before, after = load(lines, at0 - k), load(lines, at0 + k)
+                both = after + before
+                b1 = fma(both, gk, b1)
+                b4 = fma(both, xxgk, b4)
+                b2 = fma(after - before, xgk, b2)
+                before, after = load(lines, at1 - k), load(lines, at1 + k)
+                b3 = fma(after + before, gk, b3)
+                b6 = fma(after - before, xgk, b6)
+                b5 = fma(load(lines, at2 + k) + load(lines, at2 - k), gk, b5)
+            store(coefficients, row + x, b3 * ig11)
+            store(coefficients, row + stride + x, b2 * ig11)
+            store(coefficients, row + 2 * stride + x, fma(b5, ig33, b1 * ig03))
+            store(coefficients, row + 3 * stride + x, fma(b4, ig33, b1 * ig03))
+            store(coefficients, row + 4 * stride + x, b6 * ig55)
+
+
+@kernel
+def enlarge(small, small_level, flow, level, x_index, x_weight, y_index, y_weight, factor, line):  # type: ignore[no-untyped-def]
+    """Take the flow of one level to the next finer one."""
+    small_w, small_h, small_stride = small_level[0], small_level[1], small_level[2]
+    w, h, stride = level[0], level[1], level[2]
+    every = lane_numbers() < splat(np.float32(99))
+    scale = splat(np.float32(factor))
+    for plane in range(2):
+        for y in range(h):
+            upper = PAD + (plane * small_h + y_index[y]) * small_stride
+            lower = PAD + (plane * small_h + min(y_index[y] + 1, small_h - 1)) * small_stride
+            weight = splat(y_weight[y])
+            for x in range(0, small_w, 16):
+                value = load(small, upper + x)
+                store(line, x, fma(load(small, lower + x) - value, weight, value) * scale)
+            line[small_w] = line[small_w - 1]
+            row = PAD + (plane * h + y) * stride
+            for x in range(0, w, 16):
+                index = load_indices(x_index, x)
+                value = gather(line, 0, index, every)
+                result = fma(gather(line, 1, index, every) - value, load(x_weight, x), value)
+                store_where(flow, row + x, result, lane_numbers() < splat(np.float32(w - x)))
+
+
+@kernel
+def update_row(r0, r1, flow, border, ring, slot, y, level):  # type: ignore[no-untyped-def]
+    """Put one row of the five products into the ring."""
+    w, h, stride = level[0], level[1], level[2]
+    row0 = PAD + y * 5 * stride
+    row_x = PAD + y * stride
+    row_y = PAD + (h + y) * stride
+    out = slot * 5 * stride
+    zero, one, half, quarter = splat(_F0), splat(_F1), splat(_HALF), splat(_QUARTER)
+    last_x, last_y = splat(np.float32(w - 1)), splat(np.float32(h - 1))
+    row_number = splat(np.float32(y))
+    row_border = splat(border[stride + y])
+    for x in range(0, w, 16):
+        dx = load(flow, row_x + x)
+        dy = load(flow, row_y + x)
+        column = lane_numbers() + splat(np.float32(x))
+        fx = column + dx
+        fy = row_number + dy
+        x1 = floor(fx)
+        y1 = floor(fy)
+        fx = fx - x1
+        fy = fy - y1
+        inside = (x1 >= zero) & (x1 < last_x) & (y1 >= zero) & (y1 < last_y)
+        ox = to_i32(select(inside, x1 - column, zero))
+        oy = to_i32(select(inside, y1, zero))
+        s2, s3, s4, s5, s6 = zero, zero, zero, zero, zero
+        bits = lane_bits(inside)
+        ax, ay = first(ox), first(oy)
+        same = lane_bits(inside & (ox == splat(ax)) & (oy == splat(ay)))
+        if same == bits and bits & 1:
+            below = select(inside, fy, zero)
+            above = select(inside, one - fy, zero)
+            for j in range(2):
+                across = above
+                if j == 1:
+                    across = below
+                at = PAD + (ay + j) * 5 * stride + x + ax
+                a0 = (one - fx) * across
+                a1 = fx * across
+                s2 = fma(a1, load(r1, at + 1), fma(a0, load(r1, at), s2))
+                at += stride
+                s3 = fma(a1, load(r1, at + 1), fma(a0, load(r1, at), s3))
+                at += stride
+                s4 = fma(a1, load(r1, at + 1), fma(a0, load(r1, at), s4))
+                at += stride
+                s5 = fma(a1, load(r1, at + 1), fma(a0, load(r1, at), s5))
+                at += stride
+                s6 = fma(a1, load(r1, at + 1), fma(a0, load(r1, at), s6))
+        elif bits:
+            left = smallest(select(inside, ox, splat(_FAR)))
+            right = largest(select(inside, ox, splat(_NEAR)))
+            top = smallest(select(inside, oy, splat(_FAR)))
+            bottom = largest(select(inside, oy, splat(_NEAR)))
+            if (right - left + 2) * (bottom - top + 2) <= _MOST_TAPS:
+                for j in range(top, bottom + 2):
+                    across = select(oy == splat(np.int32(j)), one - fy, zero)
+                    across = select(oy == splat(np.int32(j - 1)), fy, across)
+                    across = select(inside, across, zero)
+                    for i in range(left, right + 2):
+                        weight = select(ox == splat(np.int32(i)), one - fx, zero)
+                        weight = select(ox == splat(np.int32(i - 1)), fx, weight) * across
+                        at = PAD + j * 5 * stride + x + i
+                        s2 = fma(weight, load(r1, at), s2)
+                        s3 = fma(weight, load(r1, at + stride), s3)
+                        s4 = fma(weight, load(r1, at + 2 * stride), s4)
+                        s5 = fma(weight, load(r1, at + 3 * stride), s5)
+                        s6 = fma(weight, load(r1, at + 4 * stride), s6)
+            else:
+                index = oy * splat(np.int32(5 * stride)) + ox + to_i32(column)
+                for j in range(2):
+                    across = one - fy
+                    if j == 1:
+                        across = fy
+                    for i in range(2):
+                        weight = (one - fx) * across
+                        if i == 1:
+                            weight = fx * across
+                        at = PAD + j * 5 * stride + i
+                        s2 = fma(weight, gather(r1, at, index, inside), s2)
+                        s3 = fma(weight, gather(r1, at + stride, index, inside), s3)
+                        s4 = fma(weight, gather(r1, at + 2 * stride, index, inside), s4)
+                        s5 = fma(weight, gather(r1, at + 3 * stride, index, inside), s5)
+                        s6 = fma(weight, gather(r1, at + 4 * stride, index, inside), s6)
+                s2 = select(inside, s2, zero)
+                s3 = select(inside, s3, zero)
+                s4 = select(inside, s4, zero)
+                s5 = select(inside, s5, zero)
+                s6 = select(inside, s6, zero)
+        share = select(inside, half, one)
+        r4 = (load(r0, row0 + 2 * stride + x) + s4) * share
+        r5 = (load(r0, row0 + 3 * stride + x) + s5) * share
+        r6 = (load(r0, row0 + 4 * stride + x) + s6) * select(inside, quarter, half)
+        r2 = fma(r4, dy, fma(r6, dx, (load(r0, row0 + x) - s2) * half))
+        r3 = fma(r6, dy, fma(r5, dx, (load(r0, row0 + stride + x) - s3) * half))
+        fade = load(border, x) * row_border
+        r2 = r2 * fade
+        r3 = r3 * fade
+        r4 = r4 * fade
+        r5 = r5 * fade
+        r6 = r6 * fade
+        square = r6 * r6
+        store(ring, out + x, fma(r4, r4, square))
+        store(ring, out + stride + x, (r4 + r5) * r6)
+        store(ring, out + 2 * stride + x, fma(r5, r5, square))
+        store(ring, out + 3 * stride + x, fma(r4, r2, r6 * r3))
+        store(ring, out + 4 * stride + x, fma(r6, r2, r5 * r3))
+
+
+@kernel
+def start_sums(ring, slot, sums, times, level):  # type: ignore[no-untyped-def]
+    """Add `times` one row of products to the vertical sums."""
+    stride = level[2]
+    factor = splat(np.float32(times))
+    for x in range(0, 5 * stride, 16):
+        value = load(ring, slot * 5 * stride + x) * factor
+        store(sums, x, load(sums, x) + to_f64(value))
+
+
+@kernel
+def slide_down(ring, new_slot, old_slot, sums, lines, span, left, level):  # type: ignore[no-untyped-def]
+    """Move the vertical box sums one row down."""
+    w, stride = level[0], level[2]
+    new, old = new_slot * 5 * stride, old_slot * 5 * stride
+    for plane in range(5):
+        at = plane * stride
+        to = plane * span + left
+        for x in range(0, w, 16):
+            total = load(sums, at + x) + to_f64(load(ring, new + at + x) - load(ring, old + at + x))
+            store(sums, at + x, total)
+            store(lines, to + x, to_f32(total))
+
+
+@kernel
+def weigh_down(ring, n_slots, y, window, lines, span, left, level):  # type: ignore[no-untyped-def]
+    """Sum products vertically under the Gaussian window."""
+    w, h, stride = level[0], level[1], level[2]
+    for plane in range(5):
+        at = plane * stride
+        for x in range(0, w, 16):
+            total = load(ring, (y % n_slots) * 5 * stride + at + x) * splat(window[0])
+            for k in range(1, window.size):
+                above = load(ring, (max(y - k, 0) % n_slots) * 5 * stride + at + x)
+                below = load(ring, (min(y + k, h - 1) % n_slots) * 5 * stride + at + x)
+                total = fma(above + below, splat(window[k]), total)
+            store(lines, plane * span + left + x, total)
+
+
+@kernel
+def solve_row(lines, span, left, m, pieces, window, scale, out, out_x, out_y, level):  # type: ignore[no-untyped-def]
+    """Sum horizontally and solve for the flow of one row."""
+    w = level[0]
+    for plane in range(5):
+        at = plane * span + left
+        for k in range(1, m + 1):
+            lines[at - k] = lines[at]
+            lines[at + w - 1 + k] = lines[at + w - 1]
+    gaussian = window.size > 0
+    n_pieces = pieces.size // 2
+    if not gaussian:
+        length = 1
+        source = 0
+        while 2 * length <= 2 * m + 1:
+            for plane in range(5):
+                at = source + plane * span + left - m
+                for x in range(0, w + 2 * m, 16):
+                    store(lines, at + 5 * span + x, load(lines, at + x) + load(lines, at + length + x))
+            source += 5 * span
+            length *= 2
+    factor = splat(scale)
+    for x in range(0, w, 16):
+        g11, g12, g22, h1, h2 = splat(_F0), splat(_F0), splat(_F0), splat(_F0), splat(_F0)
+        at = left + x
+        if gaussian:
+            center = splat(window[0])
+            g11 = load(lines, at) * center
+            g12 = load(lines, at + span) * center
+            g22 = load(lines, at + 2 * span) * center
+            h1 = load(lines, at + 3 * span) * center
+            h2 = load(lines, at + 4 * span) * center
+            for k in range(1, m + 1):
+                weight = splat(window[k])
+                g11 = fma(load(lines, at - k) + load(lines, at + k), weight, g11)
+                g12 = fma(load(lines, at + span - k) + load(lines, at + span + k), weight, g12)
+                g22 = fma(load(lines, at + 2 * span - k) + load(lines, at + 2 * span + k), weight, g22)
+                h1 = fma(load(lines, at + 3 * span - k) + load(lines, at + 3 * span + k), weight, h1)
+                h2 = fma(load(lines, at + 4 * span - k) + load(lines, at + 4 * span + k), weight, h2)
+        else:
+            for k in range(n_pieces):
+                piece = pieces[2 * k] * 5 * span + pieces[2 * k + 1] + at
+                g11 = g11 + load(lines, piece)
+                g12 = g12 + load(lines, piece + span)
+                g22 = g22 + load(lines, piece + 2 * span)
+                h1 = h1 + load(lines, piece + 3 * span)
+                h2 = h2 + load(lines, piece + 4 * span)
+            if m == 0:
+                # OpenCV's running sum starts from twice the first column when the window is one pixel.
+                g11 = g11 + splat(lines[left])
+                g12 = g12 + splat(lines[left + span])
+                g22 = g22 + splat(lines[left + 2 * span])
+                h1 = h1 + splat(lines[left + 3 * span])
+                h2 = h2 + splat(lines[left + 4 * span])
+        a = to_f64(g11) * factor
+        b = to_f64(g12) * factor
+        c = to_f64(g22) * factor
+        d = to_f64(h1) * factor
+        e = to_f64(h2) * factor
+        inverse = splat(1.0) / (a * c - b * b + splat(_REGULARIZATION))
+        flow_x = to_f32((a * e - b * d) * inverse)
+        flow_y = to_f32((c * d - b * e) * inverse)
+        if x + 16 <= w:
+            store(out, out_x + x, flow_x)
+            store(out, out_y + x, flow_y)
+        else:
+            valid = lane_numbers() < splat(np.float32(w - x))
+            store_where(out, out_x + x, flow_x, valid)
+            store_where(out, out_y + x, flow_y, valid)
+
+
+@kernel
+def iterate(r0, r1, flow, out, border, ring, sums, lines, pieces, window, scale, plan, level):  # type: ignore[no-untyped-def]
+    """Refine the flow of one level `iterations` times, row by row."""
+    w, h, stride = level[0], level[1], level[2]
+    m, n_slots, left, span, iterations = plan[0], plan[1], plan[2], plan[3], plan[4]
+    gaussian = window.size > 0
+    for iteration in range(iterations):
+        target, to_x, to_y, to_stride = flow, PAD, PAD + h * stride, stride
+        if out.size > 0 and iteration == iterations - 1:
+            target, to_x, to_y, to_stride = out, 0, h * w, w
+        for x in range(0, 5 * stride, 16):
+            store(sums, x, splat(0.0))
+        for ahead in range(h + m):
+            newest = min(ahead, h - 1)
+            if ahead < h:
+                update_row(r0, r1, flow, border, ring, ahead % n_slots, ahead, level)
+            y = ahead - m
+            if not gaussian:
+                if ahead == 0:
+                    start_sums(ring, 0, sums, m + 2, level)
+                elif y < 0:
+                    start_sums(ring, newest % n_slots, sums, 1, level)
+            if y >= 0:
+                if gaussian:
+                    weigh_down(ring, n_slots, y, window, lines, span, left, level)
+                else:
+                    oldest = max(y - m - 1, 0)
+                    slide_down(ring, newest % n_slots, oldest % n_slots, sums, lines, span, left, level)
+                row_x, row_y = to_x + y * to_stride, to_y + y * to_stride
+                solve_row(lines, span, left, m, pieces, window, scale, target, row_x, row_y, level)
