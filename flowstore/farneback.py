@@ -1,27 +1,98 @@
-"""Farneback."""
+"""Dense optical flow by Farnebäck's method, as OpenCV computes it, for the frames of one video.
+
+Owns the order of the work and its memory. The loops are in `flowstore.farneback_kernels`, the vectors that they are made
+of in `flowstore.lanes`, the constants in `flowstore.farneback_tables`. Imports numpy, numba and these; never cv2. Pure:
+no path, no clock, no print.
+
+The method: fit a quadratic polynomial around each pixel of both frames; a displacement that maps one polynomial on the
+other solves a 2×2 linear system; average the systems over a window, solve, look up the second frame's polynomials at the
+displaced points and repeat; from a coarse level of a pyramid to the full size.
+
+What makes it fast
+------------------
+OpenCV expands both frames of each pair, in double precision, one column at a time. Here
+
+- each frame is expanded once: a ring of ``step + 1`` pyramids of coefficients stays for the length of the video;
+- blurring and shrinking are one separable filter, evaluated only at the pixels that the level keeps;
+- one iteration is one pass: a row of products goes into a ring of ``winsize + 1`` rows, the vertical sums move down by one
+  row (float64, as running sums lose what they do not carry), the horizontal sums are made of runs of 1, 2, 4, ... samples
+  (float32, no subtraction, so nothing is lost and nothing is sequential), and the solution replaces a row of flow that no
+  later row needs. Nothing larger than the ring is written but the flow itself;
+- neighboring points are displaced alike. Sixteen pixels whose displacements have the same whole part read the second
+  frame from contiguous memory: no gather. Where whole parts differ by a few pixels (still scenes, where the flow
+  trembles around zero, are full of this), all points that any of the sixteen needs are read contiguously and each lane
+  keeps its own four. Only wildly different displacements go through gather instructions.
+
+`benchmarks/bench_farneback.py` prints what each part costs and which share of the machine's floor it reaches.
+
+How close to OpenCV
+-------------------
+Nothing here is in OpenCV's order of rounding, so values differ in the last bits. With the default parameters, on real
+clips, some 2 of 100 000 codes of the ``centred`` encoding (bound 20) differ, by one. Two things make such differences grow:
+
+- *small windows, many iterations.* A 2×2 system averaged over few pixels is nearly singular along any straight edge;
+  rounding then decides the answer and each iteration multiplies it. There OpenCV itself gives another flow for the
+  transposed frames. Such combinations are refused (`check_parameters`): OpenCV's own is the only answer to reproduce;
+- *perfectly one-dimensional images*, such as drawn diagonal stripes, where every window is singular. No parameter tells
+  these, so they are computed, and the flow along the stripes means as little as it does in OpenCV.
+
+References
+----------
+G. Farnebäck, "Two-Frame Motion Estimation Based on Polynomial Expansion", SCIA 2003, LNCS 2749, pp. 363-370.
+OpenCV, ``modules/video/src/optflowgf.cpp`` (the implementation whose results are matched).
+"""
 
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from flowstore import farneback_tables as tables
 from flowstore.errors import ArgumentError
-from flowstore.farneback_kernels import PAD, enlarge, expand, iterate, shrink
+from flowstore.farneback_kernels import KERNELS, PAD, enlarge, expand, iterate, shrink
+from flowstore.farneback_tables import Floats, Indices
+from flowstore.lanes import N_LANES
 
 FLAG_INITIAL_FLOW = 4
 FLAG_GAUSSIAN = 256
-_SMALLEST_SIDE = 32
-_BORDER = np.array([0.14, 0.14, 0.4472, 0.4472, 0.4472], np.float32)
 
-Floats = NDArray[np.float32]
+# Smallest window for 0, 1, 2, 3 and more iterations whose flow is more than OpenCV's rounding: measured on real clips as
+# the smallest that keeps every code within one of OpenCV's and 99.9 % equal.
+_SMALLEST_BOX = (1, 4, 6, 8, 12)
+_SMALLEST_GAUSSIAN = (1, 6, 10, 12, 21)
 
 
 @dataclass(frozen=True)
 class FarnebackParameters:
-    """Parameters."""
+    """The parameters of ``cv2.calcOpticalFlowFarneback``, checked on making.
+
+    Parameters
+    ----------
+    pyr_scale : float
+        Size of each pyramid level over that of the next finer one, in (0, 1).
+    levels : int
+        Number of levels beside the full size, 0 or more; those with a side under 32 pixels are left out.
+    winsize : int
+        Side of the averaging window, pixels. As in OpenCV an even one averages over ``winsize + 1`` pixels.
+    iterations : int
+        Iterations at each level, 0 or more.
+    poly_n : int
+        Reach of the polynomial expansion, pixels to each side, 1 or more.
+    poly_sigma : float
+        Standard deviation of the expansion's Gaussian, pixels; 0 or less for ``0.3 * poly_n``.
+    flags : int
+        0, or the sum of OPTFLOW_FARNEBACK_GAUSSIAN (256) and OPTFLOW_USE_INITIAL_FLOW (4).
+
+    Raises
+    ------
+    ArgumentError
+        If a value is outside its range, or the window too small for the number of iterations (see the module's text).
+    """
 
     pyr_scale: float = 0.5
     levels: int = 3
@@ -31,262 +102,271 @@ class FarnebackParameters:
     poly_sigma: float = 1.2
     flags: int = 0
 
+    def __post_init__(self) -> None:
+        for name in ("levels", "winsize", "iterations", "poly_n", "flags"):
+            object.__setattr__(self, name, _whole(name, getattr(self, name)))
+        for name in ("pyr_scale", "poly_sigma"):
+            object.__setattr__(self, name, _number(name, getattr(self, name)))
+        if not 0 < self.pyr_scale < 1:
+            raise ArgumentError(f"pyr_scale must be above 0 and below 1, not {self.pyr_scale}")
+        for name, least in (("levels", 0), ("winsize", 1), ("iterations", 0), ("poly_n", 1)):
+            if getattr(self, name) < least:
+                raise ArgumentError(f"{name} must be {least} or more, not {getattr(self, name)}")
+        if self.flags & ~(FLAG_INITIAL_FLOW | FLAG_GAUSSIAN):
+            raise ArgumentError(
+                f"flags must be a sum of {FLAG_INITIAL_FLOW} (initial flow) and {FLAG_GAUSSIAN} (Gaussian window), "
+                f"not {self.flags}"
+            )
+        gaussian = bool(self.flags & FLAG_GAUSSIAN)
+        smallest = (_SMALLEST_GAUSSIAN if gaussian else _SMALLEST_BOX)[min(self.iterations, 4)]
+        if self.winsize < smallest:
+            raise ArgumentError(
+                f"winsize {self.winsize} is too small for iterations {self.iterations}"
+                f"{' with the Gaussian window' if gaussian else ''}: the flow would depend on OpenCV's own rounding. "
+                f"Use winsize {smallest} or more, or the engine `opencv`"
+            )
 
-def _gaussian_window(m: int) -> Floats:
-    x = np.arange(m + 1)
-    weights = np.exp(-x * x / (2 * (m * 0.3) ** 2)) if m else np.ones(1)
-    weights = weights.astype(np.float32)
-    weights = weights * (1 / (weights[0] + 2 * weights[1:].sum(dtype=np.float64)))
-    return weights.astype(np.float32)
 
+def _whole(name: str, value: Any) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise ArgumentError(f"{name} must be a whole number, not {value!r}") from None
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise ArgumentError(f"{name} must be a number, not {value!r}") from None
+    if not math.isfinite(number):
+        raise ArgumentError(f"{name} must be finite, not {value!r}")
+    return number
+
+
+def _check_size(height: int, width: int) -> None:
+    if height < 1 or width < 1:
+        raise ArgumentError(f"height and width must be 1 or more, not {height} and {width}")
+
+
+def _check_frame(name: str, frame: Any, shape: tuple[int, int] | None = None) -> None:
+    if not isinstance(frame, np.ndarray):
+        raise ArgumentError(f"{name} must be a NumPy array, not {type(frame).__name__}")
+    if frame.dtype != np.uint8:
+        raise ArgumentError(f"{name} must be uint8, not {frame.dtype}")
+    if frame.ndim != 2:
+        raise ArgumentError(f"{name} must be gray, of shape (height, width), not {frame.shape}")
+    if shape is not None and frame.shape != shape:
+        raise ArgumentError(f"{name} must have shape {shape}, not {frame.shape}")
 
 
 def _round_up(value: int) -> int:
-    return (value + 15) // 16 * 16
+    return -(-value // N_LANES) * N_LANES
 
 
-def _aligned(size: int, dtype: type = np.float32) -> NDArray:
+def _scratch(size: int, dtype: type = np.float32) -> NDArray[Any]:
+    # Zeros, because vectors reach past the ends of rows and what they find there must be finite; aligned, because a
+    # vector that lies across two cache lines costs two loads.
     item = np.dtype(dtype).itemsize
     raw = np.zeros(size + 64 // item, dtype)
     start = -raw.ctypes.data % 64 // item
     return raw[start : start + size]
 
 
-def _reflect(index: NDArray, size: int) -> NDArray:
-    if size == 1:
-        return np.zeros_like(index)
-    index = np.abs(index) % (2 * size - 2)
-    return np.minimum(index, 2 * size - 2 - index)
-
-
-def _linear(size: int, target: int) -> tuple[NDArray, NDArray]:
-    position = ((np.arange(target) + 0.5) * (size / target) - 0.5).astype(np.float32)
-    index = np.floor(position).astype(np.int64)
-    weight = position - index.astype(np.float32)
-    weight[(index < 0) | (index >= size - 1)] = 0
-    return np.clip(index, 0, size - 1), weight
-
-
-def _area(size: int, target: int) -> NDArray:
-    ratio = size / target
-    matrix = np.zeros((target, size))
-    for row in range(target):
-        start, stop = row * ratio, (row + 1) * ratio
-        for column in range(int(start), min(math.ceil(stop), size)):
-            matrix[row, column] = max(min(stop, column + 1) - max(start, column), 0)
-    return matrix / matrix.sum(axis=1, keepdims=True)
-
-
-def _blur_weights(sigma: float) -> NDArray:
-    size = max(int(np.rint(sigma * 5)) | 1, 3)
-    if sigma <= 0:
-        return np.array([0.25, 0.5, 0.25])
-    x = np.arange(size) - size // 2
-    weights = np.exp(-x * x / (2 * sigma * sigma))
-    return weights / weights.sum()
-
-
-def _shrink_taps(size: int, target: int, blur: NDArray) -> tuple[NDArray, NDArray]:
-    index, weight = _linear(size, target)
-    taps = np.zeros((blur.size + 1, target))
-    taps[:-1] += blur[:, None] * (1 - weight)
-    taps[1:] += blur[:, None] * weight
-    return index - blur.size // 2, taps.astype(np.float32)
-
-
-def _polynomial(n: int, sigma: float) -> tuple[NDArray, NDArray]:
-    if sigma < np.finfo(np.float32).eps:
-        sigma = n * 0.3
-    x = np.arange(-n, n + 1)
-    g = np.exp(-x * x / (2 * sigma * sigma)).astype(np.float32)
-    g = (g * (1 / g.sum(dtype=np.float64))).astype(np.float32)
-    wide = g.astype(np.float64)
-    m0, m2, m4 = wide.sum(), (wide * x**2).sum(), (wide * x**4).sum()
-    moments = np.zeros((6, 6))
-    moments[0, 0] = m0 * m0
-    moments[1, 1] = moments[2, 2] = m0 * m2
-    moments[0, 3] = moments[0, 4] = moments[3, 0] = moments[4, 0] = m0 * m2
-    moments[3, 3] = moments[4, 4] = m0 * m4
-    moments[3, 4] = moments[4, 3] = moments[5, 5] = m2 * m2
-    inverse = np.linalg.inv(moments)
-    half = slice(n, None)
-    taps = np.concatenate([g[half], (x * g).astype(np.float32)[half], (x * x * g).astype(np.float32)[half]])
-    picked = np.array([inverse[1, 1], inverse[0, 3], inverse[3, 3], inverse[5, 5]], np.float32)
-    return taps.astype(np.float32), picked
+def _padded(values: NDArray[Any], size: int) -> NDArray[Any]:
+    result = np.zeros((*values.shape[:-1], size), values.dtype)
+    result[..., : values.shape[-1]] = values
+    return result.ravel()
 
 
 class _Level:
-    """Sizes, tables and scratch of one pyramid level."""
+    """Sizes, constants and flow of one pyramid level."""
 
-    def __init__(self, full: tuple[int, int], scale: float) -> None:
-        full_height, full_width = full
-        height, width = int(np.rint(full_height * scale)), int(np.rint(full_width * scale))
+    def __init__(self, height: int, width: int, scale: float) -> None:
         self.scale = scale
-        self.shape = height, width
-        self.stride = _round_up(width) + 16
-        self.geometry = np.array([width, height, self.stride], np.int64)
-        blur = _blur_weights((1 / scale - 1) * 0.5)
-        radius = blur.size // 2
-        self.margin = radius + 1
-        rows, row_weight = _shrink_taps(full_height, height, blur)
-        self.row_index = _reflect(rows[:, None] + np.arange(row_weight.shape[0]), full_height).ravel()
-        self.row_weight = np.ascontiguousarray(row_weight.T).ravel()
-        columns, column_weight = _shrink_taps(full_width, width, blur)
-        self.adjacent = width == full_width
+        self.shape = h, w = round(height * scale), round(width * scale)
+        self.stride = _round_up(w) + N_LANES
+        self.geometry: Indices = np.array([w, h, self.stride], np.int64)
+        blur = tables.blur_weights(scale)
+        self.margin = blur.size // 2 + 1
+        rows, row_weight = tables.shrink_taps(height, h, blur)
+        self.row_index = tables.reflect(rows[:, None] + np.arange(row_weight.shape[0]), height).ravel()
+        self.row_weight: Floats = np.ascontiguousarray(row_weight.T).ravel()
+        columns, column_weight = tables.shrink_taps(width, w, blur)
         outside = np.arange(self.margin)
-        self.edge = _reflect(np.concatenate([outside - self.margin, full_width + outside]), full_width)
-        self.starts = np.zeros(_round_up(width), np.int32)
-        self.starts[:width] = columns + self.margin
-        weights = np.zeros((column_weight.shape[0], self.starts.size), np.float32)
-        weights[:, :width] = column_weight
-        self.column_weight = weights.ravel()
-        self.border = np.ones(self.stride + height, np.float32)
-        for side in (self.border[:width], self.border[self.stride :]):
-            count = min(_BORDER.size, side.size)
-            side[:count] *= _BORDER[:count]
-            side[::-1][:count] *= _BORDER[:count]
+        self.edge = tables.reflect(np.concatenate([outside - self.margin, width + outside]), width)
+        self.starts = _padded((columns + self.margin).astype(np.int32), _round_up(w))
+        self.column_weight = _padded(column_weight, _round_up(w))
+        self.adjacent = w == width
+        fade, self.fade_row = tables.fade_tables(h, w)
+        self.fade = _padded(fade, self.stride)
+        self.flow: Floats = _scratch(2 * PAD + 2 * h * self.stride)
 
     @property
-    def n_coefficients(self) -> int:
-        return 2 * PAD + 5 * self.shape[0] * self.stride
+    def flow_pixels(self) -> Floats:
+        """The flow as float32 (2, h, w), pixels of this level."""
+        h, w = self.shape
+        return self.flow[PAD:-PAD].reshape(2, h, self.stride)[:, :, :w]
 
-    def make_flow(self) -> Floats:
-        return _aligned(2 * PAD + 2 * self.shape[0] * self.stride)
+    def make_coefficients(self) -> Floats:
+        """Room for five coefficients a pixel: row by row, each row five times `stride` values."""
+        return _scratch(2 * PAD + 5 * self.shape[0] * self.stride)
 
 
-def _enlarge_tables(small: _Level, large: _Level) -> tuple[NDArray[np.int32], Floats, NDArray[np.int64], Floats]:
-    columns, x_weight = _linear(small.shape[1], large.shape[1])
-    rows, y_weight = _linear(small.shape[0], large.shape[0])
-    x_index = np.zeros(_round_up(columns.size), np.int32)
-    x_index[: columns.size] = columns
-    weights = np.zeros(x_index.size, np.float32)
-    weights[: columns.size] = x_weight
-    return x_index, weights, rows, y_weight
+def _enlarge_tables(small: _Level, large: _Level) -> tuple[NDArray[Any], ...]:
+    columns, x_weight = tables.linear_positions(small.shape[1], large.shape[1])
+    rows, y_weight = tables.linear_positions(small.shape[0], large.shape[0])
+    size = _round_up(columns.size)
+    return _padded(columns.astype(np.int32), size), _padded(x_weight, size), rows, y_weight
 
 
 class _Engine:
-    """Everything that one thread needs to compute flow between frames of one size."""
+    """Constants and scratch for the flow between frames of one size. One thread at a time."""
 
     def __init__(self, height: int, width: int, parameters: FarnebackParameters) -> None:
-        self.parameters = p = parameters
+        p = parameters
+        self.parameters = p
         self.shape = height, width
-        scales = [1.0]
-        while len(scales) <= p.levels:
-            scale = scales[-1] * p.pyr_scale
-            if width * scale < _SMALLEST_SIDE or height * scale < _SMALLEST_SIDE:
-                break
-            scales.append(scale)
-        self.levels = [_Level(self.shape, scale) for scale in scales]
-        self.taps, self.inverse = _polynomial(p.poly_n, p.poly_sigma)
-        m = p.winsize // 2
-        largest = self.levels[0]
-        stride = largest.stride
-        self.n_slots = 2 * m + 2
-        left = _round_up(m + 1)
-        length = 2 * m + 1
-        n_doublings = length.bit_length()
-        self.span = _round_up(left + stride + m + (1 << n_doublings) + 32)
-        pieces = []
-        reached = 0
-        for bit in range(n_doublings):
-            if length >> bit & 1:
-                pieces.append((bit, reached - m))
-                reached += 1 << bit
-        self.pieces = np.array(pieces, np.int64).ravel()
-        self.window = np.zeros(0, np.float32)
-        self.scale = 1.0 / (p.winsize * p.winsize)
-        if p.flags & FLAG_GAUSSIAN:
-            self.window = _gaussian_window(m)
-            self.scale = 1.0
-        self.plan = np.array([m, self.n_slots, left, self.span, p.iterations], np.int64)
-        self.ring = _aligned(self.n_slots * 5 * stride)
-        self.sums = _aligned(5 * stride, np.float64)
-        self.lines = _aligned(5 * n_doublings * self.span)
-        self.frame = np.zeros(height * width + 16, np.uint8)
-        margin = max(level.margin for level in self.levels)
-        self.line = _aligned(2 * PAD + 2 * margin + _round_up(width) + 32)
-        self.image = _aligned(2 * PAD + height * stride)
-        self.expansion = _aligned(3 * (2 * _round_up(p.poly_n) + _round_up(width) + 16))
-        self.flows = [level.make_flow() for level in self.levels]
-        self.tables = [
-            _enlarge_tables(small, large) for large, small in zip(self.levels, self.levels[1:], strict=False)
+        scales = tables.level_scales(height, width, p.pyr_scale, p.levels)
+        self.levels = [_Level(height, width, scale) for scale in scales]
+        self.enlarge_tables = [
+            _enlarge_tables(small, large)
+            for large, small in zip(self.levels[:-1], self.levels[1:], strict=True)
         ]
-        self.nothing = np.zeros(0, np.float32)
+        self.taps, self.inverse = tables.polynomial_taps(p.poly_n, p.poly_sigma)
+        m = p.winsize // 2
+        gaussian = bool(p.flags & FLAG_GAUSSIAN) and m > 0
+        self.window: Floats = tables.gaussian_window(m) if gaussian else np.zeros(0, np.float32)
+        self.scale = 1.0 if gaussian else 1.0 / p.winsize**2
+        pieces = tables.box_pieces(m)
+        self.pieces: Indices = pieces.ravel()
+        longest = 1 << int(pieces[-1, 0])
+        stride = self.levels[0].stride
+        left = _round_up(m)
+        self.span = _round_up(left + stride + m + longest + N_LANES)
+        n_slots = 2 * m + 2
+        self.plan: Indices = np.array([m, n_slots, left, self.span, p.iterations], np.int64)
+        self.ring: Floats = _scratch(n_slots * 5 * stride)
+        self.sums = _scratch(5 * stride, np.float64)
+        self.lines: Floats = _scratch(5 * int(pieces[-1, 0] + 1) * self.span)
+        self.frame: NDArray[np.uint8] = np.zeros(height * width + N_LANES, np.uint8)
+        margin = max(level.margin for level in self.levels)
+        self.line: Floats = _scratch(2 * PAD + 2 * margin + _round_up(width) + 2 * N_LANES)
+        self.image: Floats = _scratch(2 * PAD + height * stride)
+        self.rows: Floats = _scratch(3 * (2 * _round_up(p.poly_n) + stride))
+        self.nowhere: Floats = np.zeros(0, np.float32)
 
     def make_pyramid(self) -> list[Floats]:
-        return [_aligned(level.n_coefficients) for level in self.levels]
+        return [level.make_coefficients() for level in self.levels]
 
     def expand(self, frame: NDArray[np.uint8], pyramid: list[Floats]) -> None:
+        """Put the polynomial coefficients of `frame` into `pyramid`."""
         height, width = self.shape
         self.frame[: height * width].reshape(self.shape)[...] = frame
         for level, coefficients in zip(self.levels, pyramid, strict=True):
-            shrink(
-                self.frame,
-                width,
-                level.row_index,
-                level.row_weight,
-                level.edge,
-                level.starts,
-                level.column_weight,
-                level.adjacent,
-                self.line,
-                self.image,
-                level.geometry,
-            )
-            expand(self.image, level.geometry, self.taps, self.inverse, self.expansion, coefficients)
+            self.shrink_to(level)
+            self.expand_image(level, coefficients)
 
-    def estimate(self, before: list[Floats], after: list[Floats], out: Floats, initial: Floats | None = None) -> None:
-        height, width = self.shape
-        coarsest = len(self.levels) - 1
-        for k in range(coarsest, -1, -1):
-            level, flow = self.levels[k], self.flows[k]
-            if k == coarsest:
-                flow[...] = 0
-                if initial is not None:
-                    self._put_initial(initial)
-            else:
-                small = self.levels[k + 1]
-                enlarge(
-                    self.flows[k + 1],
-                    small.geometry,
-                    flow,
-                    level.geometry,
-                    *self.tables[k],
-                    1 / self.parameters.pyr_scale,
-                    self.line,
-                )
-            iterate(
-                before[k],
-                after[k],
-                flow,
-                self.nothing if k else out,
-                level.border,
-                self.ring,
-                self.sums,
-                self.lines,
-                self.pieces,
-                self.window,
-                self.scale,
-                self.plan,
-                level.geometry,
-            )
+    def shrink_to(self, level: _Level) -> None:
+        shrink(
+            self.frame,
+            self.shape[1],
+            level.row_index,
+            level.row_weight,
+            level.edge,
+            level.starts,
+            level.column_weight,
+            level.adjacent,
+            self.line,
+            self.image,
+            level.geometry,
+        )
+
+    def expand_image(self, level: _Level, coefficients: Floats) -> None:
+        expand(self.image, level.geometry, self.taps, self.inverse, self.rows, coefficients)
+
+    def estimate(
+        self, before: list[Floats], after: list[Floats], out: Floats, initial: Floats | None = None
+    ) -> None:
+        """Put the flow between two expanded frames into `out`, float32 (2 * height * width,)."""
+        coarsest = self.levels[-1]
+        coarsest.flow[...] = 0
+        if initial is not None:
+            down = tables.area_matrix(self.shape[0], coarsest.shape[0])
+            across = tables.area_matrix(self.shape[1], coarsest.shape[1])
+            coarsest.flow_pixels[...] = (down @ initial @ across.T) * coarsest.scale
+        for k in reversed(range(len(self.levels))):
+            if k < len(self.levels) - 1:
+                self.enlarge_to(k)
+            self.iterate_at(k, before[k], after[k], self.nowhere if k else out)
         if self.parameters.iterations == 0:
-            out.reshape(2, height, width)[...] = self._rows(0)
+            out.reshape(2, *self.shape)[...] = self.levels[0].flow_pixels
 
-    def _rows(self, k: int) -> Floats:
-        height, width = self.levels[k].shape
-        stride = self.levels[k].stride
-        return self.flows[k][PAD : PAD + 2 * height * stride].reshape(2, height, stride)[:, :, :width]
+    def enlarge_to(self, k: int) -> None:
+        small, large = self.levels[k + 1], self.levels[k]
+        factor = 1 / self.parameters.pyr_scale
+        enlarge(
+            small.flow,
+            small.geometry,
+            large.flow,
+            large.geometry,
+            *self.enlarge_tables[k],
+            factor,
+            self.line,
+        )
 
-    def _put_initial(self, initial: Floats) -> None:
-        level = self.levels[-1]
-        rows = _area(self.shape[0], level.shape[0])
-        columns = _area(self.shape[1], level.shape[1])
-        self._rows(-1)[...] = (rows @ initial @ columns.T) * level.scale
+    def iterate_at(self, k: int, before: Floats, after: Floats, out: Floats) -> None:
+        level = self.levels[k]
+        iterate(
+            before,
+            after,
+            level.flow,
+            out,
+            level.fade,
+            level.fade_row,
+            self.ring,
+            self.sums,
+            self.lines,
+            self.pieces,
+            self.window,
+            self.scale,
+            self.plan,
+            level.geometry,
+        )
 
 
 class FarnebackStream:
-    """Flow between the frames of one video."""
+    """Farnebäck flow along one video: each frame is given once, in order, and each flow comes out once.
+
+    Parameters
+    ----------
+    height, width : int
+        Size of every frame, pixels.
+    step : int, optional
+        How many frames lie between the two that a flow is computed from.
+    pyr_scale, levels, winsize, iterations, poly_n, poly_sigma, flags
+        As in `FarnebackParameters`; the flag for an initial flow is refused.
+
+    Raises
+    ------
+    ArgumentError
+        If a size is under 1, `step` is under 1, or a parameter is refused.
+
+    Notes
+    -----
+    All memory is allocated here: about ``(step + 1) * 27 + 20`` bytes a pixel for the default parameters, and none in
+    `push`. A stream is for one thread at a time; any number of streams may work at once, and none holds the GIL while it
+    computes. Nothing is shared between streams, no thread is started, so a stream also works on after a fork.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> stream = FarnebackStream(48, 64)
+    >>> stream.push(np.zeros((48, 64), np.uint8)) is None
+    True
+    >>> stream.push(np.zeros((48, 64), np.uint8)).shape
+    (2, 48, 64)
+    """
 
     def __init__(
         self,
@@ -303,29 +383,60 @@ class FarnebackStream:
         flags: int = 0,
     ) -> None:
         parameters = FarnebackParameters(pyr_scale, levels, winsize, iterations, poly_n, poly_sigma, flags)
+        if parameters.flags & FLAG_INITIAL_FLOW:
+            raise ArgumentError(
+                f"flags {flags} asks for an initial flow, which a stream does not take: "
+                "use farneback_flow, or the engine `opencv`"
+            )
+        height, width, step = _whole("height", height), _whole("width", width), _whole("step", step)
+        _check_size(height, width)
+        if step < 1:
+            raise ArgumentError(f"step must be 1 or more, not {step}")
+        self.parameters = parameters
+        self.step = step
         self._engine = _Engine(height, width, parameters)
         self._pyramids = [self._engine.make_pyramid() for _ in range(step + 1)]
+        self._flow = np.zeros((2, height, width), np.float32)
         self._n_pushed = 0
-        self._out = np.zeros(2 * height * width, np.float32)
-        self.step = step
+
+    def __repr__(self) -> str:
+        height, width = self._engine.shape
+        return f"FarnebackStream({height}, {width}, step={self.step}, {self.parameters})"
 
     def push(self, frame: NDArray[np.uint8]) -> Floats | None:
-        """Take the next frame; give the flow to it."""
-        engine = self._engine
-        count = len(self._pyramids)
-        newest = self._pyramids[self._n_pushed % count]
-        engine.expand(frame, newest)
-        oldest = self._pyramids[(self._n_pushed + 1) % count]
+        """Take the next frame and give the flow that leads to it.
+
+        Parameters
+        ----------
+        frame : uint8, (height, width), any strides
+            Gray values.
+
+        Returns
+        -------
+        flow : float32, (2, height, width), C-contiguous, or None
+            Motion from the frame `step` earlier to this one, pixels; component 0 is x (right), 1 is y (down). None for
+            the first `step` frames. The array is the stream's own: the next call overwrites it.
+
+        Raises
+        ------
+        ArgumentError
+            If `frame` is not a uint8 array of the stream's size. The stream stays as it was.
+        """
+        _check_frame("frame", frame, self._engine.shape)
+        n_slots = self.step + 1
+        newest = self._pyramids[self._n_pushed % n_slots]
+        oldest = self._pyramids[(self._n_pushed + 1) % n_slots]
+        self._engine.expand(frame, newest)
         self._n_pushed += 1
-        if self._n_pushed < count:
+        if self._n_pushed <= self.step:
             return None
-        engine.estimate(oldest, newest, self._out)
-        return self._out.reshape(2, *engine.shape)
+        self._engine.estimate(oldest, newest, self._flow.reshape(-1))
+        return self._flow
 
 
 def farneback_flow(
     prev: NDArray[np.uint8],
-    next: NDArray[np.uint8],
+    next: NDArray[np.uint8],  # noqa: A002 - OpenCV's name
     flow: Floats | None = None,
     *,
     pyr_scale: float = 0.5,
@@ -336,12 +447,67 @@ def farneback_flow(
     poly_sigma: float = 1.2,
     flags: int = 0,
 ) -> Floats:
-    """Flow from one frame to another."""
+    """Farnebäck flow between two frames. For the frames of a video use `FarnebackStream`, which does half the work.
+
+    Parameters
+    ----------
+    prev, next : uint8, (height, width), any strides
+        Gray values.
+    flow : float32, (2, height, width), optional
+        Initial flow, pixels; needs the flag OPTFLOW_USE_INITIAL_FLOW (4), and the flag needs it. It is not changed.
+    pyr_scale, levels, winsize, iterations, poly_n, poly_sigma, flags
+        As in `FarnebackParameters`.
+
+    Returns
+    -------
+    flow : float32, (2, height, width), C-contiguous
+        Motion from `prev` to `next`, pixels; component 0 is x (right), 1 is y (down).
+
+    Raises
+    ------
+    ArgumentError
+        If an array has another type or shape, a parameter is refused, or `flow` and `flags` disagree.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> frame = np.full((40, 50), 7, np.uint8)
+    >>> float(abs(farneback_flow(frame, frame)).max())
+    0.0
+    """
     parameters = FarnebackParameters(pyr_scale, levels, winsize, iterations, poly_n, poly_sigma, flags)
+    _check_frame("prev", prev)
+    _check_frame("next", next, prev.shape)
+    _check_size(*prev.shape)
+    if bool(parameters.flags & FLAG_INITIAL_FLOW) != (flow is not None):
+        raise ArgumentError(f"an initial flow is given exactly when flags holds {FLAG_INITIAL_FLOW}; flags is {flags}")
+    if flow is not None and (flow.shape != (2, *prev.shape) or flow.dtype != np.float32):
+        raise ArgumentError(f"flow must be float32 of shape {(2, *prev.shape)}, not {flow.dtype} of {flow.shape}")
     engine = _Engine(*prev.shape, parameters)
     before, after = engine.make_pyramid(), engine.make_pyramid()
     engine.expand(prev, before)
     engine.expand(next, after)
-    out = np.zeros(2 * prev.size, np.float32)
-    engine.estimate(before, after, out, flow if flags & FLAG_INITIAL_FLOW else None)
-    return out.reshape(2, *prev.shape)
+    result = np.empty((2, *prev.shape), np.float32)
+    engine.estimate(before, after, result.reshape(-1), flow)
+    return result
+
+
+def compile_kernels() -> None:
+    """Compile every kernel now, or load it from Numba's cache on disk; the first call does so otherwise.
+
+    Notes
+    -----
+    Cold some four seconds on one core, once for a machine, Python and version of this package; from the cache a tenth of
+    a second. Numba keeps the cache beside the package or, where that cannot be written, in the user's cache folder
+    (``NUMBA_CACHE_DIR`` overrides both). Where no folder can be written, each process compiles for itself.
+    """
+    for kernel, signature in KERNELS:
+        kernel.compile(signature)
+
+
+def is_compiled() -> bool:
+    """Whether every kernel is in this process or in Numba's cache, so that no call will have to compile."""
+    return all(
+        kernel.signatures or kernel._cache.load_overload(signature, kernel.targetctx) is not None
+        for kernel, signature in KERNELS
+    )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
-from numba import njit
+from numba import njit, types
 
 from flowstore.lanes import (
     fma,
@@ -167,7 +167,7 @@ def enlarge(small, small_level, flow, level, x_index, x_weight, y_index, y_weigh
 
 
 @kernel
-def update_row(r0, r1, flow, border, ring, slot, y, level):  # type: ignore[no-untyped-def]
+def update_row(r0, r1, flow, fade, fade_row, ring, slot, y, level):  # type: ignore[no-untyped-def]
     """Put one row of the five products into the ring."""
     w, h, stride = level[0], level[1], level[2]
     row0 = PAD + y * 5 * stride
@@ -177,7 +177,7 @@ def update_row(r0, r1, flow, border, ring, slot, y, level):  # type: ignore[no-u
     zero, one, half, quarter = splat(_F0), splat(_F1), splat(_HALF), splat(_QUARTER)
     last_x, last_y = splat(np.float32(w - 1)), splat(np.float32(h - 1))
     row_number = splat(np.float32(y))
-    row_border = splat(border[stride + y])
+    fade_at = fade_row[y] * stride
     for x in range(0, w, 16):
         dx = load(flow, row_x + x)
         dy = load(flow, row_y + x)
@@ -260,12 +260,12 @@ def update_row(r0, r1, flow, border, ring, slot, y, level):  # type: ignore[no-u
         r6 = (load(r0, row0 + 4 * stride + x) + s6) * select(inside, quarter, half)
         r2 = fma(r4, dy, fma(r6, dx, (load(r0, row0 + x) - s2) * half))
         r3 = fma(r6, dy, fma(r5, dx, (load(r0, row0 + stride + x) - s3) * half))
-        fade = load(border, x) * row_border
-        r2 = r2 * fade
-        r3 = r3 * fade
-        r4 = r4 * fade
-        r5 = r5 * fade
-        r6 = r6 * fade
+        weight = load(fade, fade_at + x)
+        r2 = r2 * weight
+        r3 = r3 * weight
+        r4 = r4 * weight
+        r5 = r5 * weight
+        r6 = r6 * weight
         square = r6 * r6
         store(ring, out + x, fma(r4, r4, square))
         store(ring, out + stride + x, (r4 + r5) * r6)
@@ -360,13 +360,6 @@ def solve_row(lines, span, left, m, pieces, window, scale, out, out_x, out_y, le
                 g22 = g22 + load(lines, piece + 2 * span)
                 h1 = h1 + load(lines, piece + 3 * span)
                 h2 = h2 + load(lines, piece + 4 * span)
-            if m == 0:
-                # OpenCV's running sum starts from twice the first column when the window is one pixel.
-                g11 = g11 + splat(lines[left])
-                g12 = g12 + splat(lines[left + span])
-                g22 = g22 + splat(lines[left + 2 * span])
-                h1 = h1 + splat(lines[left + 3 * span])
-                h2 = h2 + splat(lines[left + 4 * span])
         a = to_f64(g11) * factor
         b = to_f64(g12) * factor
         c = to_f64(g22) * factor
@@ -385,7 +378,7 @@ def solve_row(lines, span, left, m, pieces, window, scale, out, out_x, out_y, le
 
 
 @kernel
-def iterate(r0, r1, flow, out, border, ring, sums, lines, pieces, window, scale, plan, level):  # type: ignore[no-untyped-def]
+def iterate(r0, r1, flow, out, fade, fade_row, ring, sums, lines, pieces, window, scale, plan, level):  # type: ignore[no-untyped-def]
     """Refine the flow of one level `iterations` times, row by row."""
     w, h, stride = level[0], level[1], level[2]
     m, n_slots, left, span, iterations = plan[0], plan[1], plan[2], plan[3], plan[4]
@@ -399,7 +392,7 @@ def iterate(r0, r1, flow, out, border, ring, sums, lines, pieces, window, scale,
         for ahead in range(h + m):
             newest = min(ahead, h - 1)
             if ahead < h:
-                update_row(r0, r1, flow, border, ring, ahead % n_slots, ahead, level)
+                update_row(r0, r1, flow, fade, fade_row, ring, ahead % n_slots, ahead, level)
             y = ahead - m
             if not gaussian:
                 if ahead == 0:
@@ -414,3 +407,14 @@ def iterate(r0, r1, flow, out, border, ring, sums, lines, pieces, window, scale,
                     slide_down(ring, newest % n_slots, oldest % n_slots, sums, lines, span, left, level)
                 row_x, row_y = to_x + y * to_stride, to_y + y * to_stride
                 solve_row(lines, span, left, m, pieces, window, scale, target, row_x, row_y, level)
+
+
+_U8, _F32, _F64 = types.uint8[::1], types.float32[::1], types.float64[::1]
+_I32, _I64, _INT, _REAL = types.int32[::1], types.int64[::1], types.int64, types.float64
+
+KERNELS = (
+    (shrink, (_U8, _INT, _I64, _F32, _I64, _I32, _F32, types.boolean, _F32, _F32, _I64)),
+    (expand, (_F32, _I64, _F32, _F32, _F32, _F32)),
+    (enlarge, (_F32, _I64, _F32, _I64, _I32, _F32, _I64, _F32, _REAL, _F32)),
+    (iterate, (_F32, _F32, _F32, _F32, _F32, _I64, _F32, _F64, _F32, _I64, _F32, _REAL, _I64, _I64)),
+)
