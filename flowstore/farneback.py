@@ -179,6 +179,15 @@ def _padded(values: NDArray[Any], size: int) -> NDArray[Any]:
     return result.ravel()
 
 
+def _positions(
+    source: tuple[int, int], target: tuple[int, int], *, rounded: bool
+) -> tuple[NDArray[np.int32], Floats, Indices, Floats]:
+    columns, x_weight = tables.linear_positions(source[1], target[1], rounded)
+    rows, y_weight = tables.linear_positions(source[0], target[0], rounded)
+    size = _round_up(columns.size)
+    return _padded(columns.astype(np.int32), size), _padded(x_weight, size), rows, y_weight
+
+
 class _Level:
     """Sizes, constants and flow of one pyramid level."""
 
@@ -187,17 +196,12 @@ class _Level:
         self.shape = h, w = round(height * scale), round(width * scale)
         self.stride = _round_up(w) + N_LANES
         self.geometry: Indices = np.array([w, h, self.stride], np.int64)
-        blur = tables.blur_weights(scale)
-        self.margin = blur.size // 2 + 1
-        rows, row_weight = tables.shrink_taps(height, h, blur)
-        self.row_index = tables.reflect(rows[:, None] + np.arange(row_weight.shape[0]), height).ravel()
-        self.row_weight: Floats = np.ascontiguousarray(row_weight.T).ravel()
-        columns, column_weight = tables.shrink_taps(width, w, blur)
-        outside = np.arange(self.margin)
-        self.edge = tables.reflect(np.concatenate([outside - self.margin, width + outside]), width)
-        self.starts = _padded((columns + self.margin).astype(np.int32), _round_up(w))
-        self.column_weight = _padded(column_weight, _round_up(w))
-        self.adjacent = w == width
+        self.blur = tables.blur_weights(scale)
+        reach = self.blur.size // 2
+        self.fold = tables.reflect(np.arange(-reach, height + reach), height)
+        outside = np.arange(reach)
+        self.edge = tables.reflect(np.concatenate([outside - reach, width + outside]), width)
+        self.shrink_tables = _positions((height, width), self.shape, rounded=False)
         fade, self.fade_row = tables.fade_tables(h, w)
         self.fade = _padded(fade, self.stride)
         self.flow: Floats = _scratch(2 * PAD + 2 * h * self.stride)
@@ -213,13 +217,6 @@ class _Level:
         return _scratch(2 * PAD + 5 * self.shape[0] * self.stride)
 
 
-def _enlarge_tables(small: _Level, large: _Level) -> tuple[NDArray[Any], ...]:
-    columns, x_weight = tables.linear_positions(small.shape[1], large.shape[1])
-    rows, y_weight = tables.linear_positions(small.shape[0], large.shape[0])
-    size = _round_up(columns.size)
-    return _padded(columns.astype(np.int32), size), _padded(x_weight, size), rows, y_weight
-
-
 class _Engine:
     """Constants and scratch for the flow between frames of one size. One thread at a time."""
 
@@ -230,7 +227,7 @@ class _Engine:
         scales = tables.level_scales(height, width, p.pyr_scale, p.levels)
         self.levels = [_Level(height, width, scale) for scale in scales]
         self.enlarge_tables = [
-            _enlarge_tables(small, large)
+            _positions(small.shape, large.shape, rounded=True)
             for large, small in zip(self.levels[:-1], self.levels[1:], strict=True)
         ]
         self.taps, self.inverse = tables.polynomial_taps(p.poly_n, p.poly_sigma)
@@ -250,8 +247,10 @@ class _Engine:
         self.sums = _scratch(5 * stride, np.float64)
         self.lines: Floats = _scratch(5 * int(pieces[-1, 0] + 1) * self.span)
         self.frame: NDArray[np.uint8] = np.zeros(height * width + N_LANES, np.uint8)
-        margin = max(level.margin for level in self.levels)
-        self.line: Floats = _scratch(2 * PAD + 2 * margin + _round_up(width) + 2 * N_LANES)
+        reach = max(level.blur.size // 2 for level in self.levels)
+        self.line: Floats = _scratch(2 * PAD + 2 * reach + _round_up(width) + 2 * N_LANES)
+        self.blurred: Floats = _scratch(2 * PAD + height * stride)
+        self.picked: Floats = _scratch(2 * stride)
         self.image: Floats = _scratch(2 * PAD + height * stride)
         self.rows: Floats = _scratch(3 * (2 * _round_up(p.poly_n) + stride))
         self.nowhere: Floats = np.zeros(0, np.float32)
@@ -270,15 +269,15 @@ class _Engine:
     def shrink_to(self, level: _Level) -> None:
         shrink(
             self.frame,
-            self.shape[1],
-            level.row_index,
-            level.row_weight,
+            level.blur,
             level.edge,
-            level.starts,
-            level.column_weight,
-            level.adjacent,
+            level.fold,
+            *level.shrink_tables,
             self.line,
+            self.picked,
+            self.blurred,
             self.image,
+            self.levels[0].geometry,
             level.geometry,
         )
 
@@ -312,7 +311,7 @@ class _Engine:
             large.geometry,
             *self.enlarge_tables[k],
             factor,
-            self.line,
+            self.picked,
         )
 
     def iterate_at(self, k: int, before: Floats, after: Floats, out: Floats) -> None:

@@ -55,35 +55,86 @@ def kernel(function: _Function) -> _Function:
 
 
 @kernel
-def shrink(frame, width, row_index, row_weight, edge, starts, column_weight, adjacent, line, image, level):  # type: ignore[no-untyped-def]
-    """Blur a frame and take one pyramid level from it."""
-    w, h, stride = level[0], level[1], level[2]
-    n_rows = row_weight.size // h
-    n_columns = column_weight.size // starts.size
-    margin = edge.size // 2
-    every = lane_numbers() < splat(np.float32(99))
+def blur_rows(frame, blur, edge, line, blurred, full):  # type: ignore[no-untyped-def]
+    """Blur each row of a frame."""
+    w, h, stride = full[0], full[1], full[2]
+    n = blur.size
+    reach = n // 2
+    left = PAD + reach
     for y in range(h):
-        for x in range(0, width, 16):
-            total = splat(_F0)
-            for k in range(n_rows):
-                value = load_bytes(frame, row_index[y * n_rows + k] * width + x)
-                total = fma(value, splat(row_weight[y * n_rows + k]), total)
-            store(line, PAD + margin + x, total)
-        for k in range(margin):
-            line[PAD + k] = line[PAD + margin + edge[k]]
-            line[PAD + margin + width + k] = line[PAD + margin + edge[margin + k]]
         for x in range(0, w, 16):
-            total = splat(_F0)
-            if adjacent:
-                for k in range(n_columns):
-                    weight = load(column_weight, k * starts.size + x)
-                    total = fma(load(line, PAD + starts[0] + x + k), weight, total)
-            else:
-                index = load_indices(starts, x)
-                for k in range(n_columns):
-                    weight = load(column_weight, k * starts.size + x)
-                    total = fma(gather(line, PAD + k, index, every), weight, total)
-            store(image, PAD + y * stride + x, total)
+            store(line, left + x, load_bytes(frame, y * w + x))
+        for k in range(reach):
+            line[PAD + k] = line[left + edge[k]]
+            line[left + w + k] = line[left + edge[reach + k]]
+        row = PAD + y * stride
+        if n == 3:
+            side, center = splat(blur[0]), splat(blur[1])
+            for x in range(0, w, 16):
+                total = (load(line, PAD + x) + load(line, PAD + x + 2)) * side
+                store(blurred, row + x, fma(load(line, PAD + x + 1), center, total))
+        elif n == 5:
+            side, center, outer = splat(blur[1]), splat(blur[2]), splat(blur[0])
+            for x in range(0, w, 16):
+                total = (load(line, PAD + x + 1) + load(line, PAD + x + 3)) * side
+                total = fma(load(line, PAD + x + 2), center, total)
+                total = fma(load(line, PAD + x) + load(line, PAD + x + 4), outer, total)
+                store(blurred, row + x, total)
+        else:
+            for x in range(0, w, 16):
+                total = load(line, PAD + x) * splat(blur[0])
+                for k in range(1, n):
+                    total = fma(load(line, PAD + x + k), splat(blur[k]), total)
+                store(blurred, row + x, total)
+
+
+@kernel
+def blur_column(blurred, blur, fold, y, line, full):  # type: ignore[no-untyped-def]
+    """Blur one row of a frame, whose rows are blurred already, across rows."""
+    w, stride = full[0], full[2]
+    reach = blur.size // 2
+    middle = y + reach
+    for x in range(0, w, 16):
+        total = load(blurred, PAD + fold[middle] * stride + x) * splat(blur[reach])
+        for k in range(1, reach + 1):
+            above = load(blurred, PAD + fold[middle - k] * stride + x)
+            below = load(blurred, PAD + fold[middle + k] * stride + x)
+            total = fma(above + below, splat(blur[reach + k]), total)
+        store(line, x, total)
+
+
+@kernel
+def pick_columns(line, x_index, x_weight, row, w):  # type: ignore[no-untyped-def]
+    """Sample one blurred row at the columns of a level."""
+    every = lane_numbers() < splat(np.float32(99))
+    for x in range(0, w, 16):
+        index = load_indices(x_index, x)
+        value = gather(line, 0, index, every)
+        store(row, x, fma(gather(line, 1, index, every) - value, load(x_weight, x), value))
+
+
+@kernel
+def shrink(frame, blur, edge, fold, x_index, x_weight, y_index, y_weight, line, rows, blurred, image, full, level):  # type: ignore[no-untyped-def]
+    """Blur a frame and sample one pyramid level from it."""
+    w, h, stride = level[0], level[1], level[2]
+    same = w == full[0] and h == full[1]
+    upper, lower = rows[: rows.size // 2], rows[rows.size // 2 :]
+    blur_rows(frame, blur, edge, line, blurred, full)
+    for y in range(h):
+        at = PAD + y * stride
+        if same:
+            blur_column(blurred, blur, fold, y, line, full)
+            for x in range(0, w, 16):
+                store(image, at + x, load(line, x))
+        else:
+            weight = splat(y_weight[y])
+            blur_column(blurred, blur, fold, y_index[y], line, full)
+            pick_columns(line, x_index, x_weight, upper, w)
+            blur_column(blurred, blur, fold, min(y_index[y] + 1, full[1] - 1), line, full)
+            pick_columns(line, x_index, x_weight, lower, w)
+            for x in range(0, w, 16):
+                value = load(upper, x)
+                store(image, at + x, fma(load(lower, x) - value, weight, value))
 
 
 @kernel
@@ -143,27 +194,34 @@ def expand(image, level, taps, inverse, lines, coefficients):  # type: ignore[no
 
 
 @kernel
-def enlarge(small, small_level, flow, level, x_index, x_weight, y_index, y_weight, factor, line):  # type: ignore[no-untyped-def]
+def enlarge(small, small_level, flow, level, x_index, x_weight, y_index, y_weight, factor, rows):  # type: ignore[no-untyped-def]
     """Take the flow of one level to the next finer one."""
-    small_w, small_h, small_stride = small_level[0], small_level[1], small_level[2]
+    small_h, small_stride = small_level[1], small_level[2]
     w, h, stride = level[0], level[1], level[2]
     every = lane_numbers() < splat(np.float32(99))
     scale = splat(np.float32(factor))
+    one = splat(_F1)
+    half = rows.size // 2
     for plane in range(2):
+        n_widened = 0
         for y in range(h):
-            upper = PAD + (plane * small_h + y_index[y]) * small_stride
-            lower = PAD + (plane * small_h + min(y_index[y] + 1, small_h - 1)) * small_stride
-            weight = splat(y_weight[y])
-            for x in range(0, small_w, 16):
-                value = load(small, upper + x)
-                store(line, x, fma(load(small, lower + x) - value, weight, value) * scale)
-            line[small_w] = line[small_w - 1]
+            last = min(y_index[y] + 1, small_h - 1)
+            while n_widened <= last:
+                at = PAD + (plane * small_h + n_widened) * small_stride
+                to = (n_widened % 2) * half
+                for x in range(0, w, 16):
+                    index = load_indices(x_index, x)
+                    right = load(x_weight, x)
+                    value = gather(small, at, index, every) * (one - right)
+                    store(rows, to + x, value + gather(small, at + 1, index, every) * right)
+                n_widened += 1
+            top, bottom = (y_index[y] % 2) * half, (last % 2) * half
+            below = splat(y_weight[y])
+            above = one - below
             row = PAD + (plane * h + y) * stride
             for x in range(0, w, 16):
-                index = load_indices(x_index, x)
-                value = gather(line, 0, index, every)
-                result = fma(gather(line, 1, index, every) - value, load(x_weight, x), value)
-                store_where(flow, row + x, result, lane_numbers() < splat(np.float32(w - x)))
+                value = (load(rows, top + x) * above + load(rows, bottom + x) * below) * scale
+                store_where(flow, row + x, value, lane_numbers() < splat(np.float32(w - x)))
 
 
 @kernel
@@ -413,7 +471,7 @@ _U8, _F32, _F64 = types.uint8[::1], types.float32[::1], types.float64[::1]
 _I32, _I64, _INT, _REAL = types.int32[::1], types.int64[::1], types.int64, types.float64
 
 KERNELS = (
-    (shrink, (_U8, _INT, _I64, _F32, _I64, _I32, _F32, types.boolean, _F32, _F32, _I64)),
+    (shrink, (_U8, _F32, _I64, _I64, _I32, _F32, _I64, _F32, _F32, _F32, _F32, _F32, _I64, _I64)),
     (expand, (_F32, _I64, _F32, _F32, _F32, _F32)),
     (enlarge, (_F32, _I64, _F32, _I64, _I32, _F32, _I64, _F32, _REAL, _F32)),
     (iterate, (_F32, _F32, _F32, _F32, _F32, _I64, _F32, _F64, _F32, _I64, _F32, _REAL, _I64, _I64)),

@@ -39,8 +39,16 @@ def reflect(index: Indices, size: int) -> Indices:
     return np.minimum(index, 2 * size - 2 - index)
 
 
-def linear_positions(size: int, target: int) -> tuple[Indices, Floats]:
+def linear_positions(size: int, target: int, rounded: bool) -> tuple[Indices, Floats]:
     """Where a linear resize from `size` to `target` samples reads.
+
+    Parameters
+    ----------
+    size, target : int
+        Number of samples before and after.
+    rounded : bool
+        Whether positions are rounded to float32 before the weights are taken from them, as OpenCV does for images
+        of two channels (flow), but not for those of one (frames).
 
     Returns
     -------
@@ -49,9 +57,11 @@ def linear_positions(size: int, target: int) -> tuple[Indices, Floats]:
     weight : float32, (target,), in [0, 1)
         The share of the right one; zero where there is none.
     """
-    position = ((np.arange(target) + 0.5) * (size / target) - 0.5).astype(np.float32)
+    position = (np.arange(target) + 0.5) * (size / target) - 0.5
+    if rounded:
+        position = position.astype(np.float32).astype(np.float64)
     index = np.floor(position).astype(np.int64)
-    weight = position - index.astype(np.float32)
+    weight = (position - index).astype(np.float32)
     weight[(index < 0) | (index >= size - 1)] = 0
     return np.clip(index, 0, size - 1), weight
 
@@ -65,32 +75,15 @@ def area_matrix(size: int, target: int) -> NDArray[np.float64]:
     return np.asarray(overlap / overlap.sum(axis=1, keepdims=True))
 
 
-def blur_weights(scale: float) -> NDArray[np.float64]:
+def blur_weights(scale: float) -> Floats:
     """Weights of the Gaussian that comes before a frame is reduced to `scale`; odd length, sum 1."""
     sigma = (1 / scale - 1) * 0.5
     size = max(round(sigma * 5) | 1, 3)
     if sigma <= 0:
-        return np.array([0.25, 0.5, 0.25])
+        return np.array([0.25, 0.5, 0.25], np.float32)
     x = np.arange(size) - size // 2
     weights = np.exp(-x * x / (2 * sigma * sigma))
-    return np.asarray(weights / weights.sum())
-
-
-def shrink_taps(size: int, target: int, blur: NDArray[np.float64]) -> tuple[Indices, Floats]:
-    """One filter for "blur, then resize linearly" along one axis.
-
-    Returns
-    -------
-    start : int64, (target,)
-        First sample of each output; it and those after it may lie outside ``[0, size)``.
-    weights : float32, (n_taps, target)
-    """
-    index, weight = linear_positions(size, target)
-    taps = np.zeros((blur.size + 1, target))
-    taps[:-1] += blur[:, None] * (1 - weight)
-    taps[1:] += blur[:, None] * weight
-    n_taps = blur.size + bool(weight.any())
-    return index - blur.size // 2, taps[:n_taps].astype(np.float32)
+    return np.asarray((weights / weights.sum()).astype(np.float32))
 
 
 def polynomial_taps(n: int, sigma: float) -> tuple[Floats, Floats]:
