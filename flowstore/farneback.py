@@ -1,40 +1,14 @@
 """Dense optical flow by Farnebäck's method, as OpenCV computes it, for the frames of one video.
 
-Owns the order of the work and its memory. The loops are in `flowstore.farneback_kernels`, the vectors that they are made
-of in `flowstore.lanes`, the constants in `flowstore.farneback_tables`. Imports numpy, numba and these; never cv2. Pure:
-no path, no clock, no print.
+Owns the order of the work and its memory. The loops are in `flowstore.farneback_kernels`, the vectors that they
+are made of in `flowstore.lanes`, the constants in `flowstore.farneback_tables`. Imports numpy, numba and these;
+never cv2. Pure: no path, no clock, no print.
 
-The method: fit a quadratic polynomial around each pixel of both frames; a displacement that maps one polynomial on the
-other solves a 2×2 linear system; average the systems over a window, solve, look up the second frame's polynomials at the
-displaced points and repeat; from a coarse level of a pyramid to the full size.
+The method: fit a quadratic polynomial around each pixel of both frames; a displacement that maps one polynomial
+on the other solves a 2 by 2 linear system; average the systems over a window, solve, look up the second frame's
+polynomials at the displaced points and repeat; from a coarse level of a pyramid to the full size.
 
-What makes it fast
-------------------
-OpenCV expands both frames of each pair, in double precision, one column at a time. Here
-
-- each frame is expanded once: a ring of ``step + 1`` pyramids of coefficients stays for the length of the video;
-- blurring and shrinking are one separable filter, evaluated only at the pixels that the level keeps;
-- one iteration is one pass: a row of products goes into a ring of ``winsize + 1`` rows, the vertical sums move down by one
-  row (float64, as running sums lose what they do not carry), the horizontal sums are made of runs of 1, 2, 4, ... samples
-  (float32, no subtraction, so nothing is lost and nothing is sequential), and the solution replaces a row of flow that no
-  later row needs. Nothing larger than the ring is written but the flow itself;
-- neighboring points are displaced alike. Sixteen pixels whose displacements have the same whole part read the second
-  frame from contiguous memory: no gather. Where whole parts differ by a few pixels (still scenes, where the flow
-  trembles around zero, are full of this), all points that any of the sixteen needs are read contiguously and each lane
-  keeps its own four. Only wildly different displacements go through gather instructions.
-
-`benchmarks/bench_farneback.py` prints what each part costs and which share of the machine's floor it reaches.
-
-How close to OpenCV
--------------------
-Nothing here is in OpenCV's order of rounding, so values differ in the last bits. With the default parameters, on real
-clips, some 2 of 100 000 codes of the ``centred`` encoding (bound 20) differ, by one. Two things make such differences grow:
-
-- *small windows, many iterations.* A 2×2 system averaged over few pixels is nearly singular along any straight edge;
-  rounding then decides the answer and each iteration multiplies it. There OpenCV itself gives another flow for the
-  transposed frames. Such combinations are refused (`check_parameters`): OpenCV's own is the only answer to reproduce;
-- *perfectly one-dimensional images*, such as drawn diagonal stripes, where every window is singular. No parameter tells
-  these, so they are computed, and the flow along the stripes means as little as it does in OpenCV.
+@@FINDINGS@@
 
 References
 ----------
@@ -61,7 +35,7 @@ from flowstore.lanes import N_LANES
 FLAG_INITIAL_FLOW = 4
 FLAG_GAUSSIAN = 256
 
-# Smallest window for 0, 1, 2, 3 and more iterations whose flow is more than OpenCV's rounding: measured on real clips as
+# Smallest window for 0, 1, 2, 3 and more iterations whose flow is more than rounding: measured on real clips as
 # the smallest that keeps every code within one of OpenCV's and 99.9 % equal.
 _SMALLEST_BOX = (1, 4, 6, 8, 12)
 _SMALLEST_GAUSSIAN = (1, 6, 10, 12, 21)
@@ -91,7 +65,8 @@ class FarnebackParameters:
     Raises
     ------
     ArgumentError
-        If a value is outside its range, or the window too small for the number of iterations (see the module's text).
+        If a value is outside its range, or the window is too small for the number of iterations (see the
+        module's text).
     """
 
     pyr_scale: float = 0.5
@@ -114,16 +89,16 @@ class FarnebackParameters:
                 raise ArgumentError(f"{name} must be {least} or more, not {getattr(self, name)}")
         if self.flags & ~(FLAG_INITIAL_FLOW | FLAG_GAUSSIAN):
             raise ArgumentError(
-                f"flags must be a sum of {FLAG_INITIAL_FLOW} (initial flow) and {FLAG_GAUSSIAN} (Gaussian window), "
-                f"not {self.flags}"
+                f"flags must be a sum of {FLAG_INITIAL_FLOW} (initial flow) and {FLAG_GAUSSIAN} "
+                f"(Gaussian window), not {self.flags}"
             )
         gaussian = bool(self.flags & FLAG_GAUSSIAN)
         smallest = (_SMALLEST_GAUSSIAN if gaussian else _SMALLEST_BOX)[min(self.iterations, 4)]
         if self.winsize < smallest:
             raise ArgumentError(
                 f"winsize {self.winsize} is too small for iterations {self.iterations}"
-                f"{' with the Gaussian window' if gaussian else ''}: the flow would depend on OpenCV's own rounding. "
-                f"Use winsize {smallest} or more, or the engine `opencv`"
+                f"{' with the Gaussian window' if gaussian else ''}: the flow would depend on OpenCV's own "
+                f"rounding. Use winsize {smallest} or more, or the engine `opencv`"
             )
 
 
@@ -165,10 +140,10 @@ def _round_up(value: int) -> int:
 
 
 def _scratch(size: int, dtype: type = np.float32) -> NDArray[Any]:
-    # Zeros, because vectors reach past the ends of rows and what they find there must be finite; aligned, because a
-    # vector that lies across two cache lines costs two loads.
+    # Zeros, because vectors reach past the ends of rows and what they find there must be finite; aligned, because
+    # a vector that lies across two cache lines costs two loads.
     item = np.dtype(dtype).itemsize
-    raw = np.zeros(size + 64 // item, dtype)
+    raw: NDArray[Any] = np.zeros(size + 64 // item, dtype)
     start = -raw.ctypes.data % 64 // item
     return raw[start : start + size]
 
@@ -353,9 +328,9 @@ class FarnebackStream:
 
     Notes
     -----
-    All memory is allocated here: about ``(step + 1) * 27 + 20`` bytes a pixel for the default parameters, and none in
-    `push`. A stream is for one thread at a time; any number of streams may work at once, and none holds the GIL while it
-    computes. Nothing is shared between streams, no thread is started, so a stream also works on after a fork.
+    All memory is allocated here, and none in `push`. A stream is for one thread at a time; any number of streams
+    may work at once, and none holds the GIL while it computes. Nothing is shared between streams and no thread is
+    started, so a stream also works on after a fork.
 
     Examples
     --------
@@ -413,8 +388,8 @@ class FarnebackStream:
         Returns
         -------
         flow : float32, (2, height, width), C-contiguous, or None
-            Motion from the frame `step` earlier to this one, pixels; component 0 is x (right), 1 is y (down). None for
-            the first `step` frames. The array is the stream's own: the next call overwrites it.
+            Motion from the frame `step` earlier to this one, pixels; component 0 is x (right), 1 is y (down).
+            None for the first `step` frames. The array is the stream's own: the next call overwrites it.
 
         Raises
         ------
@@ -435,7 +410,7 @@ class FarnebackStream:
 
 def farneback_flow(
     prev: NDArray[np.uint8],
-    next: NDArray[np.uint8],  # noqa: A002 - OpenCV's name
+    next: NDArray[np.uint8],
     flow: Floats | None = None,
     *,
     pyr_scale: float = 0.5,
@@ -446,14 +421,16 @@ def farneback_flow(
     poly_sigma: float = 1.2,
     flags: int = 0,
 ) -> Floats:
-    """Farnebäck flow between two frames. For the frames of a video use `FarnebackStream`, which does half the work.
+    """Farnebäck flow between two frames.
+
+    For the frames of a video use `FarnebackStream`, which expands each of them once and keeps its memory.
 
     Parameters
     ----------
     prev, next : uint8, (height, width), any strides
         Gray values.
     flow : float32, (2, height, width), optional
-        Initial flow, pixels; needs the flag OPTFLOW_USE_INITIAL_FLOW (4), and the flag needs it. It is not changed.
+        Initial flow, pixels, together with the flag OPTFLOW_USE_INITIAL_FLOW (4). It is not changed.
     pyr_scale, levels, winsize, iterations, poly_n, poly_sigma, flags
         As in `FarnebackParameters`.
 
@@ -479,10 +456,15 @@ def farneback_flow(
     _check_frame("next", next, prev.shape)
     _check_size(*prev.shape)
     if bool(parameters.flags & FLAG_INITIAL_FLOW) != (flow is not None):
-        raise ArgumentError(f"an initial flow is given exactly when flags holds {FLAG_INITIAL_FLOW}; flags is {flags}")
+        raise ArgumentError(
+            f"an initial flow is given exactly when flags holds {FLAG_INITIAL_FLOW}; flags is {flags}"
+        )
     if flow is not None and (flow.shape != (2, *prev.shape) or flow.dtype != np.float32):
-        raise ArgumentError(f"flow must be float32 of shape {(2, *prev.shape)}, not {flow.dtype} of {flow.shape}")
-    engine = _Engine(*prev.shape, parameters)
+        raise ArgumentError(
+            f"flow must be float32 of shape {(2, *prev.shape)}, not {flow.dtype} of {flow.shape}"
+        )
+    height, width = prev.shape
+    engine = _Engine(height, width, parameters)
     before, after = engine.make_pyramid(), engine.make_pyramid()
     engine.expand(prev, before)
     engine.expand(next, after)
@@ -496,9 +478,10 @@ def compile_kernels() -> None:
 
     Notes
     -----
-    Cold some four seconds on one core, once for a machine, Python and version of this package; from the cache a tenth of
-    a second. Numba keeps the cache beside the package or, where that cannot be written, in the user's cache folder
-    (``NUMBA_CACHE_DIR`` overrides both). Where no folder can be written, each process compiles for itself.
+    Cold some four seconds on one core, once for a machine, Python and version of this package; from the cache a
+    fifth of a second. Numba keeps the cache beside the package or, where that cannot be written, in the user's
+    cache folder (``NUMBA_CACHE_DIR`` overrides both). Where no folder can be written, each process compiles for
+    itself.
     """
     for kernel, signature in KERNELS:
         kernel.compile(signature)

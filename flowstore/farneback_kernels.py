@@ -1,18 +1,35 @@
 """The loops of the Farneback kernel, compiled by Numba.
 
-Imports numpy, numba and `flowstore.lanes` only.
+Owns what is done to each pixel; `flowstore.farneback` owns the order and the memory. Imports numpy, numba,
+`flowstore.lanes` and names of types only.
+
+Layout. Arrays are one-dimensional and begin and end with `PAD` values. A row of pixels takes ``level[2]`` values,
+its stride: the width rounded up to whole vectors, and one vector more. What lies beyond the width is finite and
+means nothing, so loops run in whole vectors and look-ups may reach past an edge. An image is its rows; flow is the
+rows of x, then the rows of y; coefficients and products have five rows for each row of pixels, next to each other.
+A level is described by ``[width, height, stride]``.
+
+Coefficients of a pixel's polynomial, in the order of OpenCV's: the linear ones of y and x, then those of y², x², xy.
+Products, in the same way: with A = [[r4, r6], [r6, r5]] and b = (r2, r3), the entries (1,1), (1,2), (2,2) of AᵀA and
+the two of Aᵀb.
+
+Order of rounding. Blurring, shrinking and enlarging follow OpenCV's order to the bit, fused multiply-adds included:
+where a displaced point lies on the border of the frame its last bit decides whether it is inside, and one flow in
+some hundreds of real ones shows it. The expansion and the sums do not: there float32 changes 1 code in 100 000.
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numba import njit, types
+from numpy.typing import NDArray
 
+from flowstore.farneback_tables import Floats, Indices
 from flowstore.lanes import (
-    fma,
     first,
     floor,
+    fma,
     gather,
     lane_bits,
     lane_numbers,
@@ -32,8 +49,6 @@ from flowstore.lanes import (
 
 PAD = 32
 
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-
 _F0 = np.float32(0)
 _F1 = np.float32(1)
 _HALF = np.float32(0.5)
@@ -44,18 +59,20 @@ _NEAR = np.int32(-(1 << 28))
 _MOST_TAPS = 40
 
 
-def kernel(function: _Function) -> _Function:
-    """Compile `function` without the GIL, kept on disk where some cache folder can be written."""
-    options = {"nogil": True, "error_model": "numpy"}
+def kernel(function: Callable[..., None]) -> Any:
+    """Compile `function` without the GIL, and keep it on disk where some cache folder can be written."""
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
     try:
-        return njit(cache=True, **options)(function)  # type: ignore[no-any-return]
+        return njit(cache=True, **options)(function)
     except RuntimeError:
-        # Numba found no folder that it can write to: compile for this process alone.
-        return njit(**options)(function)  # type: ignore[no-any-return]
+        # Numba found no folder for its cache that it can write: compile for this process alone.
+        return njit(**options)(function)
 
 
 @kernel
-def blur_rows(frame, blur, edge, line, blurred, full):  # type: ignore[no-untyped-def]
+def blur_rows(
+    frame: NDArray[np.uint8], blur: Floats, edge: Indices, line: Floats, blurred: Floats, full: Indices
+) -> None:
     """Blur each row of a frame."""
     w, h, stride = full[0], full[1], full[2]
     n = blur.size
@@ -89,7 +106,7 @@ def blur_rows(frame, blur, edge, line, blurred, full):  # type: ignore[no-untype
 
 
 @kernel
-def blur_column(blurred, blur, fold, y, line, full):  # type: ignore[no-untyped-def]
+def blur_column(blurred: Floats, blur: Floats, fold: Indices, y: int, line: Floats, full: Indices) -> None:
     """Blur one row of a frame, whose rows are blurred already, across rows."""
     w, stride = full[0], full[2]
     reach = blur.size // 2
@@ -104,7 +121,7 @@ def blur_column(blurred, blur, fold, y, line, full):  # type: ignore[no-untyped-
 
 
 @kernel
-def pick_columns(line, x_index, x_weight, row, w):  # type: ignore[no-untyped-def]
+def pick_columns(line: Floats, x_index: NDArray[np.int32], x_weight: Floats, row: Floats, w: int) -> None:
     """Sample one blurred row at the columns of a level."""
     every = lane_numbers() < splat(np.float32(99))
     for x in range(0, w, 16):
@@ -114,7 +131,22 @@ def pick_columns(line, x_index, x_weight, row, w):  # type: ignore[no-untyped-de
 
 
 @kernel
-def shrink(frame, blur, edge, fold, x_index, x_weight, y_index, y_weight, line, rows, blurred, image, full, level):  # type: ignore[no-untyped-def]
+def shrink(
+    frame: NDArray[np.uint8],
+    blur: Floats,
+    edge: Indices,
+    fold: Indices,
+    x_index: NDArray[np.int32],
+    x_weight: Floats,
+    y_index: Indices,
+    y_weight: Floats,
+    line: Floats,
+    rows: Floats,
+    blurred: Floats,
+    image: Floats,
+    full: Indices,
+    level: Indices,
+) -> None:
     """Blur a frame and sample one pyramid level from it."""
     w, h, stride = level[0], level[1], level[2]
     same = w == full[0] and h == full[1]
@@ -138,7 +170,9 @@ def shrink(frame, blur, edge, fold, x_index, x_weight, y_index, y_weight, line, 
 
 
 @kernel
-def expand(image, level, taps, inverse, lines, coefficients):  # type: ignore[no-untyped-def]
+def expand(
+    image: Floats, level: Indices, taps: Floats, inverse: Floats, lines: Floats, coefficients: Floats
+) -> None:
     """Fit a quadratic polynomial around each pixel."""
     w, h, stride = level[0], level[1], level[2]
     n = taps.size // 3 - 1
@@ -194,7 +228,18 @@ def expand(image, level, taps, inverse, lines, coefficients):  # type: ignore[no
 
 
 @kernel
-def enlarge(small, small_level, flow, level, x_index, x_weight, y_index, y_weight, factor, rows):  # type: ignore[no-untyped-def]
+def enlarge(
+    small: Floats,
+    small_level: Indices,
+    flow: Floats,
+    level: Indices,
+    x_index: NDArray[np.int32],
+    x_weight: Floats,
+    y_index: Indices,
+    y_weight: Floats,
+    factor: float,
+    rows: Floats,
+) -> None:
     """Take the flow of one level to the next finer one."""
     small_h, small_stride = small_level[1], small_level[2]
     w, h, stride = level[0], level[1], level[2]
@@ -225,7 +270,17 @@ def enlarge(small, small_level, flow, level, x_index, x_weight, y_index, y_weigh
 
 
 @kernel
-def update_row(r0, r1, flow, fade, fade_row, ring, slot, y, level):  # type: ignore[no-untyped-def]
+def update_row(
+    r0: Floats,
+    r1: Floats,
+    flow: Floats,
+    fade: Floats,
+    fade_row: Indices,
+    ring: Floats,
+    slot: int,
+    y: int,
+    level: Indices,
+) -> None:
     """Put one row of the five products into the ring."""
     w, h, stride = level[0], level[1], level[2]
     row0 = PAD + y * 5 * stride
@@ -333,7 +388,7 @@ def update_row(r0, r1, flow, fade, fade_row, ring, slot, y, level):  # type: ign
 
 
 @kernel
-def start_sums(ring, slot, sums, times, level):  # type: ignore[no-untyped-def]
+def start_sums(ring: Floats, slot: int, sums: NDArray[np.float64], times: int, level: Indices) -> None:
     """Add `times` one row of products to the vertical sums."""
     stride = level[2]
     factor = splat(np.float32(times))
@@ -343,7 +398,16 @@ def start_sums(ring, slot, sums, times, level):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def slide_down(ring, new_slot, old_slot, sums, lines, span, left, level):  # type: ignore[no-untyped-def]
+def slide_down(
+    ring: Floats,
+    new_slot: int,
+    old_slot: int,
+    sums: NDArray[np.float64],
+    lines: Floats,
+    span: int,
+    left: int,
+    level: Indices,
+) -> None:
     """Move the vertical box sums one row down."""
     w, stride = level[0], level[2]
     new, old = new_slot * 5 * stride, old_slot * 5 * stride
@@ -357,7 +421,9 @@ def slide_down(ring, new_slot, old_slot, sums, lines, span, left, level):  # typ
 
 
 @kernel
-def weigh_down(ring, n_slots, y, window, lines, span, left, level):  # type: ignore[no-untyped-def]
+def weigh_down(
+    ring: Floats, n_slots: int, y: int, window: Floats, lines: Floats, span: int, left: int, level: Indices
+) -> None:
     """Sum products vertically under the Gaussian window."""
     w, h, stride = level[0], level[1], level[2]
     for plane in range(5):
@@ -372,7 +438,19 @@ def weigh_down(ring, n_slots, y, window, lines, span, left, level):  # type: ign
 
 
 @kernel
-def solve_row(lines, span, left, m, pieces, window, scale, out, out_x, out_y, level):  # type: ignore[no-untyped-def]
+def solve_row(
+    lines: Floats,
+    span: int,
+    left: int,
+    m: int,
+    pieces: Indices,
+    window: Floats,
+    scale: float,
+    out: Floats,
+    out_x: int,
+    out_y: int,
+    level: Indices,
+) -> None:
     """Sum horizontally and solve for the flow of one row."""
     w = level[0]
     for plane in range(5):
@@ -436,7 +514,22 @@ def solve_row(lines, span, left, m, pieces, window, scale, out, out_x, out_y, le
 
 
 @kernel
-def iterate(r0, r1, flow, out, fade, fade_row, ring, sums, lines, pieces, window, scale, plan, level):  # type: ignore[no-untyped-def]
+def iterate(
+    r0: Floats,
+    r1: Floats,
+    flow: Floats,
+    out: Floats,
+    fade: Floats,
+    fade_row: Indices,
+    ring: Floats,
+    sums: NDArray[np.float64],
+    lines: Floats,
+    pieces: Indices,
+    window: Floats,
+    scale: float,
+    plan: Indices,
+    level: Indices,
+) -> None:
     """Refine the flow of one level `iterations` times, row by row."""
     w, h, stride = level[0], level[1], level[2]
     m, n_slots, left, span, iterations = plan[0], plan[1], plan[2], plan[3], plan[4]

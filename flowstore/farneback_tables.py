@@ -1,8 +1,8 @@
-"""The constants of the Farneback kernel: filters, positions and weights that depend on sizes and parameters alone.
+"""The constants of the Farneback kernel: filters, positions, weights that depend on sizes and parameters alone.
 
-Everything here is computed once for a video, in NumPy; nothing reads a frame. The values are those that OpenCV computes
-(``modules/video/src/optflowgf.cpp``, and ``cv::GaussianBlur`` and ``cv::resize`` that it calls), float32 where it has
-float32. Imports numpy only.
+Everything here is computed once for a video, in NumPy; nothing reads a frame. The values are those that OpenCV
+computes (``modules/video/src/optflowgf.cpp``, and ``cv::GaussianBlur`` and ``cv::resize`` that it calls), float32
+where it has float32. Imports numpy only.
 """
 
 import numpy as np
@@ -67,7 +67,7 @@ def linear_positions(size: int, target: int, rounded: bool) -> tuple[Indices, Fl
 
 
 def area_matrix(size: int, target: int) -> NDArray[np.float64]:
-    """Matrix ``(target, size)`` of the shares with which an area resize averages `size` samples into `target`."""
+    """Shares, ``(target, size)``, with which an area resize averages `size` samples into `target`."""
     edges = np.arange(target + 1) * (size / target)
     cells = np.arange(size)
     overlap = np.minimum(edges[1:, None], cells + 1) - np.maximum(edges[:-1, None], cells)
@@ -87,14 +87,14 @@ def blur_weights(scale: float) -> Floats:
 
 
 def polynomial_taps(n: int, sigma: float) -> tuple[Floats, Floats]:
-    """Filters of the polynomial expansion over a window of ``2 * n + 1`` pixels.
+    """Make the filters of the polynomial expansion over a window of ``2 * n + 1`` pixels.
 
     Returns
     -------
     taps : float32, (3 * (n + 1),)
         Right halves of the Gaussian g, of x·g and of x²·g.
     inverse : float32, (4,)
-        The four distinct entries of the inverse of the moment matrix, in the order (x, x), (1, x²), (x², x²), (xy, xy).
+        The distinct entries of the inverse of the moment matrix: (x, x), (1, x²), (x², x²), (xy, xy).
 
     References
     ----------
@@ -117,7 +117,7 @@ def polynomial_taps(n: int, sigma: float) -> tuple[Floats, Floats]:
 
 
 def gaussian_window(m: int) -> Floats:
-    """Right half of the Gaussian window that averages the products over ``2 * m + 1`` pixels; float32, (m + 1,)."""
+    """Right half of the Gaussian window over ``2 * m + 1`` products; float32, (m + 1,)."""
     x = np.arange(m + 1)
     weights = np.exp(-x * x / (2 * (m * 0.3) ** 2)).astype(np.float32)
     total = weights[0] + 2 * weights[1:].sum(dtype=np.float64)
@@ -125,7 +125,7 @@ def gaussian_window(m: int) -> Floats:
 
 
 def box_pieces(m: int) -> Indices:
-    """A window of ``2 * m + 1`` samples as runs of power-of-two lengths.
+    """Split a window of ``2 * m + 1`` samples into runs of power-of-two lengths.
 
     Returns
     -------
@@ -142,7 +142,7 @@ def box_pieces(m: int) -> Indices:
 
 
 def _near_border(size: int) -> NDArray[np.bool_]:
-    # OpenCV compares as unsigned, which under ten pixels leaves out positions that are near a border. So does this.
+    # OpenCV compares as unsigned, which under ten pixels leaves out positions near a border. So does this.
     position = np.arange(size) - _FADE.size
     return (position % 2**32) >= ((size - 2 * _FADE.size) % 2**32)
 
@@ -170,5 +170,3 @@ def fade_tables(height: int, width: int) -> tuple[Floats, Indices]:
     _, sample, row = np.unique(np.where(near_y, down, 2 + down), return_index=True, return_inverse=True)
     table = [np.where(near_x | near_y[y], down[y] * across, np.float32(1)) for y in sample]
     return np.stack(table).astype(np.float32), row.astype(np.int64)
-
-

@@ -1,27 +1,36 @@
 """Sixteen-lane vectors for Numba: the values that the Farneback kernels compute with.
 
-Owns four Numba types, each one LLVM vector in a register: ``lanes_f32`` (``<16 x float>``), ``lanes_f64``
-(``<16 x double>``), ``lanes_i32`` (``<16 x i32>``) and ``lanes_mask`` (``<16 x i1>``), with ``+ - *``, ``/``, the
-comparisons, ``& | ~`` and the functions below. They exist only inside jitted functions. LLVM lowers them to whatever the
-machine has: one register with AVX-512, two with AVX2, four with SSE or NEON, so there is no code for one machine here.
+Owns four Numba types, each one LLVM vector: ``lanes_f32`` (``<16 x float>``), ``lanes_f64``
+(``<16 x double>``), ``lanes_i32`` (``<16 x i32>``) and ``lanes_mask`` (``<16 x i1>``), with ``+ - * /``,
+comparisons, ``& |`` and the functions below. They exist only inside jitted functions. LLVM lowers them to what
+the machine has: one register with AVX-512, two with AVX2, four with SSE or NEON. No code here is for one machine.
 
-Why: LLVM vectorizes an ordinary Numba loop only while it stays small, and then with a run-time check for each pair of
-arrays; a loop with five sums that stay in registers and twenty unaligned loads is out of its reach. Said in vectors, the
-loop is what it says.
+Why: LLVM vectorizes an ordinary Numba loop only while it stays small, and then with a run-time check for each
+pair of arrays. A loop with five sums that stay in registers and twenty unaligned loads is out of its reach.
+Said in vectors, the loop is what it says.
+
+Offsets count elements of a one-dimensional C-contiguous array. Nothing checks bounds: whoever calls keeps to
+arrays that are padded at both ends. Numba's cache on disk looks at the file of the kernel alone: after a change
+here in a working copy, touch ``farneback_kernels.py``.
 
 Imports numba and llvmlite only.
 """
 
 import operator
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.core.datamodel import models, register_default
+from numba.core.datamodel import models
+from numba.core.datamodel.registry import register_default
 from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
-from numba.extending import intrinsic, lower_builtin
+from numba.extending import intrinsic as numba_intrinsic
+from numba.extending import lower_builtin
 
 N_LANES = 16
+
+_declare: Any = cgutils.get_or_insert_function
 
 _F32 = ir.VectorType(ir.FloatType(), N_LANES)
 _F64 = ir.VectorType(ir.DoubleType(), N_LANES)
@@ -64,10 +73,16 @@ lanes_i32 = LanesI32()
 lanes_mask = LanesMask()
 
 
+def _intrinsic(function: Callable[..., Any]) -> Any:
+    # Typed so that callers see a function of values, not of Numba's typing context.
+    return numba_intrinsic(function)
+
+
 def _register_model(kind: type, vector: ir.VectorType) -> None:
-    class Model(models.PrimitiveModel):  # type: ignore[misc]
+    class Model(models.PrimitiveModel):
         def __init__(self, dmm: Any, fe_type: Any) -> None:
-            super().__init__(dmm, fe_type, vector)
+            model: Any = super()
+            model.__init__(dmm, fe_type, vector)
 
     register_default(kind)(Model)
 
@@ -83,18 +98,22 @@ def _splat_value(builder: Any, value: Any, vector: ir.VectorType) -> Any:
 
 
 def _register_operator(function: Any, cases: list[tuple[Any, Any, Any]]) -> None:
-    class Template(ConcreteTemplate):  # type: ignore[misc]
-        key = function
-        cases_ = [signature(result, kind, kind) for kind, result, _ in cases]
+    make_signature: Any = signature
+    signatures = [make_signature(result, kind, kind) for kind, result, _ in cases]
 
-    Template.cases = Template.cases_
-    infer_global(function)(Template)
+    class Template(ConcreteTemplate):
+        key = function
+        cases: ClassVar[list[Any]] = signatures
+
+    register: Any = infer_global(function)
+    register(Template)
     for kind, _result, emit in cases:
 
         def lower(context: Any, builder: Any, sig: Any, args: Any, emit: Any = emit) -> Any:
             return emit(builder, *args)
 
-        lower_builtin(function, kind, kind)(lower)
+        register = lower_builtin(function, kind, kind)
+        register(lower)
 
 
 def _compare(sign: str) -> list[tuple[Any, Any, Any]]:
@@ -134,22 +153,22 @@ for _function, _sign in (
     _register_operator(_function, _compare(_sign))
 
 
-def _element_pointer(context: Any, builder: Any, array_type: Any, array: Any, offset: Any, vector: Any) -> Any:
+def _element_pointer(
+    context: Any, builder: Any, array_type: Any, array: Any, offset: Any, vector: Any
+) -> Any:
     # No wrap-around and no bounds check: the callers keep to arrays whose ends are padded.
     data = context.make_array(array_type)(context, builder, array).data
     return builder.bitcast(builder.gep(data, [offset]), vector.as_pointer())
 
 
 def _call(builder: Any, name: str, result: Any, args: list[Any]) -> Any:
-    function = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(result, [arg.type for arg in args]), name
-    )
+    function = _declare(builder.module, ir.FunctionType(result, [arg.type for arg in args]), name)
     return builder.call(function, args)
 
 
-@intrinsic
-def load(typingctx, array, offset):  # type: ignore[no-untyped-def]
-    """``array[offset:offset + 16]`` of a one-dimensional float32 or float64 array."""
+@_intrinsic
+def load(typingctx: Any, array: Any, offset: Any) -> Any:
+    """Load ``array[offset:offset + 16]`` of a one-dimensional float32 or float64 array."""
     vector, result = {types.float32: (_F32, lanes_f32), types.float64: (_F64, lanes_f64)}[array.dtype]
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -159,9 +178,9 @@ def load(typingctx, array, offset):  # type: ignore[no-untyped-def]
     return result(array, types.intp), codegen
 
 
-@intrinsic
-def load_bytes(typingctx, array, offset):  # type: ignore[no-untyped-def]
-    """``array[offset:offset + 16]`` of a one-dimensional uint8 array, as float32."""
+@_intrinsic
+def load_bytes(typingctx: Any, array: Any, offset: Any) -> Any:
+    """Load ``array[offset:offset + 16]`` of a one-dimensional uint8 array, as float32."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         pointer = _element_pointer(context, builder, sig.args[0], args[0], args[1], _U8)
@@ -170,9 +189,9 @@ def load_bytes(typingctx, array, offset):  # type: ignore[no-untyped-def]
     return lanes_f32(array, types.intp), codegen
 
 
-@intrinsic
-def load_indices(typingctx, array, offset):  # type: ignore[no-untyped-def]
-    """``array[offset:offset + 16]`` of a one-dimensional int32 array."""
+@_intrinsic
+def load_indices(typingctx: Any, array: Any, offset: Any) -> Any:
+    """Load ``array[offset:offset + 16]`` of a one-dimensional int32 array."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         pointer = _element_pointer(context, builder, sig.args[0], args[0], args[1], _I32)
@@ -181,8 +200,8 @@ def load_indices(typingctx, array, offset):  # type: ignore[no-untyped-def]
     return lanes_i32(array, types.intp), codegen
 
 
-@intrinsic
-def store(typingctx, array, offset, value):  # type: ignore[no-untyped-def]
+@_intrinsic
+def store(typingctx: Any, array: Any, offset: Any, value: Any) -> Any:
     """Put sixteen values at ``array[offset:offset + 16]``."""
     vector = {lanes_f32: _F32, lanes_f64: _F64}[value]
 
@@ -194,14 +213,14 @@ def store(typingctx, array, offset, value):  # type: ignore[no-untyped-def]
     return types.void(array, types.intp, value), codegen
 
 
-@intrinsic
-def store_where(typingctx, array, offset, value, mask):  # type: ignore[no-untyped-def]
+@_intrinsic
+def store_where(typingctx: Any, array: Any, offset: Any, value: Any, mask: Any) -> Any:
     """Put the lanes of float32 `value` where `mask` holds at ``array[offset:offset + 16]``."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         pointer = _element_pointer(context, builder, sig.args[0], args[0], args[1], _F32)
         align = ir.Constant(ir.IntType(32), 4)
-        function = cgutils.get_or_insert_function(
+        function = _declare(
             builder.module,
             ir.FunctionType(ir.VoidType(), [_F32, _F32.as_pointer(), ir.IntType(32), _MASK]),
             f"llvm.masked.store.v{N_LANES}f32.p0",
@@ -212,9 +231,9 @@ def store_where(typingctx, array, offset, value, mask):  # type: ignore[no-untyp
     return types.void(array, types.intp, lanes_f32, lanes_mask), codegen
 
 
-@intrinsic
-def gather(typingctx, array, offset, indices, mask):  # type: ignore[no-untyped-def]
-    """``array[offset + indices]`` of a float32 array in the lanes where `mask` holds, zero elsewhere."""
+@_intrinsic
+def gather(typingctx: Any, array: Any, offset: Any, indices: Any, mask: Any) -> Any:
+    """Load ``array[offset + indices]`` of a float32 array in the lanes where `mask` holds, zero elsewhere."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         data = context.make_array(sig.args[0])(context, builder, args[0]).data
@@ -236,9 +255,9 @@ def gather(typingctx, array, offset, indices, mask):  # type: ignore[no-untyped-
     return lanes_f32(array, types.intp, lanes_i32, lanes_mask), codegen
 
 
-@intrinsic
-def splat(typingctx, value):  # type: ignore[no-untyped-def]
-    """One float32, float64 or int32 in all sixteen lanes."""
+@_intrinsic
+def splat(typingctx: Any, value: Any) -> Any:
+    """Put one float32, float64 or int32 in all sixteen lanes."""
     vector, result = {
         types.float32: (_F32, lanes_f32),
         types.float64: (_F64, lanes_f64),
@@ -251,9 +270,9 @@ def splat(typingctx, value):  # type: ignore[no-untyped-def]
     return result(value), codegen
 
 
-@intrinsic
-def fma(typingctx, a, b, c):  # type: ignore[no-untyped-def]
-    """``a * b + c``, rounded once where the machine can."""
+@_intrinsic
+def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
+    """Return ``a * b + c``, rounded once where the machine can."""
     vector, bits = {lanes_f32: (_F32, 32), lanes_f64: (_F64, 64)}[a]
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -262,9 +281,9 @@ def fma(typingctx, a, b, c):  # type: ignore[no-untyped-def]
     return a(a, a, a), codegen
 
 
-@intrinsic
-def floor(typingctx, value):  # type: ignore[no-untyped-def]
-    """The largest whole number not above each lane, as float32."""
+@_intrinsic
+def floor(typingctx: Any, value: Any) -> Any:
+    """Return the largest whole number not above each lane, as float32."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return _call(builder, f"llvm.floor.v{N_LANES}f32", _F32, list(args))
@@ -272,9 +291,9 @@ def floor(typingctx, value):  # type: ignore[no-untyped-def]
     return lanes_f32(lanes_f32), codegen
 
 
-@intrinsic
-def select(typingctx, mask, if_true, if_false):  # type: ignore[no-untyped-def]
-    """Lane by lane, `if_true` where `mask` holds, else `if_false`."""
+@_intrinsic
+def select(typingctx: Any, mask: Any, if_true: Any, if_false: Any) -> Any:
+    """Take, lane by lane, `if_true` where `mask` holds, else `if_false`."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.select(*args)
@@ -282,9 +301,9 @@ def select(typingctx, mask, if_true, if_false):  # type: ignore[no-untyped-def]
     return if_true(lanes_mask, if_true, if_true), codegen
 
 
-@intrinsic
-def to_f64(typingctx, value):  # type: ignore[no-untyped-def]
-    """float32 lanes as float64."""
+@_intrinsic
+def to_f64(typingctx: Any, value: Any) -> Any:
+    """Convert float32 lanes to float64."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.fpext(args[0], _F64)
@@ -292,9 +311,9 @@ def to_f64(typingctx, value):  # type: ignore[no-untyped-def]
     return lanes_f64(lanes_f32), codegen
 
 
-@intrinsic
-def to_f32(typingctx, value):  # type: ignore[no-untyped-def]
-    """float64 lanes as float32."""
+@_intrinsic
+def to_f32(typingctx: Any, value: Any) -> Any:
+    """Convert float64 lanes to float32."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.fptrunc(args[0], _F32)
@@ -302,9 +321,9 @@ def to_f32(typingctx, value):  # type: ignore[no-untyped-def]
     return lanes_f32(lanes_f64), codegen
 
 
-@intrinsic
-def to_i32(typingctx, value):  # type: ignore[no-untyped-def]
-    """float32 lanes as int32, toward zero; each must fit."""
+@_intrinsic
+def to_i32(typingctx: Any, value: Any) -> Any:
+    """Convert float32 lanes to int32, toward zero; each must fit."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.fptosi(args[0], _I32)
@@ -312,9 +331,9 @@ def to_i32(typingctx, value):  # type: ignore[no-untyped-def]
     return lanes_i32(lanes_f32), codegen
 
 
-@intrinsic
-def smallest(typingctx, value):  # type: ignore[no-untyped-def]
-    """The smallest of sixteen int32."""
+@_intrinsic
+def smallest(typingctx: Any, value: Any) -> Any:
+    """Return the smallest of sixteen int32."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return _call(builder, f"llvm.vector.reduce.smin.v{N_LANES}i32", ir.IntType(32), list(args))
@@ -322,9 +341,9 @@ def smallest(typingctx, value):  # type: ignore[no-untyped-def]
     return types.int32(lanes_i32), codegen
 
 
-@intrinsic
-def largest(typingctx, value):  # type: ignore[no-untyped-def]
-    """The largest of sixteen int32."""
+@_intrinsic
+def largest(typingctx: Any, value: Any) -> Any:
+    """Return the largest of sixteen int32."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return _call(builder, f"llvm.vector.reduce.smax.v{N_LANES}i32", ir.IntType(32), list(args))
@@ -332,9 +351,9 @@ def largest(typingctx, value):  # type: ignore[no-untyped-def]
     return types.int32(lanes_i32), codegen
 
 
-@intrinsic
-def first(typingctx, value):  # type: ignore[no-untyped-def]
-    """Lane 0 of int32 lanes."""
+@_intrinsic
+def first(typingctx: Any, value: Any) -> Any:
+    """Return lane 0 of sixteen int32."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.extract_element(args[0], ir.Constant(ir.IntType(32), 0))
@@ -342,9 +361,9 @@ def first(typingctx, value):  # type: ignore[no-untyped-def]
     return types.int32(lanes_i32), codegen
 
 
-@intrinsic
-def lane_bits(typingctx, mask):  # type: ignore[no-untyped-def]
-    """The mask as the low sixteen bits of a number; bit 0 is lane 0."""
+@_intrinsic
+def lane_bits(typingctx: Any, mask: Any) -> Any:
+    """Return the mask as the low sixteen bits of a number; bit 0 is lane 0."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.zext(builder.bitcast(args[0], ir.IntType(N_LANES)), ir.IntType(64))
@@ -352,9 +371,9 @@ def lane_bits(typingctx, mask):  # type: ignore[no-untyped-def]
     return types.int64(lanes_mask), codegen
 
 
-@intrinsic
-def lane_numbers(typingctx):  # type: ignore[no-untyped-def]
-    """The vector 0, 1, ..., 15 as float32."""
+@_intrinsic
+def lane_numbers(typingctx: Any) -> Any:
+    """Return the vector 0, 1, ..., 15 as float32."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return ir.Constant(_F32, [float(lane) for lane in range(N_LANES)])
