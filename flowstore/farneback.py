@@ -38,7 +38,7 @@ FLAG_GAUSSIAN = 256
 # Smallest window for 0, 1, 2, 3 and more iterations whose flow is more than rounding: measured on real clips as
 # the smallest that keeps every code within one of OpenCV's and 99.9 % equal.
 _SMALLEST_BOX = (1, 4, 6, 8, 12)
-_SMALLEST_GAUSSIAN = (1, 6, 10, 12, 21)
+_SMALLEST_GAUSSIAN = (1, 6, 10, 15, 21)
 
 
 @dataclass(frozen=True)
@@ -210,17 +210,16 @@ class _Engine:
         gaussian = bool(p.flags & FLAG_GAUSSIAN) and m > 0
         self.window: Floats = tables.gaussian_window(m) if gaussian else np.zeros(0, np.float32)
         self.scale = 1.0 if gaussian else 1.0 / p.winsize**2
-        pieces = tables.box_pieces(m)
-        self.pieces: Indices = pieces.ravel()
-        longest = 1 << int(pieces[-1, 0])
         stride = self.levels[0].stride
         left = _round_up(m)
-        self.span = _round_up(left + stride + m + longest + N_LANES)
+        span = _round_up(left + stride + m + N_LANES)
         n_slots = 2 * m + 2
-        self.plan: Indices = np.array([m, n_slots, left, self.span, p.iterations], np.int64)
+        # A sum over a window is made of sums over runs: the square root of the window reads least.
+        run = math.isqrt(2 * m + 1)
+        self.plan: Indices = np.array([m, n_slots, left, span, run, p.iterations], np.int64)
         self.ring: Floats = _scratch(n_slots * 5 * stride)
         self.sums = _scratch(5 * stride, np.float64)
-        self.lines: Floats = _scratch(5 * int(pieces[-1, 0] + 1) * self.span)
+        self.lines = _scratch(2 * 5 * span, np.float64)
         self.frame: NDArray[np.uint8] = np.zeros(height * width + N_LANES, np.uint8)
         reach = max(level.blur.size // 2 for level in self.levels)
         self.line: Floats = _scratch(2 * PAD + 2 * reach + _round_up(width) + 2 * N_LANES)
@@ -301,7 +300,6 @@ class _Engine:
             self.ring,
             self.sums,
             self.lines,
-            self.pieces,
             self.window,
             self.scale,
             self.plan,

@@ -403,7 +403,7 @@ def slide_down(
     new_slot: int,
     old_slot: int,
     sums: NDArray[np.float64],
-    lines: Floats,
+    lines: NDArray[np.float64],
     span: int,
     left: int,
     level: Indices,
@@ -417,12 +417,19 @@ def slide_down(
         for x in range(0, w, 16):
             total = load(sums, at + x) + to_f64(load(ring, new + at + x) - load(ring, old + at + x))
             store(sums, at + x, total)
-            store(lines, to + x, to_f32(total))
+            store(lines, to + x, total)
 
 
 @kernel
 def weigh_down(
-    ring: Floats, n_slots: int, y: int, window: Floats, lines: Floats, span: int, left: int, level: Indices
+    ring: Floats,
+    n_slots: int,
+    y: int,
+    window: Floats,
+    lines: NDArray[np.float64],
+    span: int,
+    left: int,
+    level: Indices,
 ) -> None:
     """Sum products vertically under the Gaussian window."""
     w, h, stride = level[0], level[1], level[2]
@@ -434,16 +441,16 @@ def weigh_down(
                 above = load(ring, (max(y - k, 0) % n_slots) * 5 * stride + at + x)
                 below = load(ring, (min(y + k, h - 1) % n_slots) * 5 * stride + at + x)
                 total = fma(above + below, splat(window[k]), total)
-            store(lines, plane * span + left + x, total)
+            store(lines, plane * span + left + x, to_f64(total))
 
 
 @kernel
 def solve_row(
-    lines: Floats,
+    lines: NDArray[np.float64],
     span: int,
     left: int,
     m: int,
-    pieces: Indices,
+    run: int,
     window: Floats,
     scale: float,
     out: Floats,
@@ -459,48 +466,55 @@ def solve_row(
             lines[at - k] = lines[at]
             lines[at + w - 1 + k] = lines[at + w - 1]
     gaussian = window.size > 0
-    n_pieces = pieces.size // 2
+    n_runs = (2 * m + 1) // run
+    n_single = 2 * m + 1 - n_runs * run
     if not gaussian:
-        length = 1
-        source = 0
-        while 2 * length <= 2 * m + 1:
-            for plane in range(5):
-                at = source + plane * span + left - m
-                for x in range(0, w + 2 * m, 16):
-                    store(lines, at + 5 * span + x, load(lines, at + x) + load(lines, at + length + x))
-            source += 5 * span
-            length *= 2
+        for plane in range(5):
+            at = plane * span + left - m
+            for x in range(0, w + 2 * m, 16):
+                total = load(lines, at + x)
+                for k in range(1, run):
+                    total = total + load(lines, at + x + k)
+                store(lines, at + 5 * span + x, total)
     factor = splat(scale)
+    zero = splat(0.0)
     for x in range(0, w, 16):
-        g11, g12, g22, h1, h2 = splat(_F0), splat(_F0), splat(_F0), splat(_F0), splat(_F0)
+        g11, g12, g22, h1, h2 = zero, zero, zero, zero, zero
         at = left + x
         if gaussian:
-            center = splat(window[0])
+            center = splat(np.float64(window[0]))
             g11 = load(lines, at) * center
             g12 = load(lines, at + span) * center
             g22 = load(lines, at + 2 * span) * center
             h1 = load(lines, at + 3 * span) * center
             h2 = load(lines, at + 4 * span) * center
             for k in range(1, m + 1):
-                weight = splat(window[k])
+                weight = splat(np.float64(window[k]))
                 g11 = fma(load(lines, at - k) + load(lines, at + k), weight, g11)
                 g12 = fma(load(lines, at + span - k) + load(lines, at + span + k), weight, g12)
                 g22 = fma(load(lines, at + 2 * span - k) + load(lines, at + 2 * span + k), weight, g22)
                 h1 = fma(load(lines, at + 3 * span - k) + load(lines, at + 3 * span + k), weight, h1)
                 h2 = fma(load(lines, at + 4 * span - k) + load(lines, at + 4 * span + k), weight, h2)
         else:
-            for k in range(n_pieces):
-                piece = pieces[2 * k] * 5 * span + pieces[2 * k + 1] + at
+            for k in range(n_runs):
+                piece = at + 5 * span - m + k * run
                 g11 = g11 + load(lines, piece)
                 g12 = g12 + load(lines, piece + span)
                 g22 = g22 + load(lines, piece + 2 * span)
                 h1 = h1 + load(lines, piece + 3 * span)
                 h2 = h2 + load(lines, piece + 4 * span)
-        a = to_f64(g11) * factor
-        b = to_f64(g12) * factor
-        c = to_f64(g22) * factor
-        d = to_f64(h1) * factor
-        e = to_f64(h2) * factor
+            for k in range(n_single):
+                piece = at + m - k
+                g11 = g11 + load(lines, piece)
+                g12 = g12 + load(lines, piece + span)
+                g22 = g22 + load(lines, piece + 2 * span)
+                h1 = h1 + load(lines, piece + 3 * span)
+                h2 = h2 + load(lines, piece + 4 * span)
+        a = g11 * factor
+        b = g12 * factor
+        c = g22 * factor
+        d = h1 * factor
+        e = h2 * factor
         inverse = splat(1.0) / (a * c - b * b + splat(_REGULARIZATION))
         flow_x = to_f32((a * e - b * d) * inverse)
         flow_y = to_f32((c * d - b * e) * inverse)
@@ -523,8 +537,7 @@ def iterate(
     fade_row: Indices,
     ring: Floats,
     sums: NDArray[np.float64],
-    lines: Floats,
-    pieces: Indices,
+    lines: NDArray[np.float64],
     window: Floats,
     scale: float,
     plan: Indices,
@@ -532,7 +545,7 @@ def iterate(
 ) -> None:
     """Refine the flow of one level `iterations` times, row by row."""
     w, h, stride = level[0], level[1], level[2]
-    m, n_slots, left, span, iterations = plan[0], plan[1], plan[2], plan[3], plan[4]
+    m, n_slots, left, span, run, iterations = plan[0], plan[1], plan[2], plan[3], plan[4], plan[5]
     gaussian = window.size > 0
     for iteration in range(iterations):
         target, to_x, to_y, to_stride = flow, PAD, PAD + h * stride, stride
@@ -557,7 +570,7 @@ def iterate(
                     oldest = max(y - m - 1, 0)
                     slide_down(ring, newest % n_slots, oldest % n_slots, sums, lines, span, left, level)
                 row_x, row_y = to_x + y * to_stride, to_y + y * to_stride
-                solve_row(lines, span, left, m, pieces, window, scale, target, row_x, row_y, level)
+                solve_row(lines, span, left, m, run, window, scale, target, row_x, row_y, level)
 
 
 _U8, _F32, _F64 = types.uint8[::1], types.float32[::1], types.float64[::1]
@@ -567,5 +580,5 @@ KERNELS = (
     (shrink, (_U8, _F32, _I64, _I64, _I32, _F32, _I64, _F32, _F32, _F32, _F32, _F32, _I64, _I64)),
     (expand, (_F32, _I64, _F32, _F32, _F32, _F32)),
     (enlarge, (_F32, _I64, _F32, _I64, _I32, _F32, _I64, _F32, _REAL, _F32)),
-    (iterate, (_F32, _F32, _F32, _F32, _F32, _I64, _F32, _F64, _F32, _I64, _F32, _REAL, _I64, _I64)),
+    (iterate, (_F32, _F32, _F32, _F32, _F32, _I64, _F32, _F64, _F64, _F32, _REAL, _I64, _I64)),
 )

@@ -124,23 +124,6 @@ def gaussian_window(m: int) -> Floats:
     return np.asarray((weights * (1 / total)).astype(np.float32))
 
 
-def box_pieces(m: int) -> Indices:
-    """Split a window of ``2 * m + 1`` samples into runs of power-of-two lengths.
-
-    Returns
-    -------
-    pieces : int64, (n_pieces, 2)
-        For each run the logarithm of its length and where it starts, counted from the window's middle.
-    """
-    length = 2 * m + 1
-    pieces, start = [], -m
-    for power in range(length.bit_length()):
-        if length >> power & 1:
-            pieces.append((power, start))
-            start += 1 << power
-    return np.array(pieces, np.int64)
-
-
 def _near_border(size: int) -> NDArray[np.bool_]:
     # OpenCV compares as unsigned, which under ten pixels leaves out positions near a border. So does this.
     position = np.arange(size) - _FADE.size
