@@ -7,3 +7,7 @@ class FlowStoreError(Exception):
 
 class ArgumentError(FlowStoreError, ValueError):
     """An argument has a value that the call cannot take."""
+
+
+class FlowStoreWarning(UserWarning):
+    """Base of every warning that flowstore gives."""
