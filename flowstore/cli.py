@@ -178,7 +178,7 @@ def extract(
     from flowstore.estimators import resolve_engine
     from flowstore.progress import ConsoleProgress
 
-    _, engine_note = resolve_engine(settings_options["algorithm"], settings_options["engine"])
+    _, engine_note = resolve_engine(*(settings_options[name] for name in ("algorithm", "engine", "params")))
     if engine_note and not quiet:
         _say(engine_note)
     settings = pipeline.make_settings(**settings_options)

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowstore import farneback_tables as tables
+from flowstore.compiling import are_compiled, compile_all
 from flowstore.errors import ArgumentError
 from flowstore.farneback_kernels import KERNELS, PAD, enlarge, expand, iterate, shrink
 from flowstore.farneback_tables import Floats, Indices
@@ -258,9 +259,7 @@ class _Engine:
     def expand_image(self, level: _Level, coefficients: Floats) -> None:
         expand(self.image, level.geometry, self.taps, self.inverse, self.rows, coefficients)
 
-    def estimate(
-        self, before: list[Floats], after: list[Floats], out: Floats, initial: Floats | None = None
-    ) -> None:
+    def estimate(self, before: list[Floats], after: list[Floats], out: Floats, initial: Floats | None = None) -> None:
         """Put the flow between two expanded frames into `out`, float32 (2 * height * width,)."""
         coarsest = self.levels[-1]
         coarsest.flow[...] = 0
@@ -454,13 +453,9 @@ def farneback_flow(
     _check_frame("next", next, prev.shape)
     _check_size(*prev.shape)
     if bool(parameters.flags & FLAG_INITIAL_FLOW) != (flow is not None):
-        raise ArgumentError(
-            f"an initial flow is given exactly when flags holds {FLAG_INITIAL_FLOW}; flags is {flags}"
-        )
+        raise ArgumentError(f"an initial flow is given exactly when flags holds {FLAG_INITIAL_FLOW}; flags is {flags}")
     if flow is not None and (flow.shape != (2, *prev.shape) or flow.dtype != np.float32):
-        raise ArgumentError(
-            f"flow must be float32 of shape {(2, *prev.shape)}, not {flow.dtype} of {flow.shape}"
-        )
+        raise ArgumentError(f"flow must be float32 of shape {(2, *prev.shape)}, not {flow.dtype} of {flow.shape}")
     height, width = prev.shape
     engine = _Engine(height, width, parameters)
     before, after = engine.make_pyramid(), engine.make_pyramid()
@@ -481,13 +476,9 @@ def compile_kernels() -> None:
     cache folder (``NUMBA_CACHE_DIR`` overrides both). Where no folder can be written, each process compiles for
     itself.
     """
-    for kernel, signature in KERNELS:
-        kernel.compile(signature)
+    compile_all(KERNELS)
 
 
 def is_compiled() -> bool:
     """Whether every kernel is in this process or in Numba's cache, so that no call will have to compile."""
-    return all(
-        kernel.signatures or kernel._cache.load_overload(signature, kernel.targetctx) is not None
-        for kernel, signature in KERNELS
-    )
+    return are_compiled(KERNELS)

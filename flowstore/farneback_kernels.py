@@ -18,13 +18,11 @@ where a displaced point lies on the border of the frame its last bit decides whe
 some hundreds of real ones shows it. The expansion and the sums do not: there float32 changes 1 code in 100 000.
 """
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
-from numba import njit, types
+from numba import types
 from numpy.typing import NDArray
 
+from flowstore.compiling import kernel
 from flowstore.farneback_tables import Floats, Indices
 from flowstore.lanes import (
     first,
@@ -57,16 +55,6 @@ _REGULARIZATION = 1e-3
 _FAR = np.int32(1 << 28)
 _NEAR = np.int32(-(1 << 28))
 _MOST_TAPS = 40
-
-
-def kernel(function: Callable[..., None]) -> Any:
-    """Compile `function` without the GIL, and keep it on disk where some cache folder can be written."""
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
-    try:
-        return njit(cache=True, **options)(function)
-    except RuntimeError:
-        # Numba found no folder for its cache that it can write: compile for this process alone.
-        return njit(**options)(function)
 
 
 @kernel
@@ -170,9 +158,7 @@ def shrink(
 
 
 @kernel
-def expand(
-    image: Floats, level: Indices, taps: Floats, inverse: Floats, lines: Floats, coefficients: Floats
-) -> None:
+def expand(image: Floats, level: Indices, taps: Floats, inverse: Floats, lines: Floats, coefficients: Floats) -> None:
     """Fit a quadratic polynomial around each pixel."""
     w, h, stride = level[0], level[1], level[2]
     n = taps.size // 3 - 1

@@ -153,9 +153,7 @@ for _function, _sign in (
     _register_operator(_function, _compare(_sign))
 
 
-def _element_pointer(
-    context: Any, builder: Any, array_type: Any, array: Any, offset: Any, vector: Any
-) -> Any:
+def _element_pointer(context: Any, builder: Any, array_type: Any, array: Any, offset: Any, vector: Any) -> Any:
     # No wrap-around and no bounds check: the callers keep to arrays whose ends are padded.
     data = context.make_array(array_type)(context, builder, array).data
     return builder.bitcast(builder.gep(data, [offset]), vector.as_pointer())

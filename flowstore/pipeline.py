@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from flowstore.errors import ArgumentError, FlowStoreError, StoreError
-from flowstore.estimators import make_estimator
+from flowstore.estimators import compile_engine, make_estimator, needs_compiling
 from flowstore.extraction import VideoTask, commit_failure, extract_video, library_versions, now_utc
 from flowstore.index import VideoIndex, class_paths, read_records, remove_index, write_index
 from flowstore.model import VideoRecord
@@ -396,6 +396,7 @@ def run_plan(
     progress.start(planned)
     try:
         if planned.todo:
+            _prepare_engine(planned.settings.engine, progress)
             _prepare_store(planned)
             tasks = [VideoTask(source, planned.settings, planned.storage) for source in planned.todo]
             run_job(Job(extract_video, tasks, run.take, progress.add_flows, _commit_killed), where, n_workers)
@@ -443,6 +444,13 @@ class _Run:
 
 def _commit_killed(task: VideoTask) -> VideoRecord:
     return commit_failure(task, "its worker process was killed, by the decoder or for want of memory")
+
+
+def _prepare_engine(engine: str, progress: Progress) -> None:
+    # Once, here: the workers find what they need in the cache on disk.
+    if needs_compiling(engine):
+        progress.note("compiling the kernels for this machine, once: some seconds")
+    compile_engine(engine)
 
 
 def _prepare_store(planned: ExtractPlan) -> None:

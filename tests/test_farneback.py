@@ -138,9 +138,7 @@ class TestSameAsOpenCV:
         for iterations, smallest in ((1, 6 if flags else 4), (3, 15 if flags else 8)):
             p = {"winsize": winsize, "flags": flags, "iterations": iterations}
             if winsize < smallest:
-                with pytest.raises(
-                    ArgumentError, match=rf"winsize {winsize} .*winsize {smallest} .*`opencv`"
-                ):
+                with pytest.raises(ArgumentError, match=rf"winsize {winsize} .*winsize {smallest} .*`opencv`"):
                     farneback_flow(*pair, **p)
             else:
                 check_same(farneback_flow(*pair, **p), opencv_flow(*pair, **p))
@@ -422,9 +420,7 @@ print(json.dumps({"ready": ready, "after": farneback.is_compiled(), "hits": hits
 def run_script(cache, before=""):
     root = str(Path(farneback.__file__).parents[1])
     env = {**os.environ, "NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": root}
-    return subprocess.Popen(
-        [sys.executable, "-c", before + SCRIPT], env=env, stdout=subprocess.PIPE, text=True
-    )
+    return subprocess.Popen([sys.executable, "-c", before + SCRIPT], env=env, stdout=subprocess.PIPE, text=True)
 
 
 def finish(process):
