@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from flowstore.errors import ArgumentError, FlowStoreError, StoreError
-from flowstore.estimators import compile_engine, make_estimator, needs_compiling
+from flowstore.estimators import compile_engine, make_estimator, needs_compiling, resolve_engine
 from flowstore.extraction import VideoTask, commit_failure, extract_video, library_versions, now_utc
 from flowstore.index import VideoIndex, class_paths, read_records, remove_index, write_index
 from flowstore.model import VideoRecord
@@ -19,7 +19,7 @@ from flowstore.scheduling import Job, check_scheduler, count_cores, run_job
 from flowstore.settings import Compression, ExtractSettings, ParameterValue
 from flowstore.sources import discover, select_sources
 from flowstore.storage import Storage, open_storage
-from flowstore.store import Place
+from flowstore.store import Place, read_root
 from flowstore.writing import write_class, write_root
 
 # Below so many frames the start of worker processes costs more than threads lose to Python's lock.
@@ -140,6 +140,44 @@ class ExtractReport:
             ],
             "seconds": round(self.seconds, 3),
         }
+
+
+def choose_engine(
+    store: Place,
+    algorithm: str,
+    engine: str,
+    params: Mapping[str, ParameterValue] | None = None,
+    overwrite: bool = False,
+) -> tuple[str, str]:
+    """Choose the implementation of an algorithm for a store: ``auto`` goes on with the engine that the store was made with.
+
+    Parameters
+    ----------
+    store : path, URL or zarr store
+        Existing or not.
+    algorithm, engine, params
+        See `flowstore.estimators.resolve_engine`.
+    overwrite : bool
+        Whether what the store was made with is of no account.
+
+    Returns
+    -------
+    tuple of str
+        The engine, and a line to show the user where it is not the fastest one (else empty).
+
+    Raises
+    ------
+    ArgumentError, EstimatorError
+        As `flowstore.estimators.resolve_engine`.
+    """
+    if engine == "auto" and not overwrite:
+        try:
+            made_with = read_root(open_storage(store)).settings
+        except StoreError:
+            return resolve_engine(algorithm, engine, params)
+        if made_with.algorithm == algorithm:
+            return made_with.engine, ""
+    return resolve_engine(algorithm, engine, params)
 
 
 def make_settings(
