@@ -149,7 +149,7 @@ def choose_engine(
     params: Mapping[str, ParameterValue] | None = None,
     overwrite: bool = False,
 ) -> tuple[str, str]:
-    """Choose the implementation of an algorithm for a store: ``auto`` goes on with the engine that the store was made with.
+    """Choose the implementation of an algorithm for a store: ``auto`` goes on with the one that made it.
 
     Parameters
     ----------
@@ -351,6 +351,9 @@ def extract(
     >>> from flowstore.pipeline import extract
     >>> report = extract("hmdb51/videos", "hmdb51.zarr", workers=4)  # doctest: +SKIP
     """
+    engine, engine_note = choose_engine(store, algorithm, engine, params, overwrite)
+    if engine_note and progress:
+        progress.note(engine_note)
     settings = make_settings(
         algorithm, engine, params, dtype, bound, encoding, step, short_side, size, fps, compression
     )
