@@ -1,13 +1,13 @@
 """How fast the Farneback kernel is: against OpenCV, part by part, and against what one core can do.
 
-One thread. Clips come from ``--video``, else from the folder in FLOWSTORE_DATA, else a scene is drawn (and the
-table says so). Before anything is timed the two flows are compared. OpenCV and the kernel take turns, round by
-round, so that a busy machine hurts both; the table gives medians over rounds and the quartiles.
+One thread. Clips come from ``--video``, else from the folder in FLOWSTORE_DATA, else a scene is drawn (and
+the table says so). Before anything is timed the two flows are compared. OpenCV and the kernel take turns,
+round by round, so that a busy machine hurts both; the table gives medians over rounds and the quartiles.
 
 The floor of a part is the time that its arithmetic would take at the peak rate, or its memory traffic at the
-rate of the last-level cache, whichever is longer; both rates are measured in the same run. Arithmetic is counted
-in single lanes of float32 instructions (a fused multiply-add is one, a float64 instruction two), as the algorithm
-needs them: no loads, no shuffles, no pixels that a lane reads and does not use.
+rate of the last-level cache, whichever is longer; both rates are measured in the same run. Arithmetic is
+counted in single lanes of float32 instructions (a fused multiply-add is one, a float64 instruction two), as
+the algorithm needs them: no loads, no shuffles, no pixels that a lane reads and does not use.
 
     python benchmarks/bench_farneback.py [--video FILE]... [--rounds 9] [--pairs 24] [--json FILE]
 """
