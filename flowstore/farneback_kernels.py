@@ -3,19 +3,20 @@
 Owns what is done to each pixel; `flowstore.farneback` owns the order and the memory. Imports numpy, numba,
 `flowstore.lanes` and names of types only.
 
-Layout. Arrays are one-dimensional and begin and end with `PAD` values. A row of pixels takes ``level[2]`` values,
-its stride: the width rounded up to whole vectors, and one vector more. What lies beyond the width is finite and
-means nothing, so loops run in whole vectors and look-ups may reach past an edge. An image is its rows; flow is the
-rows of x, then the rows of y; coefficients and products have five rows for each row of pixels, next to each other.
-A level is described by ``[width, height, stride]``.
+Layout. Arrays are one-dimensional and begin and end with `PAD` values. A row of pixels takes ``level[2]``
+values, its stride: the width rounded up to whole vectors, and one vector more. What lies beyond the width
+is finite and means nothing, so loops run in whole vectors and look-ups may reach past an edge. An image is
+its rows; flow is the rows of x, then the rows of y; coefficients and products have five rows for each row
+of pixels, next to each other. A level is described by ``[width, height, stride]``.
 
-Coefficients of a pixel's polynomial, in the order of OpenCV's: the linear ones of y and x, then those of y², x², xy.
-Products, in the same way: with A = [[r4, r6], [r6, r5]] and b = (r2, r3), the entries (1,1), (1,2), (2,2) of AᵀA and
-the two of Aᵀb.
+Coefficients of a pixel's polynomial, in the order of OpenCV's: the linear ones of y and x, then those of
+y², x², xy. Products, in the same way: with A = [[r4, r6], [r6, r5]] and b = (r2, r3), the entries (1,1),
+(1,2), (2,2) of AᵀA and the two of Aᵀb.
 
-Order of rounding. Blurring, shrinking and enlarging follow OpenCV's order to the bit, fused multiply-adds included:
-where a displaced point lies on the border of the frame its last bit decides whether it is inside, and one flow in
-some hundreds of real ones shows it. The expansion and the sums do not: there float32 changes 1 code in 100 000.
+Order of rounding. Blurring, shrinking and enlarging follow OpenCV's order to the bit, fused multiply-adds
+included: where a displaced point lies on the border of the frame its last bit decides whether it is inside,
+and one flow in some hundreds of real ones shows it. The expansion and the sums do not: there float32
+changes 1 code in 100 000.
 """
 
 import numpy as np

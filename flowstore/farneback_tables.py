@@ -1,8 +1,8 @@
 """The constants of the Farneback kernel: filters, positions, weights that depend on sizes and parameters alone.
 
-Everything here is computed once for a video, in NumPy; nothing reads a frame. The values are those that OpenCV
-computes (``modules/video/src/optflowgf.cpp``, and ``cv::GaussianBlur`` and ``cv::resize`` that it calls), float32
-where it has float32. Imports numpy only.
+Everything here is computed once for a video, in NumPy; nothing reads a frame. The values are those that
+OpenCV computes (``modules/video/src/optflowgf.cpp``, and ``cv::GaussianBlur`` and ``cv::resize`` that it
+calls), float32 where it has float32. Imports numpy only.
 """
 
 import numpy as np
@@ -47,8 +47,8 @@ def linear_positions(size: int, target: int, rounded: bool) -> tuple[Indices, Fl
     size, target : int
         Number of samples before and after.
     rounded : bool
-        Whether positions are rounded to float32 before the weights are taken from them, as OpenCV does for images
-        of two channels (flow), but not for those of one (frames).
+        Whether positions are rounded to float32 before the weights are taken from them, as OpenCV does for
+        images of two channels (flow), but not for those of one (frames).
 
     Returns
     -------

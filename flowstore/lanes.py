@@ -2,16 +2,17 @@
 
 Owns four Numba types, each one LLVM vector: ``lanes_f32`` (``<16 x float>``), ``lanes_f64``
 (``<16 x double>``), ``lanes_i32`` (``<16 x i32>``) and ``lanes_mask`` (``<16 x i1>``), with ``+ - * /``,
-comparisons, ``& |`` and the functions below. They exist only inside jitted functions. LLVM lowers them to what
-the machine has: one register with AVX-512, two with AVX2, four with SSE or NEON. No code here is for one machine.
+comparisons, ``& |`` and the functions below. They exist only inside jitted functions. LLVM lowers them to
+what the machine has: one register with AVX-512, two with AVX2, four with SSE or NEON. No code here is for
+one machine.
 
 Why: LLVM vectorizes an ordinary Numba loop only while it stays small, and then with a run-time check for each
 pair of arrays. A loop with five sums that stay in registers and twenty unaligned loads is out of its reach.
 Said in vectors, the loop is what it says.
 
 Offsets count elements of a one-dimensional C-contiguous array. Nothing checks bounds: whoever calls keeps to
-arrays that are padded at both ends. Numba's cache on disk looks at the file of the kernel alone: after a change
-here in a working copy, touch ``farneback_kernels.py``.
+arrays that are padded at both ends. Numba's cache on disk looks at the file of the kernel alone: after a
+change here in a working copy, touch ``farneback_kernels.py``.
 
 Imports numba and llvmlite only.
 """
