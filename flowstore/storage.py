@@ -9,11 +9,12 @@ import contextlib
 import io
 import os
 import shutil
+import zipfile
 from collections.abc import Iterator
 from typing import IO, Any, Protocol
 
 import zarr
-from zarr.abc.store import Store
+from zarr.abc.store import RangeByteRequest, Store
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
@@ -30,6 +31,10 @@ class Storage(Protocol):
 
     def read(self, key: str) -> bytes | None:
         """Return the value of a key, None if there is none."""
+        ...
+
+    def read_range(self, key: str, start: int, size: int) -> bytes | None:
+        """Return `size` bytes of a key's value from `start` on, fewer where it ends before, None if there is none."""
         ...
 
     def write(self, key: str, value: bytes, is_durable: bool = False) -> None:
@@ -89,6 +94,17 @@ class LocalStorage:
                 return file.read()
         except (FileNotFoundError, NotADirectoryError):
             return None
+
+    def read_range(self, key: str, start: int, size: int) -> bytes | None:
+        """Return `size` bytes of a key's value from `start` on, fewer where it ends before, None if there is none."""
+        try:
+            file = os.open(self.path(key), os.O_RDONLY)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        try:
+            return os.pread(file, size, start)
+        finally:
+            os.close(file)
 
     def write(self, key: str, value: bytes, is_durable: bool = False) -> None:
         """Set a key, whole or not at all."""
@@ -151,10 +167,11 @@ class ZarrStorage:
     Parameters
     ----------
     store : zarr.abc.store.Store
-        Open.
+        Opened where it is not yet.
     """
 
     def __init__(self, store: Store) -> None:
+        sync(store._ensure_open())
         self._store = store
 
     @property
@@ -165,6 +182,11 @@ class ZarrStorage:
     def read(self, key: str) -> bytes | None:
         """Return the value of a key, None if there is none."""
         value = sync(self._store.get(key, default_buffer_prototype()))
+        return None if value is None else value.to_bytes()
+
+    def read_range(self, key: str, start: int, size: int) -> bytes | None:
+        """Return `size` bytes of a key's value from `start` on, fewer where it ends before, None if there is none."""
+        value = sync(self._store.get(key, default_buffer_prototype(), RangeByteRequest(start, start + size)))
         return None if value is None else value.to_bytes()
 
     def write(self, key: str, value: bytes, is_durable: bool = False) -> None:
@@ -236,7 +258,7 @@ def open_storage(place: str | os.PathLike[str] | Store | Storage, is_written: bo
             return ZarrStorage(_url_store(path, is_written))
         if path.endswith(".zip") and os.path.isfile(path):
             return ZarrStorage(zarr.storage.ZipStore(path, mode="r"))
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError, zipfile.BadZipFile) as error:
         raise StoreError(f"cannot open {path}: {error}") from error
     return LocalStorage(path)
 
