@@ -49,6 +49,10 @@ class Storage(Protocol):
         """Return the names right below a prefix (``""`` for the root), sorted."""
         ...
 
+    def list_folders(self, prefix: str) -> list[str]:
+        """Return the names right below a prefix that can have keys below them, sorted."""
+        ...
+
     def delete(self, key: str) -> None:
         """Remove a key; nothing happens if there is none."""
         ...
@@ -139,6 +143,14 @@ class LocalStorage:
         except (FileNotFoundError, NotADirectoryError):
             return []
 
+    def list_folders(self, prefix: str) -> list[str]:
+        """Return the names of the folders right below a prefix, sorted."""
+        try:
+            with os.scandir(self.path(prefix)) as entries:
+                return sorted(entry.name for entry in entries if entry.is_dir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
     def delete(self, key: str) -> None:
         """Remove a key; nothing happens if there is none."""
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
@@ -208,6 +220,10 @@ class ZarrStorage:
             return [name async for name in self._store.list_dir(prefix)]
 
         return sorted({name.rstrip("/") for name in sync(gather())})
+
+    def list_folders(self, prefix: str) -> list[str]:
+        """Return the names right below a prefix, but for that of a node's metadata, sorted."""
+        return [name for name in self.list_children(prefix) if name != "zarr.json"]
 
     def delete(self, key: str) -> None:
         """Remove a key; nothing happens if there is none."""
