@@ -379,7 +379,7 @@ def main() -> NoReturn:
         error.show()
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
-        _ERRORS.print("\nstopped; what was finished is kept, and the same command goes on from there")
+        _ERRORS.print("stopped; what was finished is kept, and the same command goes on from there")
         sys.exit(130)
     except FlowStoreError as error:
         if is_verbose:

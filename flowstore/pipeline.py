@@ -402,7 +402,9 @@ def run_plan(
         if planned.todo or not planned.storage.read("index/zarr.json"):
             write_index(planned.storage, VideoIndex.from_records(read_records(planned.storage)))
     except KeyboardInterrupt:
-        write_index(planned.storage, VideoIndex.from_records(read_records(planned.storage)))
+        # Before the root there is no store, and a folder with nothing but an index would be refused the next time.
+        if planned.storage.read("zarr.json"):
+            write_index(planned.storage, VideoIndex.from_records(read_records(planned.storage)))
         raise
     except OSError as error:
         if isinstance(error, FlowStoreError):
