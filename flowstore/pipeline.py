@@ -8,17 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from flowstore.errors import ArgumentError, FlowStoreError, StoreError
+from flowstore.errors import ArgumentError, FlowStoreError
 from flowstore.estimators import make_estimator
 from flowstore.extraction import VideoTask, commit_failure, extract_video, library_versions, now_utc
 from flowstore.index import VideoIndex, class_paths, read_records, remove_index, write_index
 from flowstore.model import VideoRecord
 from flowstore.planning import ExtractPlan, plan_extract
 from flowstore.quantize import Quantizer
-from flowstore.scheduling import Job, check_scheduler, count_cores, run_job
+from flowstore.scheduling import Job, check_cluster, check_scheduler, count_cores, run_job
 from flowstore.settings import Compression, ExtractSettings, ParameterValue
 from flowstore.sources import discover, select_sources
-from flowstore.storage import Storage, open_storage
+from flowstore.storage import Storage, open_storage, write_error
 from flowstore.store import Place
 from flowstore.writing import write_class, write_root
 
@@ -384,12 +384,16 @@ def run_plan(
 
     Raises
     ------
+    ArgumentError
+        If no Dask cluster answers at the address; before anything is written.
     StoreError
         If the store cannot be written.
     KeyboardInterrupt
         If the run was interrupted; the store resumes.
     """
     where, n_workers = resolve_scheduler(scheduler, workers, planned)
+    if planned.todo:
+        check_cluster(where)
     progress = progress or SilentProgress()
     started = time.monotonic()
     run = _Run(planned, progress)
@@ -409,7 +413,7 @@ def run_plan(
     except OSError as error:
         if isinstance(error, FlowStoreError):
             raise
-        raise StoreError(f"cannot write to {planned.storage.url}: {error.strerror or error}") from error
+        raise write_error(planned.storage, error) from error
     finally:
         progress.stop()
     return run.report(time.monotonic() - started)

@@ -87,6 +87,19 @@ def check_scheduler(scheduler: str, workers: int | None) -> None:
         )
 
 
+def check_cluster(scheduler: str) -> None:
+    """Refuse an address at which no Dask scheduler answers; anything else than an address passes.
+
+    Raises
+    ------
+    ArgumentError
+        If none answers.
+    """
+    if "://" in scheduler:
+        with _connect(scheduler):
+            pass
+
+
 def run_job(job: Job[Any, Any], scheduler: str, n_workers: int) -> None:
     """Run every task of a job.
 
@@ -231,13 +244,7 @@ def _open_client(scheduler: str, n_workers: int) -> Iterator[Any]:
     from distributed import Client, LocalCluster
 
     if "://" in scheduler:
-        try:
-            client = Client(scheduler, timeout=_CONNECT_TIMEOUT, set_as_default=False)
-        except (OSError, TimeoutError, ValueError) as error:
-            raise ArgumentError(
-                f"no Dask scheduler answers at {scheduler} ({type(error).__name__}: {error})"
-            ) from error
-        with client:
+        with _connect(scheduler) as client:
             yield client
         return
     config = {
@@ -256,6 +263,18 @@ def _open_client(scheduler: str, n_workers: int) -> Iterator[Any]:
             client = stack.enter_context(Client(cluster, set_as_default=False))
             client.run(_let_terminate)
         yield client
+
+
+def _connect(address: str) -> Any:
+    from distributed import Client
+
+    try:
+        return Client(address, timeout=_CONNECT_TIMEOUT, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ArgumentError(
+            f"no Dask scheduler answers at {address} ({type(error).__name__}: {error}): "
+            "start one with: dask scheduler, and workers with: dask worker"
+        ) from error
 
 
 @contextlib.contextmanager
