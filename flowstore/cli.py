@@ -246,6 +246,8 @@ def extract(
     if quiet or is_json:
         for record in report.failures:
             _say_failure(record.class_name, record.name, record.reason)
+    if quiet and report.n_failed_before:
+        _say(f"{report.n_failed_before} failed before and were not tried again (--retry-failed)")
     return 0 if report.is_all_well else 1
 
 
