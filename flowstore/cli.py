@@ -409,6 +409,7 @@ def main() -> NoReturn:
         # A path can hold bytes, and a terminal lack characters, that must not end a command.
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")
+    _Working.is_active = False
     is_verbose = bool({"-v", "--verbose"} & set(sys.argv[1:]))
     try:
         code = cli.main(standalone_mode=False)
