@@ -89,8 +89,7 @@ def find_clips(videos, n_frames):
         return [(Path(clip).name, read_clip(folder / clip, n_frames)) for clip in CLIPS]
     print("No --video and no FLOWSTORE_DATA: measuring drawn scenes, not real clips.\n")
     return [
-        (f"drawn {width}x{height}", draw_clip(height, width, n_frames))
-        for height, width in ((240, 320), (256, 340))
+        (f"drawn {width}x{height}", draw_clip(height, width, n_frames)) for height, width in ((240, 320), (256, 340))
     ]
 
 
@@ -199,9 +198,7 @@ def count_work(stream):
         add("update", p.iterations * pixels * 54, p.iterations * pixels * 48)
         # Float64 counts twice: 5 sums down (1 + 4), 5 across, 22 to solve and one division as 16.
         across = 2 * 5 * (run + window // run + window % run - 2)
-        add(
-            "blur and solve", p.iterations * pixels * (25 + across + 2 * (22 + 16)), p.iterations * pixels * 8
-        )
+        add("blur and solve", p.iterations * pixels * (25 + across + 2 * (22 + 16)), p.iterations * pixels * 8)
         if level is not engine.levels[-1]:
             add("upscaling", pixels * 2 * 6, pixels * 8)
     return work
@@ -217,9 +214,9 @@ def measure_parts(stream, frames, rounds):
     out = np.zeros(2 * frames[0].size, np.float32)
     engine.estimate(before, after, out)
     final = [level.flow.copy() for level in engine.levels]
-    final[0][kernels.PAD : -kernels.PAD].reshape(2, engine.levels[0].shape[0], -1)[
-        :, :, : frames[0].shape[1]
-    ] = out.reshape(2, *frames[0].shape)
+    final[0][kernels.PAD : -kernels.PAD].reshape(2, engine.levels[0].shape[0], -1)[:, :, : frames[0].shape[1]] = (
+        out.reshape(2, *frames[0].shape)
+    )
     n_slots = int(engine.plan[1])
     for index in range(rounds + 1):
         spent = dict.fromkeys(samples, 0.0)
@@ -273,9 +270,7 @@ def measure_clip(name, frames, rounds, machine):
 
 def print_clip(result):
     print(f"{result['clip']}, {result['width']}x{result['height']}, {result['pairs']} pairs")
-    print(
-        f"  same codes {100 * result['equal_codes']:.4f} %, largest difference {result['largest_difference']}"
-    )
+    print(f"  same codes {100 * result['equal_codes']:.4f} %, largest difference {result['largest_difference']}")
     print(f"  {'':16}{'ms a pair':>10}{'quartiles':>16}{'pairs/s':>10}{'floor ms':>10}{'share':>8}")
     for label, key in (("OpenCV", "opencv_ms"), ("kernel", "kernel_ms")):
         s = result[key]

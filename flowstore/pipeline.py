@@ -15,10 +15,10 @@ from flowstore.index import VideoIndex, class_paths, read_records, remove_index,
 from flowstore.model import VideoRecord
 from flowstore.planning import ExtractPlan, plan_extract
 from flowstore.quantize import Quantizer
-from flowstore.scheduling import Job, check_scheduler, count_cores, run_job
+from flowstore.scheduling import Job, check_cluster, check_scheduler, count_cores, run_job
 from flowstore.settings import Compression, ExtractSettings, ParameterValue
 from flowstore.sources import discover, select_sources
-from flowstore.storage import Storage, open_storage
+from flowstore.storage import Storage, open_storage, write_error
 from flowstore.store import Place, read_root
 from flowstore.writing import write_class, write_root
 
@@ -427,12 +427,16 @@ def run_plan(
 
     Raises
     ------
+    ArgumentError
+        If no Dask cluster answers at the address; before anything is written.
     StoreError
         If the store cannot be written.
     KeyboardInterrupt
         If the run was interrupted; the store resumes.
     """
     where, n_workers = resolve_scheduler(scheduler, workers, planned)
+    if planned.todo:
+        check_cluster(where)
     progress = progress or SilentProgress()
     started = time.monotonic()
     run = _Run(planned, progress)
@@ -446,12 +450,14 @@ def run_plan(
         if planned.todo or not planned.storage.read("index/zarr.json"):
             write_index(planned.storage, VideoIndex.from_records(read_records(planned.storage)))
     except KeyboardInterrupt:
-        write_index(planned.storage, VideoIndex.from_records(read_records(planned.storage)))
+        # Before the root there is no store, and a folder with nothing but an index would be refused the next time.
+        if planned.storage.read("zarr.json"):
+            write_index(planned.storage, VideoIndex.from_records(read_records(planned.storage)))
         raise
     except OSError as error:
         if isinstance(error, FlowStoreError):
             raise
-        raise StoreError(f"cannot write to {planned.storage.url}: {error.strerror or error}") from error
+        raise write_error(planned.storage, error) from error
     finally:
         progress.stop()
     return run.report(time.monotonic() - started)

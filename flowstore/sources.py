@@ -377,7 +377,7 @@ def select_sources(
         In order.
     include, exclude : sequence of str
         Patterns in which only ``*`` and ``?`` are special: brackets stand for themselves. One with a slash is held
-        against ``class/name``, one without against the class and the name.
+        against ``class/name`` and the path, one without against the class, the name and the file's name.
     limit : int, optional
         Take the first so many only.
     part : tuple of int, optional
@@ -412,5 +412,8 @@ def _matches(source: VideoSource, patterns: Sequence[str]) -> bool:
 
 def _matches_one(source: VideoSource, pattern: str) -> bool:
     regex = re.compile(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), re.DOTALL)
-    texts = [f"{source.class_name}/{source.name}"] if "/" in pattern else [source.class_name, source.name]
+    if "/" in pattern:
+        texts = [f"{source.class_name}/{source.name}", source.relative_path]
+    else:
+        texts = [source.class_name, source.name, os.path.basename(source.path)]
     return any(regex.fullmatch(text) for text in texts)

@@ -6,6 +6,7 @@ Owns the file system below a store. Keys are relative paths with ``/``; a value 
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import shutil
@@ -98,6 +99,8 @@ class LocalStorage:
                 return file.read()
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise StoreError(f"cannot read {self.path(key)}: {error.strerror}") from error
 
     def read_range(self, key: str, start: int, size: int) -> bytes | None:
         """Return `size` bytes of a key's value from `start` on, fewer where it ends before, None if there is none."""
@@ -142,6 +145,8 @@ class LocalStorage:
             return sorted(os.listdir(self.path(prefix)))
         except (FileNotFoundError, NotADirectoryError):
             return []
+        except OSError as error:
+            raise StoreError(f"cannot list {self.path(prefix)}: {error.strerror}") from error
 
     def list_folders(self, prefix: str) -> list[str]:
         """Return the names of the folders right below a prefix, sorted."""
@@ -243,6 +248,12 @@ class ZarrStorage:
     def zarr_store(self) -> Store:
         """Return the store itself."""
         return self._store
+
+
+def write_error(storage: Storage, error: OSError) -> StoreError:
+    """Return what to raise where a store's place refuses to be written."""
+    hint = ": free some room and run again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+    return StoreError(f"cannot write to {storage.url}: {error.strerror or error}{hint}")
 
 
 def open_storage(place: str | os.PathLike[str] | Store | Storage, is_written: bool = False) -> Storage:

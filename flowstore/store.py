@@ -84,7 +84,8 @@ def read_root(storage: Storage) -> RootAttributes:
     """
     data = storage.read("zarr.json")
     if data is None:
-        if storage.list_children(""):
+        # All that a run leaves that was killed before it wrote the root.
+        if any(not name.endswith(".partial") for name in storage.list_children("")):
             raise StoreFormatError(f"{storage.url}: a folder that is not a flowstore store (it has no zarr.json)")
         raise StoreNotFoundError(f"{storage.url}: no store here; check the path, or make one with: flowstore extract")
     where = f"{storage.url}/zarr.json"
