@@ -174,7 +174,7 @@ def load(typingctx: Any, array: Any, offset: Any) -> Any:
         pointer = _element_pointer(context, builder, sig.args[0], args[0], args[1], vector)
         return builder.load(pointer, align=array.dtype.bitwidth // 8)
 
-    return result(array, types.intp), codegen
+    return result(array, types.intp), codegen  # type: ignore[operator, unused-ignore]
 
 
 @_intrinsic
@@ -266,7 +266,7 @@ def splat(typingctx: Any, value: Any) -> Any:
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return _splat_value(builder, args[0], vector)
 
-    return result(value), codegen
+    return result(value), codegen  # type: ignore[operator, unused-ignore]
 
 
 @_intrinsic
