@@ -5,24 +5,20 @@ they are made of in `flowstore.lanes`, the constants in `flowstore.farneback_tab
 and these; never cv2. Pure: no path, no clock, no print.
 
 The method: fit a quadratic polynomial around each pixel of both frames; a displacement that maps one
-polynomial on the other solves a 2 by 2 linear system; average the systems over a window, solve, look up the
-second frame's polynomials at the displaced points and repeat; from a coarse level of a pyramid to the full
-size.
+polynomial on the other solves a 2 by 2 linear system; average the systems over a window, solve, look up
+the second frame's polynomials at the displaced points and repeat; from the coarsest level of a pyramid down.
 
 What makes it fast
 ------------------
 OpenCV expands both frames of each pair, the horizontal half in double precision one pixel at a time, and
 keeps products for the whole frame. Here
 
-- each frame is expanded once: a ring of ``step + 1`` pyramids of coefficients stays for the length of the
-video;
+- each frame is expanded once: a ring of ``step + 1`` pyramids of coefficients stays for the whole video;
 - one iteration is one pass: a row of products goes into a ring of ``winsize + 1`` rows, the vertical sums
-move
-  down by one row, the horizontal sums are made of sums over runs, and the solution replaces a row of flow
-  that no later row needs. Nothing larger than the ring is written but the flow itself;
+  move down by one row, the horizontal sums are made of sums over runs, and the solution replaces a row of
+  flow that no later row needs. Nothing larger than the ring is written but the flow itself;
 - neighbors are displaced alike. Sixteen pixels whose displacements have the same whole part find their
-samples
-  side by side: twenty loads for five coefficients, no gather. Where whole parts differ a little (still
+  samples side by side: twenty loads for five coefficients, no gather. Where whole parts differ a little (still
   scenes, whose flow trembles around zero, are full of that) all pixels that any of the sixteen needs are
   loaded side by side and each lane weighs its own four, the others with zero. Only displacements that
   differ wildly go through gather instructions, and cost four times as much.
@@ -65,8 +61,7 @@ along an edge the 2 by 2 systems are nearly singular, and rounding is what is le
 cancel. Float32 in the expansion and for the products makes no such difference. Two things are beyond reach:
 
 - *small windows, many iterations.* Averaged over few pixels, systems along any straight edge are nearly
-singular
-  and every iteration multiplies the rounding of the one before. OpenCV then gives another flow for the
+  singular and every iteration multiplies the rounding of the one before. OpenCV then gives another flow for the
   transposed frames, which differs from its own as much as this one does: with ``winsize=5`` by up to 132
   codes. Such combinations are refused (`FarnebackParameters`): no other code can reproduce that flow;
 - *images without a second direction*, such as drawn diagonal stripes, where every window is singular. No
@@ -204,8 +199,8 @@ def _round_up(value: int) -> int:
 
 
 def _scratch(size: int, dtype: type = np.float32) -> NDArray[Any]:
-    # Zeros, because vectors reach past the ends of rows and what they find there must be finite; aligned, because
-    # a vector that lies across two cache lines costs two loads.
+    # Zeros, because vectors reach past the ends of rows and what they find there must be finite; aligned,
+    # because a vector that lies across two cache lines costs two loads.
     item = np.dtype(dtype).itemsize
     raw: NDArray[Any] = np.zeros(size + 64 // item, dtype)
     start = -raw.ctypes.data % 64 // item

@@ -214,7 +214,7 @@ class TestStream:
         assert np.median(flow[1]) == pytest.approx(3, abs=0.2)
 
     def test_same_frame_gives_exactly_no_motion_inside(self):
-        # The last row and column have no neighbor to sample, in OpenCV too, and windows reach them from 8 pixels.
+        # The last row and column have no neighbor to sample, in OpenCV too, and windows reach 7 pixels.
         frame = texture(64, 80)
         flow = farneback_flow(frame, frame, levels=0, iterations=1)
         assert not flow[:, :-8, :-8].any()
