@@ -147,8 +147,7 @@ class Video:
         ChecksumError
             If stored bytes are damaged or missing; the message names the video and the flow.
         """
-        if not self.record.is_ok:
-            raise FailedVideoError(f"{self.key} has no flow: it failed ({self.record.reason})")
+        self.check_has_flow()
         if not 0 <= start <= stop <= self.n_flows:
             raise ArgumentError(f"flows [{start}, {stop}) leave {self.key}, which has {self.n_flows}")
         if out is None:
@@ -164,6 +163,17 @@ class Video:
             self._read_shard(layout, shard, offset, first, out[first - start : last - start])
             first = last
         return out
+
+    def check_has_flow(self) -> None:
+        """Raise if the video is a failed one.
+
+        Raises
+        ------
+        FailedVideoError
+            With the reason for which it failed.
+        """
+        if not self.record.is_ok:
+            raise FailedVideoError(f"{self.key} has no flow: it failed ({self.record.reason})")
 
     def _read_layout(self) -> documents.FlowLayout:
         if self._layout is None:
@@ -240,6 +250,7 @@ class VideoCodes:
         return codes[tuple(rest)] if isinstance(key, int | np.integer) else codes[(slice(None), *rest)]
 
     def _read(self, key: Any) -> Codes:
+        self._video.check_has_flow()
         n_flows = len(self._video)
         if isinstance(key, int | np.integer):
             number = int(key) + n_flows if key < 0 else int(key)
