@@ -58,7 +58,7 @@ def is_unchanged(source: VideoSource, recorded: Fingerprint | None) -> bool:
 
     Size and time stamp decide where they agree; where only the time stamp differs the content does.
     """
-    if recorded is None:
+    if recorded is None or source.problem:
         return False
     try:
         if source.kind == "video":

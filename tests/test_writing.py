@@ -149,7 +149,7 @@ def test_a_fault_at_any_change_leaves_no_video(tmp_path, small_shards, number, e
     with pytest.raises(expected) as caught:
         write_video(storage, "wave", "clip", NEW)
     if expected is StoreError:
-        assert str(caught.value) == f"cannot write to {root}: No space left on device"
+        assert str(caught.value) == f"cannot write to {root}: No space left on device: free some room and run again"
     store = flowstore.open_store(root)
     # Only a fault before the first change leaves the former video; after it there is none.
     assert store["wave"].names == (["clip", "other"] if number == 0 else ["other"])
