@@ -202,10 +202,10 @@ def extract(
     SOURCE is a folder of class folders, of videos or of frame folders, one video, one frame folder, or a list file.
     """
     from flowstore import pipeline
-    from flowstore.estimators import resolve_engine
     from flowstore.progress import ConsoleProgress
 
-    _, engine_note = resolve_engine(settings_options["algorithm"], settings_options["engine"])
+    algorithm, engine, params = (settings_options[name] for name in ("algorithm", "engine", "params"))
+    settings_options["engine"], engine_note = pipeline.choose_engine(store, algorithm, engine, params, overwrite)
     if engine_note and not quiet:
         _say(engine_note)
     settings = pipeline.make_settings(**settings_options)

@@ -54,7 +54,8 @@ def group_attributes(document: Mapping[str, Any], where: str) -> dict[str, Any]:
     StoreFormatError
         If there are none.
     """
-    attributes = document.get("attributes", {}).get(ATTRIBUTE)
+    attributes = document.get("attributes")
+    attributes = attributes.get(ATTRIBUTE) if isinstance(attributes, dict) else None
     if document.get("node_type") != "group" or not isinstance(attributes, dict):
         raise StoreFormatError(f"{where}: a Zarr node, but not one of flowstore's (attribute {ATTRIBUTE!r} is missing)")
     return attributes

@@ -19,8 +19,8 @@ from flowstore.decoding import FrameReader, configure_opencv, open_frames, resiz
 from flowstore.errors import DecodeError, FlowStoreError, StoppedError, StoreError
 from flowstore.estimators import FlowStream, estimator_versions, make_estimator
 from flowstore.fingerprints import fingerprint
+from flowstore.flow_encoder import FlowEncoder
 from flowstore.model import Fingerprint, VideoRecord
-from flowstore.motion import MotionAccumulator
 from flowstore.sampling import is_frame_kept, scaled_size
 from flowstore.settings import ExtractSettings
 from flowstore.sources import VideoSource
@@ -149,15 +149,13 @@ def _extract(task: VideoTask, tick: Tick) -> VideoRecord:
         plural = "" if frames.n_frames == 1 else "s"
         step = f" at step {settings.step}" if settings.step > 1 else ""
         raise DecodeError(f"{frames.n_frames} frame{plural}: no flow{step}")
-    motion = MotionAccumulator()
-    codes = np.empty(first.shape, quantizer.dtype)
+    encoder = FlowEncoder(quantizer, first.shape, is_compiled=settings.engine == "numba")
     _, height, width = first.shape
     with VideoWriter(
         task.storage, source.class_name, source.name, height, width, quantizer, settings.compression
     ) as writer:
         for flow in chain((first,), flows):
-            motion.add(flow, quantizer.count_clipped(flow))
-            writer.append(quantizer.encode(flow, out=codes))
+            writer.append(encoder.encode(flow))
             tick(1)
         after = fingerprint(source)
         if before is None or not after.is_same(before):
@@ -173,7 +171,7 @@ def _extract(task: VideoTask, tick: Tick) -> VideoRecord:
                 n_frames=frames.n_frames,
                 n_flows=writer.n_flows,
                 fps=frames.fps,
-                statistics=motion.result(),
+                statistics=encoder.statistics(),
                 warnings=tuple(reader.warnings),
                 created=now_utc(),
                 versions=library_versions(),

@@ -12,8 +12,8 @@ from flowstore.errors import ArgumentError, EstimatorError
 from flowstore.model import MotionStatistics
 
 # A float32 shifted right by 16 keeps its exponent and 7 bits of its mantissa: bins of a relative width below 1/128.
-_BIN_SHIFT = 16
-_N_BINS = 0x7F80_0000 >> _BIN_SHIFT
+BIN_SHIFT = 16
+N_BINS = 0x7F80_0000 >> BIN_SHIFT
 
 
 class MotionAccumulator:
@@ -30,7 +30,7 @@ class MotionAccumulator:
     """
 
     def __init__(self) -> None:
-        self._histogram = np.zeros(_N_BINS, np.int64)
+        self.histogram = np.zeros(N_BINS, np.int64)
         self._flow_means: list[float] = []
         self._maximum = 0.0
         self._clipped = [0, 0]
@@ -52,16 +52,16 @@ class MotionAccumulator:
         EstimatorError
             If the flow is not finite.
         """
-        magnitude = np.hypot(flow[0], flow[1]).ravel()
+        magnitude = np.sqrt(flow[0] * flow[0] + flow[1] * flow[1]).ravel()
         maximum = float(magnitude.max())
-        if not np.isfinite(maximum):
-            raise EstimatorError(f"flow {len(self._flow_means)} holds values that are not finite")
-        total = float(magnitude.sum(dtype=np.float64))
-        self._histogram += np.bincount(magnitude.view(np.uint32) >> _BIN_SHIFT, minlength=_N_BINS)
-        self.add_counted(total, maximum, magnitude.size, clipped)
+        if np.isfinite(maximum):
+            self.histogram += np.bincount(magnitude.view(np.uint32) >> BIN_SHIFT, minlength=N_BINS)
+        self.add_counted(float(magnitude.sum(dtype=np.float64)), maximum, magnitude.size, clipped)
 
     def add_counted(self, total: float, maximum: float, n_pixels: int, clipped: tuple[int, int]) -> None:
-        """Add the sums of one flow whose histogram was already counted."""
+        """Add the sums of one flow whose magnitudes were counted in `histogram` already; see `add`."""
+        if not np.isfinite(maximum):
+            raise EstimatorError(f"flow {len(self._flow_means)} holds values that are not finite")
         self._sum += total
         self._maximum = max(self._maximum, maximum)
         self._n_pixels += n_pixels
@@ -82,7 +82,7 @@ class MotionAccumulator:
         return MotionStatistics(
             mean_magnitude=self._sum / self._n_pixels,
             max_magnitude=self._maximum,
-            p99_magnitude=min(histogram_percentile(self._histogram, 0.99), self._maximum),
+            p99_magnitude=min(histogram_percentile(self.histogram, 0.99), self._maximum),
             clipped_x=self._clipped[0],
             clipped_y=self._clipped[1],
             clipped_share=sum(self._clipped) / (2 * self._n_pixels),
@@ -109,4 +109,4 @@ def histogram_percentile(histogram: npt.NDArray[np.int64], share: float) -> floa
     bin_number = int(np.searchsorted(cumulated, share * cumulated[-1]))
     if bin_number == 0:
         return 0.0
-    return float(np.array([(bin_number + 1) << _BIN_SHIFT], np.uint32).view(np.float32)[0])
+    return float(np.array([(bin_number + 1) << BIN_SHIFT], np.uint32).view(np.float32)[0])

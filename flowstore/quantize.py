@@ -98,6 +98,11 @@ class Quantizer:
         return self.bound_px
 
     @property
+    def largest_kept(self) -> float:
+        """Magnitude in pixels beyond which a component is clipped: the bound, or 65504 for float16."""
+        return _FLOAT16_MAX if self.bound_px is None else self.bound_px
+
+    @property
     def dtype(self) -> np.dtype[Any]:
         """Type of the stored numbers: uint8 or float16."""
         return np.dtype(np.float16 if self.encoding == "float16" else np.uint8)
@@ -167,7 +172,8 @@ class Quantizer:
         w /= 2 * self._bound
         np.clip(w, -127.5, 127.5, out=w)
         upper = np.ceil(w)
-        ties = (upper == w) & (np.remainder(w, 2) == 0)
+        half = 0.5 * w
+        ties = (upper == w) & (np.floor(half) == half)
         upper += 127
         upper += ties
         return np.clip(upper, 0, 255, out=upper)
@@ -219,9 +225,9 @@ class Quantizer:
         tuple of int
             How many values of x and of y have a magnitude above the bound.
         """
-        bound = _FLOAT16_MAX if self.bound_px is None else self.bound_px
         # The bound itself is compared in double: a float32 value above it by one unit in the last place counts.
-        counts = [int(np.count_nonzero(np.abs(component) > np.float64(bound))) for component in flow]
+        bound = np.float64(self.largest_kept)
+        counts = [int(np.count_nonzero(np.abs(component) > bound)) for component in flow]
         return counts[0], counts[1]
 
     def to_json(self) -> dict[str, Any]:

@@ -10,11 +10,12 @@ import errno
 import io
 import os
 import shutil
+import zipfile
 from collections.abc import Iterator
 from typing import IO, Any, Protocol
 
 import zarr
-from zarr.abc.store import Store
+from zarr.abc.store import RangeByteRequest, Store
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
@@ -33,6 +34,10 @@ class Storage(Protocol):
         """Return the value of a key, None if there is none."""
         ...
 
+    def read_range(self, key: str, start: int, size: int) -> bytes | None:
+        """Return `size` bytes of a key's value from `start` on, fewer where it ends before, None if there is none."""
+        ...
+
     def write(self, key: str, value: bytes, is_durable: bool = False) -> None:
         """Set a key, whole or not at all; durable: it outlasts a power cut once this returns."""
         ...
@@ -43,6 +48,10 @@ class Storage(Protocol):
 
     def list_children(self, prefix: str) -> list[str]:
         """Return the names right below a prefix (``""`` for the root), sorted."""
+        ...
+
+    def list_folders(self, prefix: str) -> list[str]:
+        """Return the names right below a prefix that can have keys below them, sorted."""
         ...
 
     def delete(self, key: str) -> None:
@@ -93,6 +102,17 @@ class LocalStorage:
         except OSError as error:
             raise StoreError(f"cannot read {self.path(key)}: {error.strerror}") from error
 
+    def read_range(self, key: str, start: int, size: int) -> bytes | None:
+        """Return `size` bytes of a key's value from `start` on, fewer where it ends before, None if there is none."""
+        try:
+            file = os.open(self.path(key), os.O_RDONLY)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        try:
+            return os.pread(file, size, start)
+        finally:
+            os.close(file)
+
     def write(self, key: str, value: bytes, is_durable: bool = False) -> None:
         """Set a key, whole or not at all."""
         with self._replaced(key, is_durable) as file:
@@ -128,6 +148,14 @@ class LocalStorage:
         except OSError as error:
             raise StoreError(f"cannot list {self.path(prefix)}: {error.strerror}") from error
 
+    def list_folders(self, prefix: str) -> list[str]:
+        """Return the names of the folders right below a prefix, sorted."""
+        try:
+            with os.scandir(self.path(prefix)) as entries:
+                return sorted(entry.name for entry in entries if entry.is_dir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
     def delete(self, key: str) -> None:
         """Remove a key; nothing happens if there is none."""
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
@@ -156,10 +184,11 @@ class ZarrStorage:
     Parameters
     ----------
     store : zarr.abc.store.Store
-        Open.
+        Opened where it is not yet.
     """
 
     def __init__(self, store: Store) -> None:
+        sync(store._ensure_open())
         self._store = store
 
     @property
@@ -170,6 +199,11 @@ class ZarrStorage:
     def read(self, key: str) -> bytes | None:
         """Return the value of a key, None if there is none."""
         value = sync(self._store.get(key, default_buffer_prototype()))
+        return None if value is None else value.to_bytes()
+
+    def read_range(self, key: str, start: int, size: int) -> bytes | None:
+        """Return `size` bytes of a key's value from `start` on, fewer where it ends before, None if there is none."""
+        value = sync(self._store.get(key, default_buffer_prototype(), RangeByteRequest(start, start + size)))
         return None if value is None else value.to_bytes()
 
     def write(self, key: str, value: bytes, is_durable: bool = False) -> None:
@@ -191,6 +225,10 @@ class ZarrStorage:
             return [name async for name in self._store.list_dir(prefix)]
 
         return sorted({name.rstrip("/") for name in sync(gather())})
+
+    def list_folders(self, prefix: str) -> list[str]:
+        """Return the names right below a prefix, but for that of a node's metadata, sorted."""
+        return [name for name in self.list_children(prefix) if name != "zarr.json"]
 
     def delete(self, key: str) -> None:
         """Remove a key; nothing happens if there is none."""
@@ -247,7 +285,7 @@ def open_storage(place: str | os.PathLike[str] | Store | Storage, is_written: bo
             return ZarrStorage(_url_store(path, is_written))
         if path.endswith(".zip") and os.path.isfile(path):
             return ZarrStorage(zarr.storage.ZipStore(path, mode="r"))
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError, zipfile.BadZipFile) as error:
         raise StoreError(f"cannot open {path}: {error}") from error
     return LocalStorage(path)
 

@@ -212,7 +212,7 @@ class VideoWriter:
         if self._is_committed:
             return
         # The sink must see an error, or it would take what is there for a whole shard.
-        with contextlib.suppress(BaseException):
+        with contextlib.suppress(OSError):
             self._sink.__exit__(RuntimeError, RuntimeError("not committed"), None)
         with contextlib.suppress(OSError):
             remove_video(self._storage, *self._names)
