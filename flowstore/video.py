@@ -248,6 +248,8 @@ class VideoCodes:
         ------
         IndexError
             If the index leaves the video or is none.
+        FailedVideoError
+            If the video is a failed one.
         """
         self._video.check_has_flow()
         first, rest = _split_key(key)
