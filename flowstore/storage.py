@@ -130,7 +130,7 @@ class LocalStorage:
 
     def delete_tree(self, prefix: str) -> None:
         """Remove every key below a prefix."""
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             shutil.rmtree(self.path(prefix))
 
     def size_bytes(self, key: str) -> int | None:
@@ -151,10 +151,11 @@ class ZarrStorage:
     Parameters
     ----------
     store : zarr.abc.store.Store
-        Open.
+        Opened where it is not yet.
     """
 
     def __init__(self, store: Store) -> None:
+        sync(store._ensure_open())
         self._store = store
 
     @property
