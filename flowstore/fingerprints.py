@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 
 from flowstore.errors import SourceError
@@ -28,6 +29,9 @@ def fingerprint(source: VideoSource) -> Fingerprint:
 
 
 def _fingerprint_file(path: str) -> Fingerprint:
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        # Opening a pipe would wait for its other end.
+        raise SourceError("not a regular file")
     digest = hashlib.blake2b(digest_size=16)
     with open(path, "rb") as file:
         info = os.fstat(file.fileno())
