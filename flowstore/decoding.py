@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import struct
 from collections.abc import Iterator
 from typing import Protocol
@@ -235,8 +236,13 @@ def read_image(path: str) -> Frame:
     """
     name = os.path.basename(path)
     try:
+        # To open a FIFO would wait for its writer.
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise DecodeError(f"{name} is not a regular file")
         with open(path, "rb") as file:
             data = file.read()
+    except DecodeError:
+        raise
     except OSError as error:
         raise DecodeError(f"{name} cannot be opened: {error.strerror}") from error
     if not data:

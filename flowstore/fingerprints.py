@@ -24,6 +24,8 @@ def fingerprint(source: VideoSource) -> Fingerprint:
     """
     try:
         return _fingerprint_folder(source.path) if source.kind == "frames" else _fingerprint_file(source.path)
+    except SourceError:
+        raise
     except OSError as error:
         raise SourceError(f"cannot be read: {error.strerror or error}") from error
 
@@ -33,6 +35,9 @@ def _fingerprint_file(path: str) -> Fingerprint:
         # Opening a pipe would wait for its other end.
         raise SourceError("not a regular file")
     digest = hashlib.blake2b(digest_size=16)
+    # To open a FIFO would wait for its writer.
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise SourceError("not a regular file")
     with open(path, "rb") as file:
         info = os.fstat(file.fileno())
         digest.update(file.read(_DIGEST_SPAN))
