@@ -3,7 +3,6 @@
 import io
 import itertools
 import json
-import os
 import struct
 
 import google_crc32c
@@ -21,10 +20,12 @@ from flowstore.shards import (
     ChunkCodec,
     ShardWriter,
     checksum,
+    chunk_span,
     codec_for,
+    decode_chunks,
     frames_per_shard,
-    read_chunks,
-    read_shard_index,
+    index_size,
+    parse_shard_index,
 )
 
 PRESETS = ("fast", "balanced", "small", "none")
@@ -72,11 +73,10 @@ def write_array(folder, codes, shard_frames, preset):
 
 def read_shard(path, n_entries, start, codec, out):
     """Fill `out` with the chunks of one shard from `start` on."""
-    file = os.open(path, os.O_RDONLY)
-    try:
-        read_chunks(file, read_shard_index(file, n_entries), start, codec, out)
-    finally:
-        os.close(file)
+    data = path.read_bytes()
+    index = parse_shard_index(data[-index_size(n_entries) :], n_entries)
+    begin, end = chunk_span(index, start, start + len(out))
+    decode_chunks(data[begin:end], begin, index, start, codec, out)
     return out
 
 
@@ -185,10 +185,8 @@ def test_damage_is_named_and_spares_the_other_chunks(tmp_path):
     codes = make_codes(4)
     codec = write_array(tmp_path / "flow", codes, 4, "fast")
     path = shard_path(tmp_path / "flow", 0)
-    file = os.open(path, os.O_RDONLY)
-    offset, size = read_shard_index(file, 4)[2].tolist()
-    os.close(file)
     data = bytearray(path.read_bytes())
+    offset, size = parse_shard_index(bytes(data[-index_size(4) :]), 4)[2].tolist()
     data[offset + size // 2] ^= 0x10
     path.write_bytes(data)
     for start, stop in [(0, 2), (3, 4)]:
@@ -227,7 +225,7 @@ def test_a_missing_chunk_is_an_error_and_never_zero(tmp_path, start, stop, numbe
     codec = codec_for("fast", "uint8")
     path = tmp_path / "shard"
     write_shard(path, codes, 5, codec)
-    with pytest.raises(ChecksumError, match=f"chunk {number} .*is missing"):
+    with pytest.raises(ChecksumError, match=f"chunk {number} is missing"):
         read_shard(path, 5, start, codec, np.empty((stop - start, *codes.shape[1:]), np.uint8))
 
 
