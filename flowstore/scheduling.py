@@ -290,13 +290,27 @@ def _interrupts_held() -> Iterator[None]:
     Processes that are started within keep them waiting for good: Ctrl-C reaches every process of the terminal, and
     the coordinator alone decides what it means.
     """
-    # It would let interrupts through again in the thread that first starts a process.
-    ensure_running()
+    _start_resource_tracker()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start_resource_tracker() -> None:
+    # Multiprocessing starts it with the first process, and then lets interrupts through again. Started here it also
+    # learns not to warn, at the very end, of what a killed worker could not give back; it gives that back all the same.
+    name, rule = "PYTHONWARNINGS", "ignore:resource_tracker"
+    before = os.environ.get(name)
+    os.environ[name] = f"{before},{rule}" if before else rule
+    try:
+        ensure_running()
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def _let_terminate() -> None:

@@ -77,7 +77,7 @@ def tree(folder):
 
 def partial_files(folder):
     """What an interrupted writer would leave."""
-    return [path for path in tree(folder) if path.endswith(".partial")]
+    return [name for _, _, files in os.walk(folder) for name in files if name.endswith(".partial")]
 
 
 @dataclass(frozen=True)
