@@ -122,6 +122,19 @@ def natural_key(name: str) -> tuple[list[tuple[int, str]], str]:
     return [(int(part), "") if i % 2 else (0, part) for i, part in enumerate(parts)], name
 
 
+def split_suffix(name: str) -> tuple[str, str]:
+    """Return a file's name without its suffix, and the suffix in lower case; a name that is all suffix has none.
+
+    Examples
+    --------
+    >>> split_suffix("a.b.AVI"), split_suffix("....avi"), split_suffix(".avi")
+    (('a.b', '.avi'), ('...', '.avi'), ('.avi', ''))
+    """
+    # os.path.splitext takes every leading dot for part of the name, and would overlook "....avi".
+    stem, _, suffix = name.rpartition(".")
+    return (stem, f".{suffix.lower()}") if stem else (name, "")
+
+
 def is_flow_image(name: str) -> bool:
     """Tell whether an image is flow of a former run: ``flow_x_*``, ``flow_y_*``, ``x_*``, ``y_*``."""
     return _FLOW_IMAGE.match(name) is not None
@@ -152,7 +165,7 @@ def _list_folder(folder: str) -> _Listing:
 def _file_entry(listing: _Listing, entry: os.DirEntry[str]) -> None:
     if _IGNORED.match(entry.name):
         return
-    suffix = os.path.splitext(entry.name)[1].lower()
+    suffix = split_suffix(entry.name)[1]
     if _is_folder(entry):
         listing.folders.append(entry)
     elif suffix in VIDEO_SUFFIXES:
@@ -201,13 +214,13 @@ def discover(source: str | os.PathLike[str], list_file: str | os.PathLike[str] |
     root = os.path.abspath(os.fspath(source))
     if not os.path.lexists(root):
         raise SourceError(f"SOURCE {root}: no such file or folder")
-    if list_file is None and os.path.isfile(root) and os.path.splitext(root)[1].lower() in LIST_SUFFIXES:
+    if list_file is None and os.path.isfile(root) and split_suffix(os.path.basename(root))[1] in LIST_SUFFIXES:
         root, list_file = os.path.dirname(root), root
     if list_file is not None:
         discovery = _discover_listed(root, os.fspath(list_file))
     elif os.path.isdir(root):
         discovery = _discover_folder(root)
-    elif os.path.splitext(root)[1].lower() in VIDEO_SUFFIXES:
+    elif split_suffix(os.path.basename(root))[1] in VIDEO_SUFFIXES:
         discovery = Discovery((_video_source(root, UNLABELED, root),))
     else:
         raise SourceError(f"SOURCE {root}: neither a folder nor a video file ({' '.join(sorted(VIDEO_SUFFIXES))})")
@@ -252,6 +265,9 @@ class _Finder:
         if listing.is_zarr:
             self.notes.append(f"{folder.name}: a Zarr store, ignored")
             return
+        if folder.name == FLOW_FOLDER and listing.images and not listing.videos and not listing.folders:
+            self._ignore_flow(folder.name, listing)
+            return
         inner = [(entry, self._list_inner(entry)) for entry in sorted(listing.folders, key=lambda entry: entry.name)]
         has_inner_frames = any(found.images and entry.name != FLOW_FOLDER for entry, found in inner)
         if listing.images and not listing.videos and not has_inner_frames:
@@ -278,6 +294,8 @@ class _Finder:
             self.notes.append(f"{where}: a Zarr store, ignored")
         elif found.problem:
             self.sources.append(self._frame_source(entry.path, class_name, 0, found.problem))
+        elif entry.name == FLOW_FOLDER and not found.videos and not found.folders:
+            self._ignore_flow(where, found)
         elif found.images:
             self.sources.append(self._frame_source(entry.path, class_name, len(found.images)))
         elif found.videos or any(
@@ -285,11 +303,13 @@ class _Finder:
         ):
             self._deeper.append(where)
             self.notes.append(f"{where}: deeper than class/video, ignored")
-        elif entry.name == FLOW_FOLDER:
-            self.notes.append(f"{where}: {found.n_flow_images} flow images of a former run, ignored")
         else:
             flow = f" ({found.n_flow_images} flow images of a former run are not frames)" if found.n_flow_images else ""
             self.sources.append(self._frame_source(entry.path, class_name, 0, f"no frame images in this folder{flow}"))
+
+    def _ignore_flow(self, where: str, found: _Listing) -> None:
+        n_images = len(found.images) + found.n_flow_images
+        self.notes.append(f"{where}: {n_images} flow images of a former run, ignored")
 
     def _frame_source(self, path: str, class_name: str, n_images: int, problem: str = "") -> VideoSource:
         relative = os.path.relpath(path, self.root)
@@ -316,9 +336,12 @@ def _video_source(path: str, class_name: str, root: str) -> VideoSource:
             problem = "not a regular file"
     except OSError as error:
         problem = f"cannot be opened: {error.strerror}"
+    except ValueError as error:
+        # A zero byte, in a list file that is no text.
+        problem = f"cannot be opened: {error}"
     base = os.path.basename(path)
     relative = os.path.relpath(path, root) if path != root else base
-    return VideoSource(class_name, os.path.splitext(base)[0], path, relative, "video", cost, problem)
+    return VideoSource(class_name, split_suffix(base)[0], path, relative, "video", cost, problem)
 
 
 def _discover_listed(root: str, list_file: str) -> Discovery:

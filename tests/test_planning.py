@@ -175,7 +175,12 @@ def test_many_shared_names_are_counted(tmp_path):
         check_names(sources, LocalStorage(str(tmp_path)))
 
 
-CLOSE = [("wave", "A", "wave", "a"), ("Wave", "x", "wave", "x"), ("c", "caf\u00e9", "c", "cafe\u0301")]
+CLOSE = [
+    ("wave", "A", "wave", "a"),
+    ("Wave", "x", "wave", "x"),
+    ("Wave", "x", "wave", "y"),
+    ("c", "caf\u00e9", "c", "cafe\u0301"),
+]
 
 
 @pytest.mark.parametrize("names", CLOSE, ids=ascii)
