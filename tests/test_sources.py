@@ -272,8 +272,7 @@ def test_natural_order_is_the_order_of_numbers(numbers, before, after):
 
 @given(st.lists(st.text("01²٣aB._é", max_size=6), unique=True))
 def test_natural_order_is_total(names):
-    once = sorted(names, key=natural_key)
-    assert sorted(once[::-1], key=natural_key) == once
+    assert sorted(names[1:] + names[:1], key=natural_key) == sorted(names, key=natural_key)
     assert len({str(natural_key(name)) for name in names}) == len(names)
 
 
