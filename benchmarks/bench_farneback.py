@@ -161,7 +161,7 @@ def read_all(values, sums):
 
 
 def measure_machine():
-    """Peak rates of this core, the best of several tries: lanes of float32 arithmetic, and bytes read from L3."""
+    """Peak rates of this core, the best of several tries: lanes of float32 arithmetic, bytes read from L3."""
     values, n = np.ones(64, np.float32), 200_000
     large, sums = np.zeros(1 << 20, np.float32), np.zeros(16, np.float32)
     multiply_and_add(values, 10)
@@ -194,7 +194,7 @@ def count_work(stream):
             height * width * 5 + pixels * 4,
         )
         add("expansion", pixels * (16 * p.poly_n + 11), pixels * 24)
-        # 10 for positions and weights, 20 to sample, 24 for the equations; coefficients of both frames and flow.
+        # 10 for positions and weights, 20 to sample, 24 for the equations; both frames and flow are read.
         add("update", p.iterations * pixels * 54, p.iterations * pixels * 48)
         # Float64 counts twice: 5 sums down (1 + 4), 5 across, 22 to solve and one division as 16.
         across = 2 * 5 * (run + window // run + window % run - 2)

@@ -312,13 +312,15 @@ def export_command(
     """Write STORE as folders of flow images below DEST; run again to finish what is missing."""
     from flowstore.export import export
     from flowstore.progress import ConsoleProgress
+    from flowstore.store import open_store
 
     if dest is None:
         raise click.UsageError("Missing argument 'DEST'.")
     progress = None if quiet else ConsoleProgress(_ERRORS, "export")
     options: dict[str, Any] = {"encoding": encoding, "bound": bound, "quality": quality, "overwrite": overwrite}
+    opened = open_store(store)
     with _working():
-        report = export(store, dest, layout, workers=workers, scheduler=scheduler, progress=progress, **options)
+        report = export(opened, dest, layout, workers=workers, scheduler=scheduler, progress=progress, **options)
     if is_json:
         _print_json(report.to_json())
     elif not quiet:

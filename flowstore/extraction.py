@@ -109,7 +109,8 @@ def commit_failure(task: VideoTask, reason: str) -> VideoRecord:
         As committed.
     """
     try:
-        found: Fingerprint | None = fingerprint(task.source)
+        # What cannot be opened is not tried again here: a pipe would wait for a writer.
+        found: Fingerprint | None = None if task.source.problem else fingerprint(task.source)
     except OSError:
         found = None
     record = VideoRecord(

@@ -31,6 +31,9 @@ def fingerprint(source: VideoSource) -> Fingerprint:
 
 
 def _fingerprint_file(path: str) -> Fingerprint:
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        # Opening a pipe would wait for its other end.
+        raise SourceError("not a regular file")
     digest = hashlib.blake2b(digest_size=16)
     # To open a FIFO would wait for its writer.
     if not stat.S_ISREG(os.stat(path).st_mode):
@@ -64,7 +67,7 @@ def is_unchanged(source: VideoSource, recorded: Fingerprint | None) -> bool:
 
     Size and time stamp decide where they agree; where only the time stamp differs the content does.
     """
-    if recorded is None:
+    if recorded is None or source.problem:
         return False
     try:
         if source.kind == "video":

@@ -31,7 +31,11 @@ from numba.extending import lower_builtin
 
 N_LANES = 16
 
+# Numba annotates some of what it exports; these it does not.
 _declare: Any = cgutils.get_or_insert_function
+_infer_global: Any = infer_global
+_lower_builtin: Any = lower_builtin
+_signature: Any = signature
 
 _F32 = ir.VectorType(ir.FloatType(), N_LANES)
 _F64 = ir.VectorType(ir.DoubleType(), N_LANES)
@@ -99,22 +103,19 @@ def _splat_value(builder: Any, value: Any, vector: ir.VectorType) -> Any:
 
 
 def _register_operator(function: Any, cases: list[tuple[Any, Any, Any]]) -> None:
-    make_signature: Any = signature
-    signatures = [make_signature(result, kind, kind) for kind, result, _ in cases]
+    signatures = [_signature(result, kind, kind) for kind, result, _ in cases]
 
     class Template(ConcreteTemplate):
         key = function
         cases: ClassVar[list[Any]] = signatures
 
-    register: Any = infer_global(function)
-    register(Template)
+    _infer_global(function)(Template)
     for kind, _result, emit in cases:
 
         def lower(context: Any, builder: Any, sig: Any, args: Any, emit: Any = emit) -> Any:
             return emit(builder, *args)
 
-        register = lower_builtin(function, kind, kind)
-        register(lower)
+        _lower_builtin(function, kind, kind)(lower)
 
 
 def _compare(sign: str) -> list[tuple[Any, Any, Any]]:
@@ -346,16 +347,6 @@ def largest(typingctx: Any, value: Any) -> Any:
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return _call(builder, f"llvm.vector.reduce.smax.v{N_LANES}i32", ir.IntType(32), list(args))
-
-    return types.int32(lanes_i32), codegen
-
-
-@_intrinsic
-def first(typingctx: Any, value: Any) -> Any:
-    """Return lane 0 of sixteen int32."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.extract_element(args[0], ir.Constant(ir.IntType(32), 0))
 
     return types.int32(lanes_i32), codegen
 

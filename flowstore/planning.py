@@ -255,8 +255,11 @@ def _is_still_missing(source: VideoSource, was_ok: bool) -> bool:
 
 
 def _has_store(storage: Storage, settings: ExtractSettings, is_overwriting: bool) -> bool:
-    if isinstance(storage, LocalStorage) and os.path.isfile(storage.root):
-        raise ArgumentError(f"STORE {storage.url}: a file; give the path of a folder to make")
+    if isinstance(storage, LocalStorage):
+        place = _existing_place(storage.root)
+        if not os.path.isdir(place):
+            what = "a file" if place == storage.root else f"{place} is a file"
+            raise ArgumentError(f"STORE {storage.url}: {what}; give the path of a folder to make")
     try:
         root = read_root(storage)
     except StoreNotFoundError:
@@ -384,12 +387,16 @@ def probe_source(source: VideoSource) -> tuple[int, int, int] | None:
         return None
 
 
+def _existing_place(path: str) -> str:
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    return path
+
+
 def _room_notes(storage: Storage, estimate: Estimate) -> list[str]:
     if not isinstance(storage, LocalStorage):
         return []
-    path = storage.root
-    while not os.path.exists(path):
-        path = os.path.dirname(path)
+    path = _existing_place(storage.root)
     free = shutil.disk_usage(path).free
     if free >= estimate.size_bytes:
         return []

@@ -144,8 +144,7 @@ class Video:
         ChecksumError
             If stored bytes are damaged or missing; the message names the video and the flow.
         """
-        if not self.record.is_ok:
-            raise FailedVideoError(f"{self.key} has no flow: it failed ({self.record.reason})")
+        self.check_has_flow()
         if not 0 <= start <= stop <= self.n_flows:
             raise ArgumentError(f"flows [{start}, {stop}) leave {self.key}, which has {self.n_flows}")
         if out is None:
@@ -158,6 +157,17 @@ class Video:
             self._read_shard(layout, shard, offset, first, out[first - start : last - start])
             first = last
         return out
+
+    def check_has_flow(self) -> None:
+        """Raise if the video is a failed one.
+
+        Raises
+        ------
+        FailedVideoError
+            With the reason for which it failed.
+        """
+        if not self.record.is_ok:
+            raise FailedVideoError(f"{self.key} has no flow: it failed ({self.record.reason})")
 
     def _read_layout(self) -> documents.FlowLayout:
         if self._layout is None:
@@ -238,7 +248,10 @@ class VideoCodes:
         ------
         IndexError
             If the index leaves the video or is none.
+        FailedVideoError
+            If the video is a failed one.
         """
+        self._video.check_has_flow()
         first, rest = _split_key(key)
         if first is None or isinstance(first, bool | np.bool_):
             raise IndexError(f"{first!r} does not index the flows of {self._video.key}")
