@@ -35,9 +35,6 @@ def _fingerprint_file(path: str) -> Fingerprint:
         # Opening a pipe would wait for its other end.
         raise SourceError("not a regular file")
     digest = hashlib.blake2b(digest_size=16)
-    # To open a FIFO would wait for its writer.
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        raise SourceError("not a regular file")
     with open(path, "rb") as file:
         info = os.fstat(file.fileno())
         digest.update(file.read(_DIGEST_SPAN))
