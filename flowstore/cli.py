@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import click
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from flowstore import __version__
 from flowstore.errors import ExportError, FlowStoreError, StoreError
@@ -388,7 +388,7 @@ def _working() -> _Working:
 
 
 def _say(text: str) -> None:
-    _ERRORS.print(escape(text), soft_wrap=True)
+    _ERRORS.print(Text(text), soft_wrap=True)
 
 
 def _say_failure(class_name: str, name: str, reason: str) -> None:
