@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import struct
 from collections.abc import Iterator
 from typing import Protocol
@@ -146,7 +147,7 @@ class VideoFile:
         allowed = max(_MISSING_FRAMES_ALLOWED, self.n_frames_header * _MISSING_SHARE_ALLOWED)
         if missing > allowed and is_counted:
             raise DecodeError(f"ends early or is damaged: {said}")
-        if missing > allowed:
+        if missing > (_MISSING_FRAMES_ALLOWED if is_counted else allowed):
             self.warnings.append(said)
 
 
@@ -235,10 +236,15 @@ def read_image(path: str) -> Frame:
     """
     name = os.path.basename(path)
     try:
-        with open(path, "rb") as file:
-            data = file.read()
+        is_regular = stat.S_ISREG(os.stat(path).st_mode)
+        if is_regular:
+            with open(path, "rb") as file:
+                data = file.read()
     except OSError as error:
         raise DecodeError(f"{name} cannot be opened: {error.strerror}") from error
+    if not is_regular:
+        # Opening a pipe would wait for its other end.
+        raise DecodeError(f"{name} is not a regular file")
     if not data:
         raise DecodeError(f"{name} is empty (0 bytes)")
     if not is_whole_image(data):

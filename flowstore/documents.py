@@ -55,10 +55,10 @@ def group_attributes(document: Mapping[str, Any], where: str) -> dict[str, Any]:
         If there are none.
     """
     attributes = document.get("attributes")
-    attributes = attributes.get(ATTRIBUTE) if isinstance(attributes, dict) else None
-    if document.get("node_type") != "group" or not isinstance(attributes, dict):
+    own = attributes.get(ATTRIBUTE) if isinstance(attributes, dict) else None
+    if document.get("node_type") != "group" or not isinstance(own, dict):
         raise StoreFormatError(f"{where}: a Zarr node, but not one of flowstore's (attribute {ATTRIBUTE!r} is missing)")
-    return attributes
+    return own
 
 
 def flow_document(
@@ -154,9 +154,11 @@ def parse_flow_document(document: Mapping[str, Any], where: str) -> FlowLayout:
             and configuration["index_codecs"][0]["configuration"]["endian"] == "little"
             and configuration["chunk_shape"] == [1, *shape[1:]]
             and shard_shape[1:] == list(shape[1:])
+            and document["chunk_grid"]["name"] == "regular"
             and document["chunk_key_encoding"] == {"name": "default", "configuration": {"separator": "."}}
+            and not document.get("storage_transformers")
         )
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
         raise StoreFormatError(f"{where}: an array laid out in an unknown way ({error})") from error
     if not is_known:
         raise StoreFormatError(f"{where}: an array laid out in an unknown way")

@@ -16,12 +16,11 @@ keeps products for the whole frame. Here
 - each frame is expanded once: a ring of ``step + 1`` pyramids of coefficients stays for the whole video;
 - one iteration is one pass: a row of products goes into a ring of ``winsize + 1`` rows, the vertical sums
   move down by one row, the horizontal sums are made of sums over runs, and the solution replaces a row of
-  flow that no later row needs. Nothing larger than the ring is written but the flow itself;
-- neighbors are displaced alike. Sixteen pixels whose displacements have the same whole part find their
-  samples side by side: twenty loads for five coefficients, no gather. Where whole parts differ a little (still
-  scenes, whose flow trembles around zero, are full of that) all pixels that any of the sixteen needs are
-  loaded side by side and each lane weighs its own four, the others with zero. Only displacements that
-  differ wildly go through gather instructions, and cost four times as much.
+  flow that no later row needs. Nothing larger than the ring is written but the flow;
+- neighbors are displaced alike. All pixels that any of sixteen neighbors samples are loaded side by side,
+  and each lane weighs its own four, the others with zero: where the displacements have one whole part that is
+  twenty loads for five coefficients of sixteen pixels, and no gather. Only displacements that differ wildly
+  go through gather instructions.
 
 What it costs
 -------------
@@ -29,27 +28,28 @@ Median of a run of ``benchmarks/bench_farneback.py`` on one Zen 5 core with AVX-
 default parameters, milliseconds a pair; the floor is the counted arithmetic at the peak rate measured in
 that run (130 G lanes/s), which memory traffic does not exceed in any part:
 
-=============== ===== ===== ===== =========================================================================
+=============== ===== ===== ===== ============================================================================
 part            ms    floor share what it spends the rest on
-=============== ===== ===== ===== =========================================================================
+=============== ===== ===== ===== ============================================================================
 pyramid         0.10  0.015 15 %  full-size blur for each level; a chain of dependent multiply-adds; gathers
 expansion       0.15  0.07  45 %  three loads for each four operations; loads that straddle cache lines
-update          0.48  0.12  25 %  telling whether whole parts are equal; mispredicted branches; spare taps
-blur and solve  0.71  0.37  52 %  nine straddling float64 loads a value for the sums; division
+update          0.64  0.12  19 %  finding the range of whole parts; mispredicted branches; taps of weight zero
+blur and solve  0.70  0.36  52 %  nine straddling float64 loads a value for the sums; division
 upscaling       0.06  0.01  15 %  gathers
-whole pair      1.8   0.58  32 %  (OpenCV 5: 10.5)
-=============== ===== ===== ===== =========================================================================
+whole pair      1.8   0.58  32 %  (OpenCV 5: 10.3)
+=============== ===== ===== ===== ============================================================================
 
-The generated code of an iteration has 2261 instructions on 512-bit registers against 64 on 256-bit ones, and
+The generated code of an iteration has 2226 instructions on 512-bit registers against 64 on 256-bit ones, and
 scalar ones only for edges; the sums stay in registers. With AVX2 alone it takes 1.3 times as long, with
 SSE2 3.
 
 What paid: vectors said outright instead of loops that LLVM may or may not vectorize (all of the above rests
-on it: 1.8-2 times OpenCV's speed before, more than five times after); no gathers (half of the update);
-windows summed from runs of about the square root of their width instead of runs of 1, 2, 4, ... (a third of
-"blur and solve"), and from a whole vector on (a tenth). What did not: an unrolled path for displacements
-that differ by one (as fast as the loop over taps); float32 for the horizontal sums (0.3 ms less, but see
-below).
+on it: a prototype in plain loops was 1.8-2 times as fast as OpenCV); loads side by side instead of gathers
+(a whole pair takes 1.6 times as long with gathers alone, the update three times); windows summed from runs of
+about the square root of their width instead of runs of 1, 2, 4, ... (a third of "blur and solve"), and from a
+whole vector on (a tenth). What did not: a path of its own for neighbors displaced by one and the same whole
+part, and one for whole parts that differ by one at most (both within 3 % of the loop over taps). What is left
+out: float32 for the horizontal sums, 0.1 ms a pair less, for the reason below.
 
 How close to OpenCV
 -------------------
@@ -61,8 +61,8 @@ along an edge the 2 by 2 systems are nearly singular, and rounding is what is le
 cancel. Float32 in the expansion and for the products makes no such difference. Two things are beyond reach:
 
 - *small windows, many iterations.* Averaged over few pixels, systems along any straight edge are nearly
-  singular and every iteration multiplies the rounding of the one before. OpenCV then gives another flow for the
-  transposed frames, which differs from its own as much as this one does: with ``winsize=5`` by up to 132
+  singular and every iteration multiplies the rounding of the one before. OpenCV then gives another flow for
+  the transposed frames, which differs from its own as much as this one does: with ``winsize=5`` by up to 132
   codes. Such combinations are refused (`FarnebackParameters`): no other code can reproduce that flow;
 - *images without a second direction*, such as drawn diagonal stripes, where every window is singular. No
   parameter tells these, so they are computed, and the flow along the stripes means as little as it does in
@@ -94,8 +94,8 @@ from flowstore.lanes import N_LANES
 FLAG_INITIAL_FLOW = 4
 FLAG_GAUSSIAN = 256
 
-# Smallest window for 0, 1, 2, 3 and more iterations whose flow is more than rounding: measured on real clips as
-# the smallest that keeps every code within one of OpenCV's and 99.9 % equal.
+# Smallest window for 0, 1, 2, 3 and more iterations whose flow is more than rounding: measured on real clips
+# as the smallest that keeps every code within one of OpenCV's and 99.9 % equal.
 _SMALLEST_BOX = (1, 4, 6, 8, 12)
 _SMALLEST_GAUSSIAN = (1, 6, 10, 15, 21)
 
@@ -181,6 +181,8 @@ def _number(name: str, value: Any) -> float:
 def _check_size(height: int, width: int) -> None:
     if height < 1 or width < 1:
         raise ArgumentError(f"height and width must be 1 or more, not {height} and {width}")
+    if height * (width + 2 * N_LANES) * 5 >= 2**31:
+        raise ArgumentError(f"height {height} and width {width} are too large: use the engine `opencv`")
 
 
 def _check_frame(name: str, frame: Any, shape: tuple[int, int] | None = None) -> None:

@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 from flowstore.compiling import kernel
 from flowstore.farneback_tables import Floats, Indices
 from flowstore.lanes import (
-    first,
     floor,
     fma,
     gather,
@@ -293,28 +292,7 @@ def update_row(
         oy = to_i32(select(inside, y1, zero))
         s2, s3, s4, s5, s6 = zero, zero, zero, zero, zero
         bits = lane_bits(inside)
-        ax, ay = first(ox), first(oy)
-        same = lane_bits(inside & (ox == splat(ax)) & (oy == splat(ay)))
-        if same == bits and bits & 1:
-            below = select(inside, fy, zero)
-            above = select(inside, one - fy, zero)
-            for j in range(2):
-                across = above
-                if j == 1:
-                    across = below
-                at = PAD + (ay + j) * 5 * stride + x + ax
-                a0 = (one - fx) * across
-                a1 = fx * across
-                s2 = fma(a1, load(r1, at + 1), fma(a0, load(r1, at), s2))
-                at += stride
-                s3 = fma(a1, load(r1, at + 1), fma(a0, load(r1, at), s3))
-                at += stride
-                s4 = fma(a1, load(r1, at + 1), fma(a0, load(r1, at), s4))
-                at += stride
-                s5 = fma(a1, load(r1, at + 1), fma(a0, load(r1, at), s5))
-                at += stride
-                s6 = fma(a1, load(r1, at + 1), fma(a0, load(r1, at), s6))
-        elif bits:
+        if bits:
             left = smallest(select(inside, ox, splat(_FAR)))
             right = largest(select(inside, ox, splat(_NEAR)))
             top = smallest(select(inside, oy, splat(_FAR)))

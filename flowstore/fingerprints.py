@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 
 from flowstore.errors import SourceError
@@ -23,11 +24,16 @@ def fingerprint(source: VideoSource) -> Fingerprint:
     """
     try:
         return _fingerprint_folder(source.path) if source.kind == "frames" else _fingerprint_file(source.path)
+    except SourceError:
+        raise
     except OSError as error:
         raise SourceError(f"cannot be read: {error.strerror or error}") from error
 
 
 def _fingerprint_file(path: str) -> Fingerprint:
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        # Opening a pipe would wait for its other end.
+        raise SourceError("not a regular file")
     digest = hashlib.blake2b(digest_size=16)
     with open(path, "rb") as file:
         info = os.fstat(file.fileno())

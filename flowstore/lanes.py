@@ -352,16 +352,6 @@ def largest(typingctx: Any, value: Any) -> Any:
 
 
 @_intrinsic
-def first(typingctx: Any, value: Any) -> Any:
-    """Return lane 0 of sixteen int32."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.extract_element(args[0], ir.Constant(ir.IntType(32), 0))
-
-    return types.int32(lanes_i32), codegen
-
-
-@_intrinsic
 def lane_bits(typingctx: Any, mask: Any) -> Any:
     """Return the mask as the low sixteen bits of a number; bit 0 is lane 0."""
 

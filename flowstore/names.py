@@ -21,10 +21,9 @@ _DIGEST_LENGTH = 32
 _SHORTENED = re.compile(rb"%~[0-9a-f]{32}\Z")
 # "zarr.json" is where Zarr keeps a node's metadata; "index" is where a store keeps its own.
 _RESERVED = frozenset({"index", "zarr.json"})
-# What a writer calls a file that is not whole yet, and readers pass over.
-_UNFINISHED = b".partial"
-# Control characters, the path separators of every system, DEL, and a "%" that begins what reads as an escape.
-_UNSAFE = re.compile(rb"[\x00-\x1f\x7f/\\]|%(?=[0-9A-Fa-f]{2}|~)")
+# Control characters (those above DEL take two bytes), the path separators of every system, and a "%" that begins what
+# reads as an escape.
+_UNSAFE = re.compile(rb"[\x00-\x1f\x7f/\\]|\xc2[\x80-\x9f]|%(?=[0-9A-Fa-f]{2}|~)")
 
 
 def _percent(data: bytes) -> bytes:
@@ -52,8 +51,7 @@ def escape_name(name: str) -> str:
     Notes
     -----
     Escaped are control characters, ``/``, ``\``, bytes that are not UTF-8, a leading ``__`` (its first underscore),
-    ``.`` and ``..`` (their first dot), the dot of a final ``.partial``, and the reserved ``index`` and ``zarr.json`` in
-    any case. A result beyond 255
+    names of dots only (their first dot), and the reserved ``index`` and ``zarr.json`` in any case. A result beyond 255
     bytes is cut and ends in ``%~`` and 32 hexadecimal digits of the name's SHA-256; the original then stands in the
     attributes only.
 
@@ -67,10 +65,8 @@ def escape_name(name: str) -> str:
     if not name:
         raise ArgumentError("a class or a video cannot have an empty name")
     raw = _UNSAFE.sub(lambda match: _percent(match[0]), os.fsencode(name))
-    if raw.startswith(b"__") or name in {".", ".."} or name.casefold() in _RESERVED:
+    if raw.startswith(b"__") or not name.strip(".") or name.casefold() in _RESERVED:
         raw = _percent(raw[:1]) + raw[1:]
-    if raw.endswith(_UNFINISHED):
-        raw = raw.removesuffix(_UNFINISHED) + b"%2Epartial"
     component = "".join(
         character if not "\udc80" <= character <= "\udcff" else _percent(os.fsencode(character)).decode()
         for character in os.fsdecode(raw)

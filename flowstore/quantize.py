@@ -20,6 +20,7 @@ from flowstore.errors import ArgumentError
 Encoding = Literal["centred", "denseflow", "truncate", "float16"]
 UINT8_ENCODINGS = ("centred", "denseflow", "truncate")
 _FLOAT16_MAX = float(np.finfo(np.float16).max)
+_SMALLEST_BOUND, _LARGEST_BOUND = 1e-30, 1e30
 
 Flow = npt.NDArray[np.float32]
 Codes = npt.NDArray[Any]
@@ -236,7 +237,7 @@ class Quantizer:
 
 
 def check_bound(bound_px: float | None) -> None:
-    """Raise unless a bound is a positive finite number of pixels.
+    """Raise unless a bound is a positive finite number of pixels with which float32 can reckon.
 
     Raises
     ------
@@ -245,3 +246,8 @@ def check_bound(bound_px: float | None) -> None:
     """
     if bound_px is None or not math.isfinite(bound_px) or bound_px <= 0:
         raise ArgumentError(f"bound is {bound_px}, expected a finite number of pixels above 0, such as 20")
+    if not _SMALLEST_BOUND <= bound_px <= _LARGEST_BOUND:
+        raise ArgumentError(
+            f"bound is {bound_px:g}, expected {_SMALLEST_BOUND:g} to {_LARGEST_BOUND:g} pixels, such as 20: "
+            "the arithmetic of float32 overflows beyond"
+        )

@@ -19,6 +19,7 @@ from multiprocessing.resource_tracker import ensure_running
 from typing import Any, Generic, TypeVar
 
 import dask
+import dask.threaded
 from dask.callbacks import Callback
 
 from flowstore.errors import ArgumentError, StoppedError
@@ -137,19 +138,24 @@ def _run_threads(job: Job[Any, Any], n_workers: int) -> None:
             raise StoppedError("the run was stopped")
         job.on_tick(amount)
 
-    # Dask orders independent tasks by their keys.
-    by_key = {f"task-{number:09d}": task for number, task in enumerate(job.tasks)}
-    graph = [dask.delayed(job.function, pure=False)(task, tick, dask_key_name=key) for key, task in by_key.items()]
+    waiting, lock = iter(job.tasks), threading.Lock()
+
+    def run_next() -> tuple[Any, Any]:
+        # Dask promises no order among independent tasks, so each takes what is next when its turn comes.
+        with lock:
+            task = next(waiting)
+        return task, job.function(task, tick)
+
+    graph = {f"task-{number}": (run_next,) for number in range(len(job.tasks))}
 
     class TakeResults(Callback):
         def _posttask(self, key: Any, result: Any, dsk: Any, state: Any, worker_id: Any) -> None:
-            if key in by_key:
-                job.on_result(by_key[key], result)
+            job.on_result(*result)
 
     pool = ThreadPoolExecutor(n_workers)
     try:
         with TakeResults():
-            dask.compute(*graph, scheduler="threads", pool=pool, optimize_graph=False)
+            dask.threaded.get(graph, list(graph), pool=pool)
     except BaseException:
         is_stopped.set()
         raise

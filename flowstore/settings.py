@@ -56,12 +56,16 @@ class ExtractSettings:
     compression: Compression = "fast"
 
     def __post_init__(self) -> None:
-        if self.step < 1:
+        if not isinstance(self.params, Mapping):
+            raise ArgumentError(f"params are {self.params!r}, expected a mapping of names to values")
+        if not isinstance(self.step, int) or self.step < 1:
             raise ArgumentError(f"step is {self.step}, expected 1 or more frames")
+        if self.size is not None and len(self.size) != 2:
+            raise ArgumentError(f"size is {self.size}, expected height and width")
         if self.short_side is not None and self.size is not None:
             raise ArgumentError("short side and size are both given: choose one")
         for name, pixels in (("short side", self.short_side), *(("size", side) for side in self.size or ())):
-            if pixels is not None and not 1 <= pixels <= 65535:
+            if pixels is not None and not (isinstance(pixels, int) and 1 <= pixels <= 65535):
                 raise ArgumentError(f"{name} is {pixels} px, expected 1 to 65535")
         if self.fps is not None and not (math.isfinite(self.fps) and self.fps > 0):
             raise ArgumentError(f"fps is {self.fps}, expected a finite number above 0")

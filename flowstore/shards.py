@@ -249,19 +249,33 @@ def parse_shard_index(data: bytes, n_entries: int) -> npt.NDArray[np.uint64]:
     return np.frombuffer(data, "<u8", 2 * n_entries).reshape(n_entries, 2)
 
 
-def chunk_span(index: npt.NDArray[np.uint64], start: int, stop: int) -> tuple[int, int]:
+def chunk_span(index: npt.NDArray[np.uint64], start: int, stop: int, size_bytes: int) -> tuple[int, int]:
     """Return the bytes ``[first, last)`` of a shard that hold the chunks ``[start, stop)``.
+
+    Parameters
+    ----------
+    index : uint64 array (n_entries, 2)
+        From `parse_shard_index`.
+    start, stop : int
+        Chunks.
+    size_bytes : int
+        Of the shard.
 
     Raises
     ------
     ChecksumError
-        If a chunk is missing; the message names its number in the shard.
+        If a chunk is missing, or stands outside the shard; the message names its number in the shard.
     """
-    entries = index[start:stop]
-    is_missing = (entries == _MISSING).any(axis=1)
-    if is_missing.any():
-        raise ChecksumError(f"chunk {start + int(is_missing.argmax())} is missing")
-    return int(entries[:, 0].min()), int(entries.sum(axis=1).max())
+    # Whole numbers of Python: offset and size may add up to more than 64 bits.
+    entries = index[start:stop].tolist()
+    for number, (offset, size) in enumerate(entries, start):
+        if _MISSING in (offset, size):
+            raise ChecksumError(f"chunk {number} is missing")
+        if offset + size > size_bytes:
+            raise ChecksumError(
+                f"chunk {number}: its index is damaged: bytes [{offset}, {offset + size}) of a shard of {size_bytes}"
+            )
+    return min(offset for offset, _ in entries), max(offset + size for offset, size in entries)
 
 
 def decode_chunks(

@@ -5,6 +5,7 @@ Looks at names and sizes only; decoding is `flowstore.decoding`.
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import stat
@@ -41,7 +42,7 @@ LIST_SUFFIXES = frozenset((".txt", ".lst"))
 FLOW_FOLDER = "flows"
 _FLOW_IMAGE = re.compile(r"(flow_)?[xy]_")
 _IGNORED = re.compile(r"(\._.*|\.DS_Store|__MACOSX|Thumbs\.db|desktop\.ini)\Z", re.IGNORECASE)
-_DIGITS = re.compile(r"(\d+)")
+_DIGITS = re.compile(r"(\d+)", re.ASCII)
 # Bytes of one frame in common video files: makes videos and frame folders comparable where only sizes are known.
 _TYPICAL_FRAME_BYTES = 5000
 
@@ -106,6 +107,7 @@ class _Listing:
     folders: list[os.DirEntry[str]] = field(default_factory=list)
     n_others: int = 0
     is_zarr: bool = False
+    problem: str = ""
 
 
 def natural_key(name: str) -> tuple[list[tuple[int, str]], str]:
@@ -117,7 +119,20 @@ def natural_key(name: str) -> tuple[list[tuple[int, str]], str]:
     ['img_02', 'img_2', 'img_10']
     """
     parts = _DIGITS.split(name)
-    return [(int(part), "") if part.isdecimal() and part.isascii() else (0, part) for part in parts], name
+    return [(int(part), "") if i % 2 else (0, part) for i, part in enumerate(parts)], name
+
+
+def split_suffix(name: str) -> tuple[str, str]:
+    """Return a file's name without its suffix, and the suffix in lower case; a name that is all suffix has none.
+
+    Examples
+    --------
+    >>> split_suffix("a.b.AVI"), split_suffix("....avi"), split_suffix(".avi")
+    (('a.b', '.avi'), ('...', '.avi'), ('.avi', ''))
+    """
+    # os.path.splitext takes every leading dot for part of the name, and would overlook "....avi".
+    stem, _, suffix = name.rpartition(".")
+    return (stem, f".{suffix.lower()}") if stem else (name, "")
 
 
 def is_flow_image(name: str) -> bool:
@@ -150,8 +165,8 @@ def _list_folder(folder: str) -> _Listing:
 def _file_entry(listing: _Listing, entry: os.DirEntry[str]) -> None:
     if _IGNORED.match(entry.name):
         return
-    suffix = os.path.splitext(entry.name)[1].lower()
-    if entry.is_dir():
+    suffix = split_suffix(entry.name)[1]
+    if _is_folder(entry):
         listing.folders.append(entry)
     elif suffix in VIDEO_SUFFIXES:
         listing.videos.append(entry)
@@ -164,6 +179,14 @@ def _file_entry(listing: _Listing, entry: os.DirEntry[str]) -> None:
         listing.is_zarr = True
     else:
         listing.n_others += 1
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        # A link that leads to itself, or through a folder that may not be entered.
+        return False
 
 
 def discover(source: str | os.PathLike[str], list_file: str | os.PathLike[str] | None = None) -> Discovery:
@@ -191,13 +214,13 @@ def discover(source: str | os.PathLike[str], list_file: str | os.PathLike[str] |
     root = os.path.abspath(os.fspath(source))
     if not os.path.lexists(root):
         raise SourceError(f"SOURCE {root}: no such file or folder")
-    if list_file is None and os.path.isfile(root) and os.path.splitext(root)[1].lower() in LIST_SUFFIXES:
+    if list_file is None and os.path.isfile(root) and split_suffix(os.path.basename(root))[1] in LIST_SUFFIXES:
         root, list_file = os.path.dirname(root), root
     if list_file is not None:
         discovery = _discover_listed(root, os.fspath(list_file))
     elif os.path.isdir(root):
         discovery = _discover_folder(root)
-    elif os.path.splitext(root)[1].lower() in VIDEO_SUFFIXES:
+    elif split_suffix(os.path.basename(root))[1] in VIDEO_SUFFIXES:
         discovery = Discovery((_video_source(root, UNLABELED, root),))
     else:
         raise SourceError(f"SOURCE {root}: neither a folder nor a video file ({' '.join(sorted(VIDEO_SUFFIXES))})")
@@ -212,7 +235,9 @@ def _discover_folder(root: str) -> Discovery:
         raise SourceError(f"SOURCE {root}: this is a Zarr store, not a dataset of videos")
     finder = _Finder(root)
     for folder in sorted(top.folders, key=lambda entry: entry.name):
-        finder.look_into(folder)
+        # In a folder of frames this is the flow of a former run, not a video.
+        if not (top.images and folder.name == FLOW_FOLDER):
+            finder.look_into(folder)
     for video in top.videos:
         finder.sources.append(_video_source(video.path, UNLABELED, root))
     if top.images and not finder.sources:
@@ -240,6 +265,9 @@ class _Finder:
         if listing.is_zarr:
             self.notes.append(f"{folder.name}: a Zarr store, ignored")
             return
+        if folder.name == FLOW_FOLDER and listing.images and not listing.videos and not listing.folders:
+            self._ignore_flow(folder.name, listing)
+            return
         inner = [(entry, self._list_inner(entry)) for entry in sorted(listing.folders, key=lambda entry: entry.name)]
         has_inner_frames = any(found.images and entry.name != FLOW_FOLDER for entry, found in inner)
         if listing.images and not listing.videos and not has_inner_frames:
@@ -257,14 +285,17 @@ class _Finder:
     def _list_inner(self, entry: os.DirEntry[str]) -> _Listing:
         try:
             return _list_folder(entry.path)
-        except SourceError:
-            # Becomes a failed video of its own when the worker tries to list it again.
-            return _Listing()
+        except SourceError as error:
+            return _Listing(problem=str(error))
 
     def _take_inner(self, class_name: str, entry: os.DirEntry[str], found: _Listing) -> None:
         where = f"{class_name}/{entry.name}"
         if found.is_zarr:
             self.notes.append(f"{where}: a Zarr store, ignored")
+        elif found.problem:
+            self.sources.append(self._frame_source(entry.path, class_name, 0, found.problem))
+        elif entry.name == FLOW_FOLDER and not found.videos and not found.folders:
+            self._ignore_flow(where, found)
         elif found.images:
             self.sources.append(self._frame_source(entry.path, class_name, len(found.images)))
         elif found.videos or any(
@@ -272,11 +303,13 @@ class _Finder:
         ):
             self._deeper.append(where)
             self.notes.append(f"{where}: deeper than class/video, ignored")
-        elif entry.name == FLOW_FOLDER:
-            self.notes.append(f"{where}: {found.n_flow_images} flow images of a former run, ignored")
         else:
             flow = f" ({found.n_flow_images} flow images of a former run are not frames)" if found.n_flow_images else ""
             self.sources.append(self._frame_source(entry.path, class_name, 0, f"no frame images in this folder{flow}"))
+
+    def _ignore_flow(self, where: str, found: _Listing) -> None:
+        n_images = len(found.images) + found.n_flow_images
+        self.notes.append(f"{where}: {n_images} flow images of a former run, ignored")
 
     def _frame_source(self, path: str, class_name: str, n_images: int, problem: str = "") -> VideoSource:
         relative = os.path.relpath(path, self.root)
@@ -303,9 +336,12 @@ def _video_source(path: str, class_name: str, root: str) -> VideoSource:
             problem = "not a regular file"
     except OSError as error:
         problem = f"cannot be opened: {error.strerror}"
+    except ValueError as error:
+        # A zero byte, in a list file that is no text.
+        problem = f"cannot be opened: {error}"
     base = os.path.basename(path)
     relative = os.path.relpath(path, root) if path != root else base
-    return VideoSource(class_name, os.path.splitext(base)[0], path, relative, "video", cost, problem)
+    return VideoSource(class_name, split_suffix(base)[0], path, relative, "video", cost, problem)
 
 
 def _discover_listed(root: str, list_file: str) -> Discovery:
@@ -313,7 +349,9 @@ def _discover_listed(root: str, list_file: str) -> Discovery:
         text = Path(list_file).read_bytes()
     except OSError as error:
         raise SourceError(f"list file {list_file}: {error.strerror}") from error
-    lines = [os.fsdecode(line.rstrip(b"\r")) for line in text.split(b"\n")]
+    if b"\0" in text:
+        raise SourceError(f"list file {list_file}: not plain text, it holds null bytes; save it as UTF-8")
+    lines = [os.fsdecode(line.rstrip(b"\r")) for line in text.removeprefix(codecs.BOM_UTF8).split(b"\n")]
     sources = [_listed_source(root, line, f"{list_file}, line {i}") for i, line in enumerate(lines, 1) if line.strip()]
     if not sources:
         raise SourceError(f"list file {list_file}: it names no video")
@@ -343,15 +381,18 @@ def _listed_source(root: str, line: str, where: str) -> VideoSource:
     else:
         class_name = parts[-2] if len(parts) > 1 else UNLABELED
     if os.path.isdir(path):
-        images = list_frames(path)
-        problem = "" if images else "no frame images in this folder"
+        try:
+            n_images = len(list_frames(path))
+            problem = "" if n_images else "no frame images in this folder"
+        except SourceError as error:
+            n_images, problem = 0, str(error)
         return VideoSource(
             class_name,
             os.path.basename(path),
             path,
             os.path.relpath(path, root),
             "frames",
-            len(images),
+            n_images,
             problem,
         )
     source = _video_source(path, class_name, root)

@@ -163,7 +163,7 @@ class LocalStorage:
 
     def delete_tree(self, prefix: str) -> None:
         """Remove every key below a prefix."""
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             shutil.rmtree(self.path(prefix))
 
     def size_bytes(self, key: str) -> int | None:

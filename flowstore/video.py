@@ -192,11 +192,11 @@ class Video:
         key = f"{self._path}/{FLOW}/c.{shard}.0.0.0"
         where = f"{self.key}: flows [{first}, {first + len(out)}), shard {shard}"
         try:
-            size = index_size(layout.shard_frames)
-            index = parse_shard_index(
-                self._read_range(key, self.record.shard_sizes[shard] - size, size), layout.shard_frames
-            )
-            begin, end = chunk_span(index, offset, offset + len(out))
+            size, shard_size = index_size(layout.shard_frames), self.record.shard_sizes[shard]
+            if size > shard_size:
+                raise ChecksumError(f"an index of {size} bytes does not fit into a shard of {shard_size}")
+            index = parse_shard_index(self._read_range(key, shard_size - size, size), layout.shard_frames)
+            begin, end = chunk_span(index, offset, offset + len(out), shard_size)
             decode_chunks(self._read_range(key, begin, end - begin), begin, index, offset, layout.codec, out)
         except ChecksumError as error:
             raise ChecksumError(f"{where}: {error}") from error

@@ -394,6 +394,28 @@ def test_progress_is_told(root, tmp_path):
     assert isinstance(report, ExportReport)
 
 
+def test_the_longest_video_goes_first(tmp_path):
+    write_store(tmp_path / "s.zarr", {f"a/{n}": make_codes(n, 8, 8) for n in (1, 3, 2)})
+    order = []
+
+    class Listener:
+        start = stop = add_flows = lambda *given: None
+
+        def finish_item(self, key, problem):
+            order.append(key)
+
+    export(tmp_path / "s.zarr", tmp_path / "out", scheduler="sync", progress=Listener())
+    assert order == ["a/3", "a/2", "a/1"]
+
+
+def test_names_that_the_target_does_not_keep_apart_are_refused(tmp_path, monkeypatch):
+    write_store(tmp_path / "s.zarr", {"a/Clip": make_codes(1, 8, 8), "a/clip": make_codes(1, 8, 8)})
+    monkeypatch.setattr("flowstore.export.is_case_blind", lambda path: True)
+    with pytest.raises(ArgumentError, match="does not keep apart: a/Clip and a/clip"):
+        export(tmp_path / "s.zarr", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_stated_difference_of_codes_holds(tmp_path):
     """The report states how far codes can be from those of the float flow; here flow covers every case."""
     flow = np.linspace(-25, 25, 2 * 1 * 64 * 64, dtype=np.float32).reshape(1, 2, 64, 64)

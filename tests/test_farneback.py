@@ -319,6 +319,10 @@ class TestRefusals:
         with pytest.raises(ArgumentError, match=next(iter(arguments))):
             FarnebackStream(**({"height": 40, "width": 50} | arguments))
 
+    def test_too_large(self):
+        with pytest.raises(ArgumentError, match=r"height 30000 .*`opencv`"):
+            FarnebackStream(30_000, 30_000)
+
     def test_empty_frames(self):
         empty = np.zeros((0, 5), np.uint8)
         with pytest.raises(ArgumentError, match="height"):

@@ -1,5 +1,6 @@
 """Reading one video: every index against numpy, every reader, every kind of damage."""
 
+import json
 import multiprocessing
 import os
 import pickle
@@ -296,6 +297,33 @@ def test_damage_is_an_error_that_names_the_video(stored, tmp_path, damage, place
     # The others are read as before.
     np.testing.assert_array_equal(video.codes[0:4], CODES[0:4])
     np.testing.assert_array_equal(video.codes[8:], CODES[8:])
+
+
+def test_a_cut_shard_says_how_much_is_left(stored, tmp_path):
+    root = Path(shutil.copytree(stored, tmp_path / "s.zarr"))
+    shard_file(root).write_bytes(shard_file(root).read_bytes()[:-30])
+    with pytest.raises(
+        ChecksumError, match=r"flows \[4, 6\), shard 1: the file is cut off: 38 bytes from \d+ on where 68"
+    ):
+        flowstore.open_store(root)[KEY].codes[4:6]
+
+
+def test_a_chunk_that_was_never_written_is_an_error(stored, tmp_path):
+    """A whole shard with a valid index that says that flow 5 is missing, as a create-then-fill writer leaves it."""
+    root = Path(shutil.copytree(stored, tmp_path / "s.zarr"))
+    array = zarr.open_array(str(root), path=f"{KEY}/flow", mode="r+")
+    array[5] = 128
+    size = shard_file(root).stat().st_size
+    record = root / KEY / "zarr.json"
+    document = json.loads(record.read_bytes())
+    document["attributes"]["flowstore"]["shard_sizes"][1] = size
+    record.write_text(json.dumps(document))
+    # zarr-python leaves out a chunk of nothing but the fill value, and reads it as that.
+    assert (array[5] == 128).all()
+    video = flowstore.open_store(root)[KEY]
+    np.testing.assert_array_equal(video.codes[6:8], CODES[6:8])
+    with pytest.raises(ChecksumError, match=r"wave/clip \[HD\] 1: flows \[4, 8\), shard 1: chunk 1 is missing"):
+        video.codes[4:8]
 
 
 def test_every_flipped_bit_of_a_shard_is_noticed(stored, tmp_path):

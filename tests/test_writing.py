@@ -336,6 +336,16 @@ extract(sys.argv[1], sys.argv[2], scheduler="sync", engine="opencv")
             assert left[name] == fresh[name]
 
 
+def test_every_file_of_a_video_is_on_disk_before_it_has_its_name(tmp_path, small_shards, monkeypatch):
+    calls = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: (calls.append("fsync"), fsync(handle)))
+    monkeypatch.setattr(os, "replace", lambda *paths: (calls.append(os.path.basename(paths[1])), replace(*paths)))
+    write_video(LocalStorage(str(tmp_path / "s.zarr")), "wave", "clip", NEW)
+    names = ["c.0.0.0.0", "c.1.0.0.0", "c.2.0.0.0", "zarr.json", "zarr.json"]
+    assert calls == [call for name in names for call in ("fsync", name)]
+
+
 # Failed videos, replacements, intactness
 
 
