@@ -27,12 +27,11 @@ _TABLE_WIDTH = 72
 _PIPED_WIDTH = 10_000
 _EXAMPLES = """\b
 Examples:
-  flowstore demo                                  see it work, in a minute
-  flowstore extract videos/ flow.zarr             a dataset; again to resume
-  flowstore info flow.zarr/wave                   what is in it
-  flowstore export flow.zarr out/ --layout notebook
-                                                  classic flow_x_0001.jpg folders
-  flowstore extract videos/ flow.zarr --dry-run   only print the plan
+  flowstore demo                                 see it work, in a minute
+  flowstore extract videos/ flow.zarr            a dataset; again to resume
+  flowstore extract videos/ flow.zarr --dry-run  only print the plan
+  flowstore info flow.zarr/wave                  what is in it
+  flowstore export flow.zarr out/                classic folders of JPEGs
 """
 
 

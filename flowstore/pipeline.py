@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from flowstore.errors import ArgumentError, FlowStoreError, StoreError
 from flowstore.estimators import compile_engine, make_estimator, needs_compiling, resolve_engine
@@ -170,9 +171,18 @@ def plan(
     FlowStoreError
         If the source, the store or a choice cannot be used.
     """
+    is_part = part is not None and part[1] > 1
+    if is_part and overwrite:
+        raise ArgumentError(
+            "--overwrite with --part would empty what the other parts have made: remove the store first"
+        )
     discovery = discover(source, list_file)
     chosen = select_sources(discovery.sources, include, exclude, limit, part)
-    return plan_extract(discovery, chosen, open_storage(store, is_written=True), settings, retry_failed, overwrite)
+    if is_part:
+        note = "a part leaves the index to a last run without --part, which also says whether anything is missing"
+        discovery = replace(discovery, notes=(*discovery.notes, note))
+    planned = plan_extract(discovery, chosen, open_storage(store, is_written=True), settings, retry_failed, overwrite)
+    return replace(planned, is_part=is_part)
 
 
 def extract(
@@ -331,11 +341,11 @@ def run_plan(
             tasks = [VideoTask(source, planned.settings, planned.storage) for source in planned.todo]
             run_job(Job(extract_video, tasks, run.take, progress.add_flows, _commit_killed), where, n_workers)
         if planned.todo or not planned.storage.read("index/zarr.json"):
-            write_index(planned.storage, VideoIndex.from_records(read_records(planned.storage)))
+            _index_store(planned)
     except KeyboardInterrupt:
         # Before the root there is no store, and a folder with nothing but an index would be refused the next time.
         if planned.storage.read("zarr.json"):
-            write_index(planned.storage, VideoIndex.from_records(read_records(planned.storage)))
+            _index_store(planned)
         raise
     except OSError as error:
         if isinstance(error, FlowStoreError):
@@ -395,6 +405,11 @@ def _prepare_store(planned: ExtractPlan) -> None:
         write_root(storage, planned.settings, library_versions(), now_utc())
     for class_name in sorted({source.class_name for source in planned.todo}):
         write_class(storage, class_name)
+
+
+def _index_store(planned: ExtractPlan) -> None:
+    if not planned.is_part:
+        write_index(planned.storage, VideoIndex.from_records(read_records(planned.storage)))
 
 
 def _empty_store(storage: Storage) -> None:

@@ -95,6 +95,9 @@ class ExtractPlan:
         Whether the store is emptied first.
     estimate : Estimate
         Of `todo`.
+    is_part : bool
+        Whether other runs write other parts to the store, perhaps at the same time. Such a run leaves the index to one
+        that is none: it is the only thing in a store that has more than one writer.
     """
 
     storage: Storage
@@ -107,6 +110,7 @@ class ExtractPlan:
     is_new: bool
     is_overwritten: bool
     estimate: Estimate
+    is_part: bool = False
 
     @property
     def n_videos(self) -> int:

@@ -263,7 +263,12 @@ def _open_client(scheduler: str, n_workers: int) -> Iterator[Any]:
         with _interrupts_held():
             cluster = stack.enter_context(
                 LocalCluster(
-                    n_workers=n_workers, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
+                    n_workers=n_workers,
+                    threads_per_worker=1,
+                    dashboard_address=None,
+                    # Without a dashboard its port is still taken, with a warning where another run has it.
+                    scheduler_kwargs={"dashboard_address": ":0"},
+                    silence_logs=logging.CRITICAL,
                 )
             )
             client = stack.enter_context(Client(cluster, set_as_default=False))
