@@ -186,6 +186,11 @@ class OpenCVDis:
         ):
             if int(own[name]) < least:
                 raise ArgumentError(f"dis: {name} is {own[name]}, expected {least} or more")
+        if int(own["patch_stride"]) > int(own["patch_size"]):
+            # OpenCV reads and writes beyond its arrays then.
+            raise ArgumentError(
+                f"dis: patch_stride is {own['patch_stride']}, expected at most patch_size, {own['patch_size']}"
+            )
         if int(own["variational_refinement_iterations"]) < 0:
             raise ArgumentError("dis: variational_refinement_iterations is negative, expected 0 or more")
 
@@ -194,11 +199,37 @@ class OpenCVDis:
         return {name: float(f"{value:.7g}") if isinstance(value, float) else value for name, value in values.items()}
 
     def stream(self, height: int, width: int, step: int = 1) -> PairStream:
-        """Return a stream for one video of ``height × width`` pixels."""
+        """Return a stream for one video of ``height × width`` pixels.
+
+        Raises
+        ------
+        EstimatorError
+            If OpenCV would crash on frames of this size.
+        """
+        self._check_size(height, width)
         dis = cv2.DISOpticalFlow_create(self._PRESETS.index(str(self.params["preset"])))
         for name in self._OWN:
             getattr(dis, _accessor("set", name))(self.params[name])
         return PairStream(lambda frame0, frame1: dis.calc(frame0, frame1, None), height, width, step)
+
+    def _check_size(self, height: int, width: int) -> None:
+        # Where a frame has no pyramid level as coarse as finest_scale, OpenCV chooses patch and levels anew, by width
+        # alone (DISOpticalFlowImpl::autoSelectPatchSizeAndScales); it reads beyond levels that are lower than a patch.
+        finest, patch = int(self.params["finest_scale"]), int(self.params["patch_size"])
+        shorter, longer = sorted((height, width))
+        if shorter < patch:
+            return  # refused by OpenCV itself
+        by_longer = math.log(longer / (4 * patch)) / math.log(2) + 0.5
+        by_shorter = math.log(shorter // patch) / math.log(2)
+        if min(int(by_longer), int(by_shorter)) >= finest:
+            return
+        patch = 12 if finest in (3, 4) else 8
+        coarsest = max(0, math.floor(math.log2(2 * width / (5 * patch))))
+        if height >> coarsest < patch or int(self.params["patch_stride"]) > patch:
+            raise EstimatorError(
+                f"dis: frames of {width}×{height} are too small for finest_scale {finest}, OpenCV would crash: "
+                "take a lower finest_scale, such as 0, or larger frames"
+            )
 
 
 class OpenCVTvl1:
@@ -300,7 +331,7 @@ def _as_type_of(default: ParameterValue, value: ParameterValue, what: str) -> Pa
         if kind is bool:
             return {"true": True, "false": False, "1": True, "0": False}[str(value).lower()]
         number = kind(float(value)) if kind is int else kind(value)
-    except (ValueError, KeyError, OverflowError):
+    except (TypeError, ValueError, KeyError, OverflowError):
         number = None
     if number is None or (isinstance(number, float) and not math.isfinite(number)):
         raise ArgumentError(f"{what} is {value!r}, expected a value such as {default}")

@@ -271,6 +271,16 @@ def test_a_long_video_that_lacks_a_few_frames_says_so(tmp_path):
     assert reader.warnings == ["300 frames decoded, 305 according to the file's header"]
 
 
+def test_a_truncated_file_whose_header_only_estimates_says_so(tmp_path):
+    path = write_video(tmp_path / "a.mkv", scene("translation", 40, HEIGHT, WIDTH)[0])
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    reader = VideoFile(str(path))
+    n_frames = len(read_all(reader))
+    assert 10 < n_frames < 30
+    assert reader.warnings == [f"{n_frames} frames decoded, 40 according to the file's header"]
+
+
 def cut(data, share):
     return data[: int(len(data) * share)]
 
