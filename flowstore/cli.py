@@ -6,6 +6,7 @@ refused before any work; 130 interrupted.
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import sys
@@ -14,22 +15,34 @@ from typing import Any, NoReturn
 
 import click
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from flowstore import __version__
 from flowstore.errors import ExportError, FlowStoreError, StoreError
 from flowstore.layouts import LAYOUTS
+from flowstore.names import printable_name
 
 _ERRORS = Console(stderr=True, highlight=False)
+_TABLE_WIDTH = 72
+_PIPED_WIDTH = 10_000
 _EXAMPLES = """\b
 Examples:
-  flowstore demo                                  see it work, in a minute
-  flowstore extract videos/ flow.zarr             a dataset; again to resume
-  flowstore info flow.zarr/wave                   what is in it
-  flowstore export flow.zarr out/ --layout notebook
-                                                  classic flow_x_0001.jpg folders
-  flowstore extract videos/ flow.zarr --dry-run   only print the plan
+  flowstore demo                                 see it work, in a minute
+  flowstore extract videos/ flow.zarr            a dataset; again to resume
+  flowstore extract videos/ flow.zarr --dry-run  only print the plan
+  flowstore info flow.zarr/wave                  what is in it
+  flowstore export flow.zarr out/                classic folders of JPEGs
 """
+
+
+class _Place(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    name = "place"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        # An unset variable of a shell, which as a path would mean the current folder.
+        if not value:
+            self.fail("an empty path", param, ctx)
+        return value
 
 
 class _Size(click.ParamType):  # type: ignore[type-arg, unused-ignore]
@@ -98,8 +111,8 @@ def cli() -> None:
 
 
 @cli.command()
-@click.argument("source", type=click.Path())
-@click.argument("store")
+@click.argument("source", type=_Place())
+@click.argument("store", type=_Place())
 @click.option(
     "--algorithm",
     default="farneback",
@@ -116,7 +129,7 @@ def cli() -> None:
     multiple=True,
     callback=_parse_params,
     metavar="KEY=VALUE",
-    help="A parameter of the algorithm, such as winsize=21; may be repeated.",
+    help="A parameter of the algorithm, such as winsize=21; may be repeated.  [default: the algorithm's own]",
 )
 @click.option(
     "--dtype", type=click.Choice(["uint8", "float16"]), default="uint8", show_default=True, help="Stored numbers."
@@ -128,9 +141,13 @@ def cli() -> None:
     help="How pixels become uint8.  [default: centred]",
 )
 @click.option("--step", type=int, default=1, show_default=True, metavar="FRAMES", help="Flow from frame i to i + step.")
-@click.option("--short-side", type=int, metavar="PX", help="Resize frames to this shorter side.")
-@click.option("--size", type=_Size(), help="Resize frames to this size in pixels.")
-@click.option("--fps", type=float, help="Thin videos to this frame rate.")
+@click.option(
+    "--short-side", type=int, metavar="PX", help="Resize frames to this shorter side.  [default: as they are]"
+)
+@click.option(
+    "--size", type=_Size(), metavar="WxH", help="Resize frames to this size in pixels.  [default: as they are]"
+)
+@click.option("--fps", type=float, metavar="FPS", help="Thin videos to so many frames a second.  [default: all frames]")
 @click.option(
     "--compression",
     type=click.Choice(["fast", "balanced", "small", "none"]),
@@ -139,14 +156,23 @@ def cli() -> None:
     help="Lossless packing of the store: fast to read against small on disk.",
 )
 @click.option(
-    "--list", "list_file", type=click.Path(), metavar="FILE", help="Take only the videos of this file, a path a line."
+    "--list",
+    "list_file",
+    type=click.Path(),
+    metavar="FILE",
+    help="Take only the videos of this file, a path a line.  [default: all]",
 )
 @click.option(
-    "--include", multiple=True, metavar="PATTERN", help="Take only these; * and ? are special, brackets are not."
+    "--include",
+    multiple=True,
+    metavar="PATTERN",
+    help="Take only these; * and ? are special, brackets are not.  [default: all]",
 )
-@click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave these out.")
-@click.option("--limit", type=int, metavar="N", help="Take the first N videos only.")
-@click.option("--part", type=_Part(), help="Take the I-th of N parts, to share a dataset among machines.")
+@click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave these out.  [default: none]")
+@click.option("--limit", type=int, metavar="N", help="Take the first N videos only.  [default: all]")
+@click.option(
+    "--part", type=_Part(), help="Take the I-th of N parts, to share a dataset among machines.  [default: all]"
+)
 @click.option("--retry-failed", is_flag=True, help="Try again what failed in a former run.")
 @click.option("--overwrite", is_flag=True, help="Empty the store first and make everything anew.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.")
@@ -175,10 +201,10 @@ def extract(
     SOURCE is a folder of class folders, of videos or of frame folders, one video, one frame folder, or a list file.
     """
     from flowstore import pipeline
-    from flowstore.estimators import resolve_engine
     from flowstore.progress import ConsoleProgress
 
-    _, engine_note = resolve_engine(*(settings_options[name] for name in ("algorithm", "engine", "params")))
+    algorithm, engine, params = (settings_options[name] for name in ("algorithm", "engine", "params"))
+    settings_options["engine"], engine_note = pipeline.choose_engine(store, algorithm, engine, params, overwrite)
     if engine_note and not quiet:
         _say(engine_note)
     settings = pipeline.make_settings(**settings_options)
@@ -195,16 +221,20 @@ def extract(
         overwrite=overwrite,
     )
     where, n_workers = pipeline.resolve_scheduler(scheduler, workers, plan)
-    if not quiet:
-        for line in [*plan.lines(), *([f"workers:  {n_workers} ({where})"] if plan.todo else [])]:
-            _say(line)
-        if verbose:
-            for video in plan.todo:
-                _say(f"to do:    {video.key} ({video.relative_path})")
+    lines = plan.lines()
+    if plan.todo:
+        lines.append(f"workers:  {n_workers} ({where})")
+    if verbose:
+        lines += [f"to do:    {video.key} ({printable_name(video.relative_path)})" for video in plan.todo]
     if dry_run:
         if is_json:
             _print_json(plan.to_json())
+        elif not quiet:
+            click.echo("\n".join(lines))
         return 0
+    if not quiet:
+        for line in lines:
+            _say(line)
     progress = None if quiet else ConsoleProgress(_ERRORS, "extract")
     with _working():
         report = pipeline.run_plan(plan, workers, scheduler, progress)
@@ -215,11 +245,13 @@ def extract(
     if quiet or is_json:
         for record in report.failures:
             _say_failure(record.class_name, record.name, record.reason)
+    if quiet and report.n_failed_before:
+        _say(f"{report.n_failed_before} failed before and were not tried again (--retry-failed)")
     return 0 if report.is_all_well else 1
 
 
 @cli.command()
-@click.argument("store")
+@click.argument("store", type=_Place())
 @click.option("--json", "is_json", is_flag=True, help="Print one JSON object.")
 def info(store: str, is_json: bool) -> int:
     """Show what is in STORE, STORE/CLASS or STORE/CLASS/VIDEO."""
@@ -229,13 +261,16 @@ def info(store: str, is_json: bool) -> int:
     if is_json:
         _print_json(description.to_json())
     else:
-        Console(highlight=False).print(description.to_text())
+        console = Console(highlight=False)
+        # A table that does not fit loses its first columns, and a name folded in two is not found by grep.
+        console.width = max(console.width, _TABLE_WIDTH) if console.is_terminal else _PIPED_WIDTH
+        console.print(description.to_text())
     return 0
 
 
 @cli.command(name="export")
-@click.argument("store")
-@click.argument("dest", type=click.Path(), required=False)
+@click.argument("store", type=_Place())
+@click.argument("dest", type=_Place(), required=False)
 @click.option(
     "--layout", default="notebook", show_default=True, metavar="NAME", help="Where files go and how flow is encoded."
 )
@@ -276,13 +311,15 @@ def export_command(
     """Write STORE as folders of flow images below DEST; run again to finish what is missing."""
     from flowstore.export import export
     from flowstore.progress import ConsoleProgress
+    from flowstore.store import open_store
 
     if dest is None:
         raise click.UsageError("Missing argument 'DEST'.")
     progress = None if quiet else ConsoleProgress(_ERRORS, "export")
     options: dict[str, Any] = {"encoding": encoding, "bound": bound, "quality": quality, "overwrite": overwrite}
+    opened = open_store(store)
     with _working():
-        report = export(store, dest, layout, workers=workers, scheduler=scheduler, progress=progress, **options)
+        report = export(opened, dest, layout, workers=workers, scheduler=scheduler, progress=progress, **options)
     if is_json:
         _print_json(report.to_json())
     elif not quiet:
@@ -300,7 +337,7 @@ def _list_layouts(context: click.Context, param: click.Parameter, is_asked: bool
 
 
 @cli.command()
-@click.argument("folder", type=click.Path(), default="flowstore-demo", metavar="[DIR]")
+@click.argument("folder", type=_Place(), default="flowstore-demo", metavar="[DIR]")
 @_output_options
 def demo(folder: str, is_json: bool, quiet: bool, verbose: bool) -> int:
     """Make a small dataset of known motion in DIR, extract, check, export and draw it.
@@ -350,12 +387,10 @@ def _working() -> _Working:
 
 
 def _say(text: str) -> None:
-    _ERRORS.print(escape(text), soft_wrap=True)
+    _ERRORS.print(Text(text), soft_wrap=True)
 
 
 def _say_failure(class_name: str, name: str, reason: str) -> None:
-    from flowstore.names import printable_name
-
     _say(f"failed {printable_name(class_name)}/{printable_name(name)}: {reason}")
 
 
@@ -371,15 +406,25 @@ def main() -> NoReturn:
     """Run the command line and exit."""
     # A job that a cluster's scheduler ends is told by SIGTERM: it stops as cleanly as by Ctrl-C.
     signal.signal(signal.SIGTERM, _interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        # A path can hold bytes, and a terminal lack characters, that must not end a command.
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
+    _Working.is_active = False
     is_verbose = bool({"-v", "--verbose"} & set(sys.argv[1:]))
     try:
         code = cli.main(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except click.ClickException as error:
-        error.show()
+        if not sys.argv[1:]:
+            error.show()
+        else:
+            context = getattr(error, "ctx", None)
+            command = context.command_path if context else "flowstore"
+            _say(f"flowstore: {error.format_message()} (see {command} --help)")
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
-        _ERRORS.print("\nstopped; what was finished is kept, and the same command goes on from there")
+        _ERRORS.print("stopped; what was finished is kept, and the same command goes on from there")
         sys.exit(130)
     except FlowStoreError as error:
         if is_verbose:

@@ -195,6 +195,10 @@ def export(
     _check_dest(target, opened)
     videos = list(opened.iter_videos())
     check_folders(videos, chosen, target)
+    for video in videos:
+        folder = os.path.join(target, chosen.video_folder(video.class_name, video.name))
+        if _is_inside_store(folder, opened):
+            raise ArgumentError(f"DEST {target}: {video.key} would go into the store {opened.url}; give another folder")
     tasks = [ExportTask(video, target, chosen, quantizer, jpeg_quality, overwrite) for video in videos]
     tasks.sort(key=lambda task: -task.video.n_flows)
     n_flows = sum(video.n_flows for video in videos)
@@ -278,11 +282,15 @@ def _check_dest(target: str, store: FlowStore) -> None:
         raise ArgumentError(f"DEST {target}: a file; give the path of a folder")
     if os.path.exists(os.path.join(target, "zarr.json")):
         raise ArgumentError(f"DEST {target}: a Zarr store; give another folder")
-    if (
-        isinstance(store.storage, LocalStorage)
-        and os.path.commonpath([target, store.storage.root]) == store.storage.root
-    ):
+    if _is_inside_store(target, store):
         raise ArgumentError(f"DEST {target}: inside the store; give a folder outside it")
+
+
+def _is_inside_store(path: str, store: FlowStore) -> bool:
+    if not isinstance(store.storage, LocalStorage):
+        return False
+    root = os.path.realpath(store.storage.root)
+    return os.path.commonpath([os.path.realpath(path), root]) == root
 
 
 def check_folders(videos: list[Video], layout: Layout, target: str) -> None:

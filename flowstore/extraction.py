@@ -21,6 +21,7 @@ from flowstore.estimators import FlowStream, estimator_versions, make_estimator
 from flowstore.fingerprints import fingerprint
 from flowstore.flow_encoder import FlowEncoder
 from flowstore.model import Fingerprint, VideoRecord
+from flowstore.names import printable_name
 from flowstore.sampling import is_frame_kept, scaled_size
 from flowstore.settings import ExtractSettings
 from flowstore.sources import VideoSource
@@ -87,7 +88,7 @@ def _nothing(amount: int) -> None:
 
 def describe_error(error: BaseException) -> str:
     """Return what went wrong in one line."""
-    text = " ".join(str(error).split())
+    text = printable_name(" ".join(str(error).split()))
     if isinstance(error, FlowStoreError):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
@@ -109,7 +110,8 @@ def commit_failure(task: VideoTask, reason: str) -> VideoRecord:
         As committed.
     """
     try:
-        found: Fingerprint | None = fingerprint(task.source)
+        # What cannot be opened is not tried again here: a pipe would wait for a writer.
+        found: Fingerprint | None = None if task.source.problem else fingerprint(task.source)
     except OSError:
         found = None
     record = VideoRecord(

@@ -3,19 +3,20 @@
 Owns what is done to each pixel; `flowstore.farneback` owns the order and the memory. Imports numpy, numba,
 `flowstore.lanes` and names of types only.
 
-Layout. Arrays are one-dimensional and begin and end with `PAD` values. A row of pixels takes ``level[2]`` values,
-its stride: the width rounded up to whole vectors, and one vector more. What lies beyond the width is finite and
-means nothing, so loops run in whole vectors and look-ups may reach past an edge. An image is its rows; flow is the
-rows of x, then the rows of y; coefficients and products have five rows for each row of pixels, next to each other.
-A level is described by ``[width, height, stride]``.
+Layout. Arrays are one-dimensional and begin and end with `PAD` values. A row of pixels takes ``level[2]``
+values, its stride: the width rounded up to whole vectors, and one vector more. What lies beyond the width
+is finite and means nothing, so loops run in whole vectors and look-ups may reach past an edge. An image is
+its rows; flow is the rows of x, then the rows of y; coefficients and products have five rows for each row
+of pixels, next to each other. A level is described by ``[width, height, stride]``.
 
-Coefficients of a pixel's polynomial, in the order of OpenCV's: the linear ones of y and x, then those of y², x², xy.
-Products, in the same way: with A = [[r4, r6], [r6, r5]] and b = (r2, r3), the entries (1,1), (1,2), (2,2) of AᵀA and
-the two of Aᵀb.
+Coefficients of a pixel's polynomial, in the order of OpenCV's: the linear ones of y and x, then those of
+y², x², xy. Products, in the same way: with A = [[r4, r6], [r6, r5]] and b = (r2, r3), the entries (1,1),
+(1,2), (2,2) of AᵀA and the two of Aᵀb.
 
-Order of rounding. Blurring, shrinking and enlarging follow OpenCV's order to the bit, fused multiply-adds included:
-where a displaced point lies on the border of the frame its last bit decides whether it is inside, and one flow in
-some hundreds of real ones shows it. The expansion and the sums do not: there float32 changes 1 code in 100 000.
+Order of rounding. Blurring, shrinking and enlarging follow OpenCV's order to the bit, fused multiply-adds
+included: where a displaced point lies on the border of the frame its last bit decides whether it is inside,
+and one flow in some hundreds of real ones shows it. The expansion and the sums do not: there float32
+changes 1 code in 100 000.
 """
 
 import numpy as np
@@ -25,7 +26,6 @@ from numpy.typing import NDArray
 from flowstore.compiling import kernel
 from flowstore.farneback_tables import Floats, Indices
 from flowstore.lanes import (
-    first,
     floor,
     fma,
     gather,
@@ -292,28 +292,7 @@ def update_row(
         oy = to_i32(select(inside, y1, zero))
         s2, s3, s4, s5, s6 = zero, zero, zero, zero, zero
         bits = lane_bits(inside)
-        ax, ay = first(ox), first(oy)
-        same = lane_bits(inside & (ox == splat(ax)) & (oy == splat(ay)))
-        if same == bits and bits & 1:
-            below = select(inside, fy, zero)
-            above = select(inside, one - fy, zero)
-            for j in range(2):
-                across = above
-                if j == 1:
-                    across = below
-                at = PAD + (ay + j) * 5 * stride + x + ax
-                a0 = (one - fx) * across
-                a1 = fx * across
-                s2 = fma(a1, load(r1, at + 1), fma(a0, load(r1, at), s2))
-                at += stride
-                s3 = fma(a1, load(r1, at + 1), fma(a0, load(r1, at), s3))
-                at += stride
-                s4 = fma(a1, load(r1, at + 1), fma(a0, load(r1, at), s4))
-                at += stride
-                s5 = fma(a1, load(r1, at + 1), fma(a0, load(r1, at), s5))
-                at += stride
-                s6 = fma(a1, load(r1, at + 1), fma(a0, load(r1, at), s6))
-        elif bits:
+        if bits:
             left = smallest(select(inside, ox, splat(_FAR)))
             right = largest(select(inside, ox, splat(_NEAR)))
             top = smallest(select(inside, oy, splat(_FAR)))

@@ -1,8 +1,8 @@
-"""The constants of the Farneback kernel: filters, positions, weights that depend on sizes and parameters alone.
+"""The constants of the Farneback kernel: filters, positions and weights for given sizes and parameters.
 
-Everything here is computed once for a video, in NumPy; nothing reads a frame. The values are those that OpenCV
-computes (``modules/video/src/optflowgf.cpp``, and ``cv::GaussianBlur`` and ``cv::resize`` that it calls), float32
-where it has float32. Imports numpy only.
+Everything here is computed once for a video, in NumPy; nothing reads a frame. The values are those that
+OpenCV computes (``modules/video/src/optflowgf.cpp``, and ``cv::GaussianBlur`` and ``cv::resize`` that it
+calls), float32 where it has float32. Imports numpy only.
 """
 
 import numpy as np
@@ -47,8 +47,8 @@ def linear_positions(size: int, target: int, rounded: bool) -> tuple[Indices, Fl
     size, target : int
         Number of samples before and after.
     rounded : bool
-        Whether positions are rounded to float32 before the weights are taken from them, as OpenCV does for images
-        of two channels (flow), but not for those of one (frames).
+        Whether positions are rounded to float32 before the weights are taken from them, as OpenCV does for
+        images of two channels (flow), but not for those of one (frames).
 
     Returns
     -------
@@ -103,15 +103,15 @@ def polynomial_taps(n: int, sigma: float) -> tuple[Floats, Floats]:
     if sigma < np.finfo(np.float32).eps:
         sigma = n * 0.3
     x = np.arange(-n, n + 1)
-    g = np.exp(-x * x / (2 * sigma * sigma)).astype(np.float32)
-    g = (g * (1 / g.sum(dtype=np.float64))).astype(np.float32)
+    rough = np.exp(-x * x / (2 * sigma * sigma)).astype(np.float32).astype(np.float64)
+    g = (rough * (1 / rough.sum())).astype(np.float32)
     wide = g.astype(np.float64)
     m0, m2, m4 = wide.sum(), (wide * x**2).sum(), (wide * x**4).sum()
     moments = np.diag([m0 * m0, m0 * m2, m0 * m2, m0 * m4, m0 * m4, m2 * m2])
     moments[0, 3:5] = moments[3:5, 0] = m0 * m2
     moments[3, 4] = moments[4, 3] = m2 * m2
     inverse = np.linalg.inv(moments)
-    taps = np.stack([g, x * g, x * x * g])[:, n:].astype(np.float32)
+    taps = np.stack([wide, x * wide, x * x * wide])[:, n:].astype(np.float32)
     picked = [inverse[1, 1], inverse[0, 3], inverse[3, 3], inverse[5, 5]]
     return taps.ravel(), np.array(picked, np.float32)
 
@@ -119,8 +119,8 @@ def polynomial_taps(n: int, sigma: float) -> tuple[Floats, Floats]:
 def gaussian_window(m: int) -> Floats:
     """Right half of the Gaussian window over ``2 * m + 1`` products; float32, (m + 1,)."""
     x = np.arange(m + 1)
-    weights = np.exp(-x * x / (2 * (m * 0.3) ** 2)).astype(np.float32)
-    total = weights[0] + 2 * weights[1:].sum(dtype=np.float64)
+    weights = np.exp(-x * x / (2 * (m * 0.3) ** 2)).astype(np.float32).astype(np.float64)
+    total = weights[0] + 2 * weights[1:].sum()
     return np.asarray((weights * (1 / total)).astype(np.float32))
 
 

@@ -24,6 +24,8 @@ def fingerprint(source: VideoSource) -> Fingerprint:
     """
     try:
         return _fingerprint_folder(source.path) if source.kind == "frames" else _fingerprint_file(source.path)
+    except SourceError:
+        raise
     except OSError as error:
         raise SourceError(f"cannot be read: {error.strerror or error}") from error
 
@@ -62,7 +64,7 @@ def is_unchanged(source: VideoSource, recorded: Fingerprint | None) -> bool:
 
     Size and time stamp decide where they agree; where only the time stamp differs the content does.
     """
-    if recorded is None:
+    if recorded is None or source.problem:
         return False
     try:
         if source.kind == "video":

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flowstore.decoding import configure_opencv
-from flowstore.errors import ChecksumError, ExportError, FlowStoreError
+from flowstore.errors import ChecksumError, ExportError, FlowStoreError, StoreFormatError
 from flowstore.layouts import Layout
 from flowstore.quantize import Quantizer
 from flowstore.scheduling import Tick
@@ -90,7 +90,7 @@ def export_video(task: ExportTask, tick: Tick) -> VideoExport:
                 else:
                     n_present += 1
             tick(1)
-    except ChecksumError as error:
+    except (ChecksumError, StoreFormatError) as error:
         return VideoExport(key, n_written, n_present, str(error))
     except OSError as error:
         if isinstance(error, FlowStoreError):

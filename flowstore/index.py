@@ -7,6 +7,8 @@ tree.
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -180,16 +182,12 @@ def display_name(name: str) -> str:
 
 def video_paths(storage: Storage) -> list[str]:
     """Return the path of every folder that may be a video, committed or not: ``class/video``, escaped, sorted."""
-    return [f"{class_path}/{child}" for class_path in class_paths(storage) for child in _children(storage, class_path)]
+    return [f"{path}/{child}" for path in class_paths(storage) for child in storage.list_folders(path)]
 
 
 def class_paths(storage: Storage) -> list[str]:
     """Return the path of every folder that may be a class, escaped, sorted."""
-    return [name for name in _children(storage, "") if name != INDEX]
-
-
-def _children(storage: Storage, prefix: str) -> list[str]:
-    return [name for name in storage.list_children(prefix) if name != "zarr.json" and not name.endswith(".partial")]
+    return [name for name in storage.list_folders("") if name != INDEX]
 
 
 def read_record(storage: Storage, path: str) -> VideoRecord | None:
@@ -255,26 +253,44 @@ def write_index(storage: Storage, index: VideoIndex) -> None:
         )
         if len(column):
             array[:] = column
-    attributes = {"n_videos": len(index), "n_flows": len(index.flow_means)}
+    attributes = {"n_videos": len(index), "n_flows": len(index.flow_means), "digest": _digest(index)}
     storage.write(f"{INDEX}/zarr.json", documents.to_bytes(documents.group_document(attributes)))
 
 
 def read_index(storage: Storage) -> VideoIndex:
-    """Read the index, or gather it from the tree where the store has none or only a part of one."""
+    """Read the index, or gather it from the tree where the store has none, or one that is damaged."""
     data = storage.read(f"{INDEX}/zarr.json")
     if data:
-        # Whatever is wrong with a cache, the tree still holds the truth.
-        with contextlib.suppress(StoreFormatError, KeyError, ValueError, OSError):
+        # Whatever is wrong with a cache, the tree still holds the truth. These are what zarr-python and its codecs
+        # raise on damaged bytes.
+        with contextlib.suppress(LookupError, ValueError, TypeError, RuntimeError, OSError):
             return _read_columns(storage, documents.group_attributes(documents.parse_document(data, INDEX), INDEX))
     return VideoIndex.from_records(read_records(storage))
 
 
 def _read_columns(storage: Storage, attributes: Mapping[str, Any]) -> VideoIndex:
     group = zarr.open_group(storage.zarr_store(), path=INDEX, mode="r")
-    columns = {name: np.asarray(group[name][:]) for name in (*_STRINGS, *_NUMBERS)}  # type: ignore[index]
+    columns = {name: _read_column(group, name, attributes["n_videos"]) for name in (*_STRINGS, *_NUMBERS)}
     columns |= {name: columns[name].astype(object) for name in _STRINGS}
-    flow_means = np.asarray(group[FLOW_MEANS][:])  # type: ignore[index]
-    n_videos, n_flows = attributes["n_videos"], attributes["n_flows"]
-    if {len(column) for column in columns.values()} != {n_videos} or len(flow_means) != n_flows:
-        raise StoreFormatError("the index is incomplete")
-    return VideoIndex(columns, flow_means)
+    index = VideoIndex(columns, _read_column(group, FLOW_MEANS, attributes["n_flows"]))
+    # A chunk that is missing reads as zeros, and its codec has no checksum.
+    if attributes["digest"] != _digest(index):
+        raise StoreFormatError("the index is damaged")
+    return index
+
+
+def _read_column(group: zarr.Group, name: str, length: int) -> Column:
+    array = group[name]
+    if not isinstance(array, zarr.Array) or array.shape != (length,):
+        raise StoreFormatError(f"the index is damaged: column {name}")
+    return np.asarray(array[:])
+
+
+def _digest(index: VideoIndex) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for name in _STRINGS:
+        digest.update(json.dumps([name, *index.columns[name]]).encode())
+    for name, dtype in _NUMBERS.items():
+        digest.update(name.encode() + index.columns[name].astype(np.dtype(dtype).newbyteorder("<")).tobytes())
+    digest.update(index.flow_means.astype("<f4").tobytes())
+    return digest.hexdigest()

@@ -2,16 +2,17 @@
 
 Owns four Numba types, each one LLVM vector: ``lanes_f32`` (``<16 x float>``), ``lanes_f64``
 (``<16 x double>``), ``lanes_i32`` (``<16 x i32>``) and ``lanes_mask`` (``<16 x i1>``), with ``+ - * /``,
-comparisons, ``& |`` and the functions below. They exist only inside jitted functions. LLVM lowers them to what
-the machine has: one register with AVX-512, two with AVX2, four with SSE or NEON. No code here is for one machine.
+comparisons, ``& |`` and the functions below. They exist only inside jitted functions. LLVM lowers them to
+what the machine has: one register with AVX-512, two with AVX2, four with SSE or NEON. No code here is for
+one machine.
 
 Why: LLVM vectorizes an ordinary Numba loop only while it stays small, and then with a run-time check for each
 pair of arrays. A loop with five sums that stay in registers and twenty unaligned loads is out of its reach.
 Said in vectors, the loop is what it says.
 
 Offsets count elements of a one-dimensional C-contiguous array. Nothing checks bounds: whoever calls keeps to
-arrays that are padded at both ends. Numba's cache on disk looks at the file of the kernel alone: after a change
-here in a working copy, touch ``farneback_kernels.py``.
+arrays that are padded at both ends. Numba's cache on disk looks at the file of the kernel alone: after a
+change here in a working copy, touch ``farneback_kernels.py``.
 
 Imports numba and llvmlite only.
 """
@@ -30,7 +31,11 @@ from numba.extending import lower_builtin
 
 N_LANES = 16
 
+# Numba annotates some of what it exports; these it does not.
 _declare: Any = cgutils.get_or_insert_function
+_infer_global: Any = infer_global
+_lower_builtin: Any = lower_builtin
+_signature: Any = signature
 
 _F32 = ir.VectorType(ir.FloatType(), N_LANES)
 _F64 = ir.VectorType(ir.DoubleType(), N_LANES)
@@ -98,22 +103,19 @@ def _splat_value(builder: Any, value: Any, vector: ir.VectorType) -> Any:
 
 
 def _register_operator(function: Any, cases: list[tuple[Any, Any, Any]]) -> None:
-    make_signature: Any = signature
-    signatures = [make_signature(result, kind, kind) for kind, result, _ in cases]
+    signatures = [_signature(result, kind, kind) for kind, result, _ in cases]
 
     class Template(ConcreteTemplate):
         key = function
         cases: ClassVar[list[Any]] = signatures
 
-    register: Any = infer_global(function)
-    register(Template)
+    _infer_global(function)(Template)
     for kind, _result, emit in cases:
 
         def lower(context: Any, builder: Any, sig: Any, args: Any, emit: Any = emit) -> Any:
             return emit(builder, *args)
 
-        register = lower_builtin(function, kind, kind)
-        register(lower)
+        _lower_builtin(function, kind, kind)(lower)
 
 
 def _compare(sign: str) -> list[tuple[Any, Any, Any]]:
@@ -173,7 +175,7 @@ def load(typingctx: Any, array: Any, offset: Any) -> Any:
         pointer = _element_pointer(context, builder, sig.args[0], args[0], args[1], vector)
         return builder.load(pointer, align=array.dtype.bitwidth // 8)
 
-    return result(array, types.intp), codegen
+    return result(array, types.intp), codegen  # type: ignore[operator, unused-ignore]
 
 
 @_intrinsic
@@ -265,7 +267,7 @@ def splat(typingctx: Any, value: Any) -> Any:
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return _splat_value(builder, args[0], vector)
 
-    return result(value), codegen
+    return result(value), codegen  # type: ignore[operator, unused-ignore]
 
 
 @_intrinsic
@@ -345,16 +347,6 @@ def largest(typingctx: Any, value: Any) -> Any:
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return _call(builder, f"llvm.vector.reduce.smax.v{N_LANES}i32", ir.IntType(32), list(args))
-
-    return types.int32(lanes_i32), codegen
-
-
-@_intrinsic
-def first(typingctx: Any, value: Any) -> Any:
-    """Return lane 0 of sixteen int32."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.extract_element(args[0], ir.Constant(ir.IntType(32), 0))
 
     return types.int32(lanes_i32), codegen
 

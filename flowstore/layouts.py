@@ -60,7 +60,7 @@ class Layout:
         """
         for name in (class_name, video):
             check_component(name)
-        return self.folder.replace("{class}", class_name).replace("{video}", video)
+        return self.folder.format(**{"class": class_name, "video": video})
 
     def paths(self, class_name: str, video: str, index: int, step: int = 1) -> tuple[str, str]:
         """Return the relative paths of the two images of a flow.

@@ -22,7 +22,7 @@ from flowstore.errors import (
 )
 from flowstore.fingerprints import is_unchanged
 from flowstore.index import read_record
-from flowstore.names import escape_name, fold_name, video_path
+from flowstore.names import escape_name, fold_name, printable_name, video_path
 from flowstore.sampling import scaled_size
 from flowstore.settings import ExtractSettings, describe_settings
 from flowstore.sources import Discovery, VideoSource
@@ -95,6 +95,9 @@ class ExtractPlan:
         Whether the store is emptied first.
     estimate : Estimate
         Of `todo`.
+    is_part : bool
+        Whether other runs write other parts to the store, perhaps at the same time. Such a run leaves the index to one
+        that is none: it is the only thing in a store that has more than one writer.
     """
 
     storage: Storage
@@ -107,6 +110,7 @@ class ExtractPlan:
     is_new: bool
     is_overwritten: bool
     estimate: Estimate
+    is_part: bool = False
 
     @property
     def n_videos(self) -> int:
@@ -255,8 +259,11 @@ def _is_still_missing(source: VideoSource, was_ok: bool) -> bool:
 
 
 def _has_store(storage: Storage, settings: ExtractSettings, is_overwriting: bool) -> bool:
-    if isinstance(storage, LocalStorage) and os.path.isfile(storage.root):
-        raise ArgumentError(f"STORE {storage.url}: a file; give the path of a folder to make")
+    if isinstance(storage, LocalStorage):
+        place = _existing_place(storage.root)
+        if not os.path.isdir(place):
+            what = "a file" if place == storage.root else f"{place} is a file"
+            raise ArgumentError(f"STORE {storage.url}: {what}; give the path of a folder to make")
     try:
         root = read_root(storage)
     except StoreNotFoundError:
@@ -291,17 +298,19 @@ def check_names(sources: Iterable[VideoSource], storage: Storage) -> list[str]:
         If two videos have one name, or names that the store's file system does not keep apart.
     """
     by_name: defaultdict[tuple[str, str], list[VideoSource]] = defaultdict(list)
-    folded: defaultdict[tuple[str, str], set[tuple[str, str]]] = defaultdict(set)
+    # A class is a folder too: Wave/a and wave/b would land in one.
+    folded: defaultdict[tuple[str, ...], dict[tuple[str, ...], str]] = defaultdict(dict)
     for source in sources:
         place = escape_name(source.class_name), escape_name(source.name)
         by_name[place].append(source)
-        folded[fold_name(place[0]), fold_name(place[1])].add(place)
+        folded[fold_name(place[0]),].setdefault(place[:1], printable_name(source.class_name))
+        folded[place[0], fold_name(place[1])].setdefault(place, source.key)
     shared = [same for same in by_name.values() if len(same) > 1]
     if shared:
         pairs = "; ".join(" and ".join(source.relative_path for source in same) for same in shared[:5])
         more = f"; and {len(shared) - 5} more" if len(shared) > 5 else ""
         raise ArgumentError(f"videos that would get one name: {pairs}{more}. Rename one of each, or use --exclude")
-    close = sorted(by_name[place][0].key for places in folded.values() if len(places) > 1 for place in places)
+    close = sorted(key for places in folded.values() if len(places) > 1 for key in places.values())
     if not close:
         return []
     listed = ", ".join(close[:6]) + (", ..." if len(close) > 6 else "")
@@ -384,12 +393,16 @@ def probe_source(source: VideoSource) -> tuple[int, int, int] | None:
         return None
 
 
+def _existing_place(path: str) -> str:
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    return path
+
+
 def _room_notes(storage: Storage, estimate: Estimate) -> list[str]:
     if not isinstance(storage, LocalStorage):
         return []
-    path = storage.root
-    while not os.path.exists(path):
-        path = os.path.dirname(path)
+    path = _existing_place(storage.root)
     free = shutil.disk_usage(path).free
     if free >= estimate.size_bytes:
         return []

@@ -8,9 +8,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
+
+from flowstore.names import printable_name
 
 if TYPE_CHECKING:
     from flowstore.model import VideoRecord
@@ -166,27 +167,26 @@ class ConsoleProgress:
 
     def finish_video(self, record: VideoRecord, cost: float) -> None:
         """Count a video of an extraction; name it where it failed or has something worth saying."""
-        from flowstore.names import printable_name
-
         self._meter.finish_video(not record.is_ok, cost / self._total_cost)
         key = f"{printable_name(record.class_name)}/{printable_name(record.name)}"
         if not record.is_ok:
-            self._say("[red]failed[/red]", f"{key}: {record.reason}")
+            self._say("failed", "red", f"{key}: {record.reason}")
         for warning in record.warnings:
-            self._say("[yellow]warning[/yellow]", f"{key}: {warning}")
+            self._say("warning", "yellow", f"{key}: {warning}")
 
     def finish_item(self, key: str, problem: str) -> None:
         """Count a video of an export; name it where it failed."""
         self._meter.finish_video(bool(problem), 1 / self._total_cost)
         if problem:
-            self._say("[red]failed[/red]", f"{key}: {problem}")
+            self._say("failed", "red", f"{key}: {problem}")
 
-    def _say(self, label: str, text: str) -> None:
-        self._console.print(f"{label} {escape(text)}", highlight=False, soft_wrap=True)
+    def _say(self, label: str, style: str, text: str) -> None:
+        # A `Text` is shown as it is: file names hold what would be markup or emoji codes.
+        self._console.print(Text.assemble((label, style), " ", printable_name(text)), soft_wrap=True)
 
     def note(self, text: str) -> None:
         """Show a line."""
-        self._console.print(escape(text), highlight=False, soft_wrap=True)
+        self._console.print(Text(printable_name(text)), soft_wrap=True)
 
     def stop(self) -> None:
         """End the display."""

@@ -11,12 +11,15 @@ import os
 import signal
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from multiprocessing.resource_tracker import ensure_running
 from typing import Any, Generic, TypeVar
 
 import dask
+import dask.threaded
 from dask.callbacks import Callback
 
 from flowstore.errors import ArgumentError, StoppedError
@@ -27,10 +30,14 @@ Result = TypeVar("Result")
 Tick = Callable[[int], None]
 
 SCHEDULERS = ("auto", "processes", "threads", "sync")
-_TOPIC = "flowstore-ticks"
 _TICK_EVERY_S = 0.5
 _TASKS_AHEAD = 4
 _CONNECT_TIMEOUT = "10s"
+# How long tasks that were told to stop may take to get to their next tick, before their processes are ended.
+_STOP_TIMEOUT_S = 5.0
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
+# In a worker process: the jobs whose tasks are to end at their next tick.
+_STOPPED_JOBS: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,19 @@ def check_scheduler(scheduler: str, workers: int | None) -> None:
         )
 
 
+def check_cluster(scheduler: str) -> None:
+    """Refuse an address at which no Dask scheduler answers; anything else than an address passes.
+
+    Raises
+    ------
+    ArgumentError
+        If none answers.
+    """
+    if "://" in scheduler:
+        with _connect(scheduler):
+            pass
+
+
 def run_job(job: Job[Any, Any], scheduler: str, n_workers: int) -> None:
     """Run every task of a job.
 
@@ -118,19 +138,24 @@ def _run_threads(job: Job[Any, Any], n_workers: int) -> None:
             raise StoppedError("the run was stopped")
         job.on_tick(amount)
 
-    # Dask orders independent tasks by their keys.
-    by_key = {f"task-{number:09d}": task for number, task in enumerate(job.tasks)}
-    graph = [dask.delayed(job.function, pure=False)(task, tick, dask_key_name=key) for key, task in by_key.items()]
+    waiting, lock = iter(job.tasks), threading.Lock()
+
+    def run_next() -> tuple[Any, Any]:
+        # Dask promises no order among independent tasks, so each takes what is next when its turn comes.
+        with lock:
+            task = next(waiting)
+        return task, job.function(task, tick)
+
+    graph = {f"task-{number}": (run_next,) for number in range(len(job.tasks))}
 
     class TakeResults(Callback):
         def _posttask(self, key: Any, result: Any, dsk: Any, state: Any, worker_id: Any) -> None:
-            if key in by_key:
-                job.on_result(by_key[key], result)
+            job.on_result(*result)
 
     pool = ThreadPoolExecutor(n_workers)
     try:
         with TakeResults():
-            dask.compute(*graph, scheduler="threads", pool=pool, optimize_graph=False)
+            dask.threaded.get(graph, list(graph), pool=pool)
     except BaseException:
         is_stopped.set()
         raise
@@ -142,42 +167,63 @@ def _run_distributed(job: Job[Any, Any], scheduler: str, n_workers: int) -> None
     from distributed import as_completed
     from distributed.scheduler import KilledWorker
 
+    job_id = f"flowstore-{uuid.uuid4().hex}"
     with _open_client(scheduler, n_workers) as client:
-        client.subscribe_topic(_TOPIC, lambda event: job.on_tick(int(event[1])))
+        client.subscribe_topic(job_id, lambda event: job.on_tick(int(event[1])))
         killed = []
         waiting = iter(job.tasks)
         # A window of tasks, not all at once: the scheduler's memory does not grow with the dataset.
         window = _TASKS_AHEAD * max(n_workers, sum(client.nthreads().values()))
-        futures = {_submit(client, job, task): task for _, task in zip(range(window), waiting, strict=False)}
-        completed = as_completed(list(futures), loop=client.loop)
-        for future in completed:
-            task = futures.pop(future)
-            error = future.exception() if future.status == "error" else None
-            if isinstance(error, KilledWorker):
-                killed.append(task)
-            elif error is not None:
-                raise error
-            else:
-                job.on_result(task, future.result())
-            following = next(waiting, None)
-            if following is not None:
-                replacement = _submit(client, job, following)
-                futures[replacement] = following
-                completed.add(replacement)
-        for task in killed:
-            # A worker that dies takes down what waits beside it; run alone, a task shows whether it was the cause.
-            try:
-                result = _submit(client, job, task).result()
-            except KilledWorker:
-                result = job.on_killed(task)
-            job.on_result(task, result)
+        futures = {_submit(client, job, job_id, task): task for _, task in zip(range(window), waiting, strict=False)}
+        try:
+            completed = as_completed(list(futures), loop=client.loop)
+            for future in completed:
+                task = futures.pop(future)
+                error = future.exception() if future.status == "error" else None
+                if isinstance(error, KilledWorker):
+                    killed.append(task)
+                elif error is not None:
+                    raise error
+                else:
+                    job.on_result(task, future.result())
+                following = next(waiting, None)
+                if following is not None:
+                    replacement = _submit(client, job, job_id, following)
+                    futures[replacement] = following
+                    completed.add(replacement)
+            for task in killed:
+                # A worker that dies takes down what waits beside it; run alone, a task shows whether it was the cause.
+                alone = _submit(client, job, job_id, task)
+                futures[alone] = task
+                try:
+                    result = alone.result()
+                except KilledWorker:
+                    result = job.on_killed(task)
+                job.on_result(task, result)
+        except BaseException:
+            _stop_tasks(client, job_id, list(futures))
+            raise
 
 
-def _submit(client: Any, job: Job[Any, Any], task: Any) -> Any:
-    return client.submit(_run_on_worker, job.function, task, pure=False)
+def _stop_tasks(client: Any, job_id: str, futures: list[Any]) -> None:
+    # Tasks that end by themselves remove what they have half written; a process that is killed cannot.
+    from distributed import wait
+
+    client.run(_stop_job, job_id, on_error="ignore")
+    with contextlib.suppress(TimeoutError), client.as_current():
+        wait(futures, timeout=_STOP_TIMEOUT_S)
+    client.cancel(futures)
 
 
-def _run_on_worker(function: Callable[[Any, Tick], Any], task: Any) -> Any:
+def _stop_job(job_id: str) -> None:
+    _STOPPED_JOBS.add(job_id)
+
+
+def _submit(client: Any, job: Job[Any, Any], job_id: str, task: Any) -> Any:
+    return client.submit(_run_on_worker, job.function, task, job_id, pure=False)
+
+
+def _run_on_worker(function: Callable[[Any, Tick], Any], task: Any, job_id: str) -> Any:
     from distributed import get_worker
 
     worker = get_worker()
@@ -185,14 +231,17 @@ def _run_on_worker(function: Callable[[Any, Tick], Any], task: Any) -> Any:
 
     def tick(amount: int) -> None:
         nonlocal untold, told_at
+        if job_id in _STOPPED_JOBS:
+            raise StoppedError("the run was stopped")
         untold += amount
         if time.monotonic() - told_at > _TICK_EVERY_S:
-            worker.log_event(_TOPIC, untold)
+            worker.log_event(job_id, untold)
             untold, told_at = 0, time.monotonic()
 
+    tick(0)
     result = function(task, tick)
     if untold:
-        worker.log_event(_TOPIC, untold)
+        worker.log_event(job_id, untold)
     return result
 
 
@@ -201,13 +250,7 @@ def _open_client(scheduler: str, n_workers: int) -> Iterator[Any]:
     from distributed import Client, LocalCluster
 
     if "://" in scheduler:
-        try:
-            client = Client(scheduler, timeout=_CONNECT_TIMEOUT, set_as_default=False)
-        except (OSError, TimeoutError, ValueError) as error:
-            raise ArgumentError(
-                f"no Dask scheduler answers at {scheduler} ({type(error).__name__}: {error})"
-            ) from error
-        with client:
+        with _connect(scheduler) as client:
             yield client
         return
     config = {
@@ -215,17 +258,65 @@ def _open_client(scheduler: str, n_workers: int) -> Iterator[Any]:
         "distributed.scheduler.allowed-failures": 0,
         "distributed.diagnostics.nvml": False,
     }
-    with (
-        dask.config.set(config),
-        LocalCluster(
-            n_workers=n_workers, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        client.run(_ignore_interrupts)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(dask.config.set(config))
+        with _interrupts_held():
+            cluster = stack.enter_context(
+                LocalCluster(
+                    n_workers=n_workers,
+                    threads_per_worker=1,
+                    dashboard_address=None,
+                    # Without a dashboard its port is still taken, with a warning where another run has it.
+                    scheduler_kwargs={"dashboard_address": ":0"},
+                    silence_logs=logging.CRITICAL,
+                )
+            )
+            client = stack.enter_context(Client(cluster, set_as_default=False))
+            client.run(_let_terminate)
         yield client
 
 
-def _ignore_interrupts() -> None:
-    # Ctrl-C reaches every process of the terminal; the coordinator alone decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _connect(address: str) -> Any:
+    from distributed import Client
+
+    try:
+        return Client(address, timeout=_CONNECT_TIMEOUT, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ArgumentError(
+            f"no Dask scheduler answers at {address} ({type(error).__name__}: {error}): "
+            "start one with: dask scheduler, and workers with: dask worker"
+        ) from error
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Keep interrupts waiting: a cluster that is interrupted while it starts cannot be closed in order.
+
+    Processes that are started within keep them waiting for good: Ctrl-C reaches every process of the terminal, and
+    the coordinator alone decides what it means.
+    """
+    _start_resource_tracker()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start_resource_tracker() -> None:
+    # Multiprocessing starts it with the first process, and then lets interrupts through again. Started here it also
+    # learns not to warn, at the very end, of what a killed worker could not give back; it gives that back all the same.
+    name, rule = "PYTHONWARNINGS", "ignore:resource_tracker"
+    before = os.environ.get(name)
+    os.environ[name] = f"{before},{rule}" if before else rule
+    try:
+        ensure_running()
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+def _let_terminate() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))

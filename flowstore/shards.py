@@ -11,7 +11,6 @@ Zarr v3, codec ``sharding_indexed`` version 1.0; codec ``crc32c`` version 1.0 (R
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -220,13 +219,18 @@ class ShardWriter:
         self.size_bytes += len(index)
 
 
-def read_shard_index(file: int, n_entries: int) -> npt.NDArray[np.uint64]:
-    """Read where each chunk of a shard is.
+def index_size(n_entries: int) -> int:
+    """Return the size in bytes of the index at the end of a shard that has room for so many chunks."""
+    return n_entries * _ENTRY_BYTES + _CHECKSUM_BYTES
+
+
+def parse_shard_index(data: bytes, n_entries: int) -> npt.NDArray[np.uint64]:
+    """Return where each chunk of a shard is.
 
     Parameters
     ----------
-    file : int
-        Descriptor of the shard's file.
+    data : bytes
+        The last `index_size` bytes of the shard.
     n_entries : int
         Chunks a shard of the array has room for.
 
@@ -238,27 +242,55 @@ def read_shard_index(file: int, n_entries: int) -> npt.NDArray[np.uint64]:
     Raises
     ------
     ChecksumError
-        If the file is too short or its index is damaged.
+        If the bytes are too few or damaged.
     """
-    size = n_entries * _ENTRY_BYTES + _CHECKSUM_BYTES
-    end = os.fstat(file).st_size
-    if end < size:
-        raise ChecksumError(f"a shard of {end} bytes is too short for its index of {size} bytes")
-    data = os.pread(file, size, end - size)
-    if checksum(data[:-_CHECKSUM_BYTES]) != data[-_CHECKSUM_BYTES:]:
-        raise ChecksumError("the index of a shard is damaged: its checksum differs")
+    if len(data) != index_size(n_entries) or checksum(data[:-_CHECKSUM_BYTES]) != data[-_CHECKSUM_BYTES:]:
+        raise ChecksumError("its index is damaged: the checksum differs")
     return np.frombuffer(data, "<u8", 2 * n_entries).reshape(n_entries, 2)
 
 
-def read_chunks(file: int, index: npt.NDArray[np.uint64], start: int, codec: ChunkCodec, out: Codes) -> None:
-    """Read consecutive chunks of a shard with one request.
+def chunk_span(index: npt.NDArray[np.uint64], start: int, stop: int, size_bytes: int) -> tuple[int, int]:
+    """Return the bytes ``[first, last)`` of a shard that hold the chunks ``[start, stop)``.
 
     Parameters
     ----------
-    file : int
-        Descriptor of the shard's file.
     index : uint64 array (n_entries, 2)
-        From `read_shard_index`.
+        From `parse_shard_index`.
+    start, stop : int
+        Chunks.
+    size_bytes : int
+        Of the shard.
+
+    Raises
+    ------
+    ChecksumError
+        If a chunk is missing, or stands outside the shard; the message names its number in the shard.
+    """
+    # Whole numbers of Python: offset and size may add up to more than 64 bits.
+    entries = index[start:stop].tolist()
+    for number, (offset, size) in enumerate(entries, start):
+        if _MISSING in (offset, size):
+            raise ChecksumError(f"chunk {number} is missing")
+        if offset + size > size_bytes:
+            raise ChecksumError(
+                f"chunk {number}: its index is damaged: bytes [{offset}, {offset + size}) of a shard of {size_bytes}"
+            )
+    return min(offset for offset, _ in entries), max(offset + size for offset, size in entries)
+
+
+def decode_chunks(
+    data: bytes, first: int, index: npt.NDArray[np.uint64], start: int, codec: ChunkCodec, out: Codes
+) -> None:
+    """Decode consecutive chunks of a shard.
+
+    Parameters
+    ----------
+    data : bytes
+        The part of the shard that `chunk_span` names.
+    first : int
+        Where it begins in the shard.
+    index : uint64 array (n_entries, 2)
+        From `parse_shard_index`.
     start : int
         First chunk.
     codec : ChunkCodec
@@ -269,21 +301,14 @@ def read_chunks(file: int, index: npt.NDArray[np.uint64], start: int, codec: Chu
     Raises
     ------
     ChecksumError
-        If a chunk is missing or damaged; the message names its number in the shard.
+        If a chunk is damaged or cut off; the message names its number in the shard.
     """
-    entries = index[start : start + len(out)]
-    if (entries == _MISSING).any():
-        raise ChecksumError(f"chunk {start + int((entries[:, 0] == _MISSING).argmax())} of a shard is missing")
-    spans = [(int(offset), int(offset) + int(size)) for offset, size in entries]
-    first, last = min(span[0] for span in spans), max(span[1] for span in spans)
-    if last > os.fstat(file).st_size:
-        raise ChecksumError("the index of a shard points past the end of the file")
-    data = memoryview(os.pread(file, last - first, first))
-    for number, ((begin, end), codes) in enumerate(zip(spans, out, strict=True)):
+    view, entries = memoryview(data), index[start : start + len(out)].tolist()
+    for number, ((offset, size), codes) in enumerate(zip(entries, out, strict=True), start):
         try:
-            codec.decode_into(data[begin - first : end - first], codes)
+            codec.decode_into(view[offset - first : offset - first + size], codes)
         except ChecksumError as error:
-            raise ChecksumError(f"chunk {start + number} of a shard: {error}") from error
+            raise ChecksumError(f"chunk {number}: {error}") from error
 
 
 def set_single_threaded() -> None:

@@ -42,7 +42,7 @@ LIST_SUFFIXES = frozenset((".txt", ".lst"))
 FLOW_FOLDER = "flows"
 _FLOW_IMAGE = re.compile(r"(flow_)?[xy]_")
 _IGNORED = re.compile(r"(\._.*|\.DS_Store|__MACOSX|Thumbs\.db|desktop\.ini)\Z", re.IGNORECASE)
-_DIGITS = re.compile(r"(\d+)")
+_DIGITS = re.compile(r"(\d+)", re.ASCII)
 # Bytes of one frame in common video files: makes videos and frame folders comparable where only sizes are known.
 _TYPICAL_FRAME_BYTES = 5000
 
@@ -107,6 +107,7 @@ class _Listing:
     folders: list[os.DirEntry[str]] = field(default_factory=list)
     n_others: int = 0
     is_zarr: bool = False
+    problem: str = ""
 
 
 def natural_key(name: str) -> tuple[list[tuple[int, str]], str]:
@@ -118,7 +119,7 @@ def natural_key(name: str) -> tuple[list[tuple[int, str]], str]:
     ['img_02', 'img_2', 'img_10']
     """
     parts = _DIGITS.split(name)
-    return [(int(part), "") if part.isdecimal() and part.isascii() else (0, part) for part in parts], name
+    return [(int(part), "") if i % 2 else (0, part) for i, part in enumerate(parts)], name
 
 
 def split_suffix(name: str) -> tuple[str, str]:
@@ -165,12 +166,7 @@ def _file_entry(listing: _Listing, entry: os.DirEntry[str]) -> None:
     if _IGNORED.match(entry.name):
         return
     suffix = split_suffix(entry.name)[1]
-    try:
-        is_folder = entry.is_dir()
-    except OSError:
-        # A loop of links, which is no folder whatever its name.
-        is_folder = False
-    if is_folder:
+    if _is_folder(entry):
         listing.folders.append(entry)
     elif suffix in VIDEO_SUFFIXES:
         listing.videos.append(entry)
@@ -183,6 +179,14 @@ def _file_entry(listing: _Listing, entry: os.DirEntry[str]) -> None:
         listing.is_zarr = True
     else:
         listing.n_others += 1
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        # A link that leads to itself, or through a folder that may not be entered.
+        return False
 
 
 def discover(source: str | os.PathLike[str], list_file: str | os.PathLike[str] | None = None) -> Discovery:
@@ -231,7 +235,9 @@ def _discover_folder(root: str) -> Discovery:
         raise SourceError(f"SOURCE {root}: this is a Zarr store, not a dataset of videos")
     finder = _Finder(root)
     for folder in sorted(top.folders, key=lambda entry: entry.name):
-        finder.look_into(folder)
+        # In a folder of frames this is the flow of a former run, not a video.
+        if not (top.images and folder.name == FLOW_FOLDER):
+            finder.look_into(folder)
     for video in top.videos:
         finder.sources.append(_video_source(video.path, UNLABELED, root))
     if top.images and not finder.sources:
@@ -279,14 +285,15 @@ class _Finder:
     def _list_inner(self, entry: os.DirEntry[str]) -> _Listing:
         try:
             return _list_folder(entry.path)
-        except SourceError:
-            # Becomes a failed video of its own when the worker tries to list it again.
-            return _Listing()
+        except SourceError as error:
+            return _Listing(problem=str(error))
 
     def _take_inner(self, class_name: str, entry: os.DirEntry[str], found: _Listing) -> None:
         where = f"{class_name}/{entry.name}"
         if found.is_zarr:
             self.notes.append(f"{where}: a Zarr store, ignored")
+        elif found.problem:
+            self.sources.append(self._frame_source(entry.path, class_name, 0, found.problem))
         elif entry.name == FLOW_FOLDER and not found.videos and not found.folders:
             self._ignore_flow(where, found)
         elif found.images:
@@ -342,6 +349,8 @@ def _discover_listed(root: str, list_file: str) -> Discovery:
         text = Path(list_file).read_bytes()
     except OSError as error:
         raise SourceError(f"list file {list_file}: {error.strerror}") from error
+    if b"\0" in text:
+        raise SourceError(f"list file {list_file}: not plain text, it holds null bytes; save it as UTF-8")
     lines = [os.fsdecode(line.rstrip(b"\r")) for line in text.removeprefix(codecs.BOM_UTF8).split(b"\n")]
     sources = [_listed_source(root, line, f"{list_file}, line {i}") for i, line in enumerate(lines, 1) if line.strip()]
     if not sources:
@@ -372,15 +381,18 @@ def _listed_source(root: str, line: str, where: str) -> VideoSource:
     else:
         class_name = parts[-2] if len(parts) > 1 else UNLABELED
     if os.path.isdir(path):
-        images = list_frames(path)
-        problem = "" if images else "no frame images in this folder"
+        try:
+            n_images = len(list_frames(path))
+            problem = "" if n_images else "no frame images in this folder"
+        except SourceError as error:
+            n_images, problem = 0, str(error)
         return VideoSource(
             class_name,
             os.path.basename(path),
             path,
             os.path.relpath(path, root),
             "frames",
-            len(images),
+            n_images,
             problem,
         )
     source = _video_source(path, class_name, root)
@@ -406,7 +418,7 @@ def select_sources(
         In order.
     include, exclude : sequence of str
         Patterns in which only ``*`` and ``?`` are special: brackets stand for themselves. One with a slash is held
-        against ``class/name``, one without against the class and the name.
+        against ``class/name`` and the path, one without against the class, the name and the file's name.
     limit : int, optional
         Take the first so many only.
     part : tuple of int, optional
@@ -441,5 +453,8 @@ def _matches(source: VideoSource, patterns: Sequence[str]) -> bool:
 
 def _matches_one(source: VideoSource, pattern: str) -> bool:
     regex = re.compile(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), re.DOTALL)
-    texts = [f"{source.class_name}/{source.name}"] if "/" in pattern else [source.class_name, source.name]
+    if "/" in pattern:
+        texts = [f"{source.class_name}/{source.name}", source.relative_path]
+    else:
+        texts = [source.class_name, source.name, os.path.basename(source.path)]
     return any(regex.fullmatch(text) for text in texts)

@@ -6,14 +6,16 @@ Owns the file system below a store. Keys are relative paths with ``/``; a value 
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import shutil
+import zipfile
 from collections.abc import Iterator
 from typing import IO, Any, Protocol
 
 import zarr
-from zarr.abc.store import Store
+from zarr.abc.store import RangeByteRequest, Store
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
@@ -32,6 +34,10 @@ class Storage(Protocol):
         """Return the value of a key, None if there is none."""
         ...
 
+    def read_range(self, key: str, start: int, size: int) -> bytes | None:
+        """Return `size` bytes of a key's value from `start` on, fewer where it ends before, None if there is none."""
+        ...
+
     def write(self, key: str, value: bytes, is_durable: bool = False) -> None:
         """Set a key, whole or not at all; durable: it outlasts a power cut once this returns."""
         ...
@@ -42,6 +48,10 @@ class Storage(Protocol):
 
     def list_children(self, prefix: str) -> list[str]:
         """Return the names right below a prefix (``""`` for the root), sorted."""
+        ...
+
+    def list_folders(self, prefix: str) -> list[str]:
+        """Return the names right below a prefix that can have keys below them, sorted."""
         ...
 
     def delete(self, key: str) -> None:
@@ -89,6 +99,19 @@ class LocalStorage:
                 return file.read()
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise StoreError(f"cannot read {self.path(key)}: {error.strerror}") from error
+
+    def read_range(self, key: str, start: int, size: int) -> bytes | None:
+        """Return `size` bytes of a key's value from `start` on, fewer where it ends before, None if there is none."""
+        try:
+            file = os.open(self.path(key), os.O_RDONLY)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        try:
+            return os.pread(file, size, start)
+        finally:
+            os.close(file)
 
     def write(self, key: str, value: bytes, is_durable: bool = False) -> None:
         """Set a key, whole or not at all."""
@@ -120,6 +143,16 @@ class LocalStorage:
         """Return the names right below a prefix, sorted."""
         try:
             return sorted(os.listdir(self.path(prefix)))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise StoreError(f"cannot list {self.path(prefix)}: {error.strerror}") from error
+
+    def list_folders(self, prefix: str) -> list[str]:
+        """Return the names of the folders right below a prefix, sorted."""
+        try:
+            with os.scandir(self.path(prefix)) as entries:
+                return sorted(entry.name for entry in entries if entry.is_dir())
         except (FileNotFoundError, NotADirectoryError):
             return []
 
@@ -168,6 +201,11 @@ class ZarrStorage:
         value = sync(self._store.get(key, default_buffer_prototype()))
         return None if value is None else value.to_bytes()
 
+    def read_range(self, key: str, start: int, size: int) -> bytes | None:
+        """Return `size` bytes of a key's value from `start` on, fewer where it ends before, None if there is none."""
+        value = sync(self._store.get(key, default_buffer_prototype(), RangeByteRequest(start, start + size)))
+        return None if value is None else value.to_bytes()
+
     def write(self, key: str, value: bytes, is_durable: bool = False) -> None:
         """Set a key, whole or not at all as the store promises it."""
         del is_durable
@@ -188,6 +226,10 @@ class ZarrStorage:
 
         return sorted({name.rstrip("/") for name in sync(gather())})
 
+    def list_folders(self, prefix: str) -> list[str]:
+        """Return the names right below a prefix, but for that of a node's metadata, sorted."""
+        return [name for name in self.list_children(prefix) if name != "zarr.json"]
+
     def delete(self, key: str) -> None:
         """Remove a key; nothing happens if there is none."""
         sync(self._store.delete(key))
@@ -206,6 +248,12 @@ class ZarrStorage:
     def zarr_store(self) -> Store:
         """Return the store itself."""
         return self._store
+
+
+def write_error(storage: Storage, error: OSError) -> StoreError:
+    """Return what to raise where a store's place refuses to be written."""
+    hint = ": free some room and run again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+    return StoreError(f"cannot write to {storage.url}: {error.strerror or error}{hint}")
 
 
 def open_storage(place: str | os.PathLike[str] | Store | Storage, is_written: bool = False) -> Storage:
@@ -237,7 +285,7 @@ def open_storage(place: str | os.PathLike[str] | Store | Storage, is_written: bo
             return ZarrStorage(_url_store(path, is_written))
         if path.endswith(".zip") and os.path.isfile(path):
             return ZarrStorage(zarr.storage.ZipStore(path, mode="r"))
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError, zipfile.BadZipFile) as error:
         raise StoreError(f"cannot open {path}: {error}") from error
     return LocalStorage(path)
 

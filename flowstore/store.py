@@ -84,13 +84,14 @@ def read_root(storage: Storage) -> RootAttributes:
     """
     data = storage.read("zarr.json")
     if data is None:
-        if storage.list_children(""):
+        # All that a run leaves that was killed before it wrote the root.
+        if any(not name.endswith(".partial") for name in storage.list_children("")):
             raise StoreFormatError(f"{storage.url}: a folder that is not a flowstore store (it has no zarr.json)")
         raise StoreNotFoundError(f"{storage.url}: no store here; check the path, or make one with: flowstore extract")
     where = f"{storage.url}/zarr.json"
     attributes = documents.group_attributes(documents.parse_document(data, where), where)
     found = attributes.get("format")
-    if not isinstance(found, int) or found < 1:
+    if type(found) is not int or found < 1:
         raise StoreFormatError(f"{where}: the root of a store must state its format, found {found!r}")
     if found > FORMAT:
         raise StoreFormatError(
@@ -99,7 +100,7 @@ def read_root(storage: Storage) -> RootAttributes:
     try:
         settings = ExtractSettings.from_json(attributes["settings"])
         return RootAttributes(found, settings, dict(attributes["versions"]), str(attributes["created"]))
-    except (KeyError, TypeError, ArgumentError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise StoreFormatError(f"{where}: damaged settings ({error})") from error
 
 
@@ -267,20 +268,23 @@ class FlowStore:
         Raises
         ------
         ArgumentError
-            If a clip leaves its video, or the videos are of different sizes.
+            If a clip leaves its video, the videos are of different sizes, or `out` is of another shape or type.
         """
         if len(names) != len(starts):
             raise ArgumentError(f"{len(names)} names but {len(starts)} starts")
+        size = ""
         for number, (name, start) in enumerate(zip(names, starts, strict=True)):
             video = self[name]
             if not 0 <= start <= start + length <= len(video):
                 raise ArgumentError(f"flows [{start}, {start + length}) leave {video.key}, which has {len(video)}")
+            size = size or video.size_text
+            if video.size_text != size:
+                raise ArgumentError(f"{video.key} is {video.size_text}, the clips before it are {size}")
+            shape = len(names), length, *video.shape[1:]
             if out is None:
-                out = np.empty((len(names), length, *video.shape[1:]), np.float32)
-            if out.shape[1:] != (length, *video.shape[1:]):
-                raise ArgumentError(
-                    f"{video.key} is {video.size_text}, the clips before it are {out.shape[4]}×{out.shape[3]}"
-                )
+                out = np.empty(shape, np.float32)
+            if out.shape != shape or out.dtype != np.float32:
+                raise ArgumentError(f"out is {out.dtype} {out.shape}, expected float32 {shape}")
             video.read(start, start + length, out=out[number])
         return np.empty((0, length, 2, 0, 0), np.float32) if out is None else out
 

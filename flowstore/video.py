@@ -1,14 +1,12 @@
-"""One video of a store: flow in pixels or codes, read by the direct reader or, elsewhere, through zarr-python."""
+"""One video of a store: flow in pixels or codes, read by the direct reader."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import zarr
 
 from flowstore import documents
 from flowstore.documents import FLOW
@@ -17,8 +15,8 @@ from flowstore.model import VideoRecord
 from flowstore.names import printable_name
 from flowstore.quantize import Quantizer
 from flowstore.settings import ExtractSettings, describe_settings
-from flowstore.shards import read_chunks, read_shard_index
-from flowstore.storage import LocalStorage, Storage
+from flowstore.shards import chunk_span, decode_chunks, index_size, parse_shard_index
+from flowstore.storage import Storage
 
 Flow = npt.NDArray[np.float32]
 Codes = npt.NDArray[Any]
@@ -51,7 +49,6 @@ class Video:
         self.record = record
         self.settings = settings
         self._layout: documents.FlowLayout | None = None
-        self._is_foreign = not isinstance(storage, LocalStorage)
 
     @property
     def name(self) -> str:
@@ -147,15 +144,11 @@ class Video:
         ChecksumError
             If stored bytes are damaged or missing; the message names the video and the flow.
         """
-        if not self.record.is_ok:
-            raise FailedVideoError(f"{self.key} has no flow: it failed ({self.record.reason})")
+        self.check_has_flow()
         if not 0 <= start <= stop <= self.n_flows:
             raise ArgumentError(f"flows [{start}, {stop}) leave {self.key}, which has {self.n_flows}")
         if out is None:
             out = np.empty((stop - start, *self.shape[1:]), self.quantizer.dtype)
-        if self._is_foreign:
-            out[:] = self._zarr_array()[start:stop]
-            return out
         layout = self._read_layout()
         first = start
         while first < stop:
@@ -165,6 +158,17 @@ class Video:
             first = last
         return out
 
+    def check_has_flow(self) -> None:
+        """Raise if the video is a failed one.
+
+        Raises
+        ------
+        FailedVideoError
+            With the reason for which it failed.
+        """
+        if not self.record.is_ok:
+            raise FailedVideoError(f"{self.key} has no flow: it failed ({self.record.reason})")
+
     def _read_layout(self) -> documents.FlowLayout:
         if self._layout is None:
             where = f"{self._path}/{FLOW}/zarr.json"
@@ -173,29 +177,37 @@ class Video:
                 raise ChecksumError(f"{self.key}: {where} is missing")
             layout = documents.parse_flow_document(documents.parse_document(data, where), where)
             if layout.shape != self.shape or layout.codec.dtype != self.quantizer.dtype.name:
-                raise StoreFormatError(f"{self.key}: flow of shape {layout.shape}, its record says {self.shape}")
+                raise StoreFormatError(
+                    f"{self.key}: flow of shape {layout.shape} and type {layout.codec.dtype}, "
+                    f"its record says {self.shape} and {self.quantizer.dtype}"
+                )
+            if layout.n_shards != len(self.record.shard_sizes):
+                raise StoreFormatError(
+                    f"{self.key}: flow in {layout.n_shards} shards, its record says {len(self.record.shard_sizes)}"
+                )
             self._layout = layout
         return self._layout
 
     def _read_shard(self, layout: documents.FlowLayout, shard: int, offset: int, first: int, out: Codes) -> None:
-        assert isinstance(self._storage, LocalStorage)
-        path = self._storage.path(f"{self._path}/{FLOW}/c.{shard}.0.0.0")
+        key = f"{self._path}/{FLOW}/c.{shard}.0.0.0"
+        where = f"{self.key}: flows [{first}, {first + len(out)}), shard {shard}"
         try:
-            file = os.open(path, os.O_RDONLY)
-        except FileNotFoundError:
-            raise ChecksumError(
-                f"{self.key}: shard {shard} (flows from {shard * layout.shard_frames}) is missing"
-            ) from None
-        try:
-            index = read_shard_index(file, layout.shard_frames)
-            read_chunks(file, index, offset, layout.codec, out)
+            size, shard_size = index_size(layout.shard_frames), self.record.shard_sizes[shard]
+            if size > shard_size:
+                raise ChecksumError(f"an index of {size} bytes does not fit into a shard of {shard_size}")
+            index = parse_shard_index(self._read_range(key, shard_size - size, size), layout.shard_frames)
+            begin, end = chunk_span(index, offset, offset + len(out), shard_size)
+            decode_chunks(self._read_range(key, begin, end - begin), begin, index, offset, layout.codec, out)
         except ChecksumError as error:
-            raise ChecksumError(f"{self.key}: flows [{first}, {first + len(out)}), shard {shard}: {error}") from error
-        finally:
-            os.close(file)
+            raise ChecksumError(f"{where}: {error}") from error
 
-    def _zarr_array(self) -> Any:
-        return zarr.open_array(self._storage.zarr_store(), path=f"{self._path}/{FLOW}", mode="r")
+    def _read_range(self, key: str, start: int, size: int) -> bytes:
+        data = self._storage.read_range(key, start, size)
+        if data is None:
+            raise ChecksumError("the file is missing")
+        if len(data) != size:
+            raise ChecksumError(f"the file is cut off: {len(data)} bytes from {start} on where {size} are expected")
+        return data
 
     def __repr__(self) -> str:
         if not self.record.is_ok:
@@ -230,34 +242,57 @@ class VideoCodes:
         return len(self._video)
 
     def __getitem__(self, key: Any) -> Codes:
-        """Return stored numbers; the first index may be an int, a slice or a list of ints."""
-        key, *rest = key if isinstance(key, tuple) else (key,)
-        if key is Ellipsis:
-            return self[(slice(None), Ellipsis, *rest)]
-        codes = self._read(key)
-        if not rest:
-            return codes
-        return codes[tuple(rest)] if isinstance(key, int | np.integer) else codes[(slice(None), *rest)]
+        """Return stored numbers, indexed as NumPy indexes; only the flows that the first index asks for are read.
 
-    def _read(self, key: Any) -> Codes:
-        n_flows = len(self._video)
-        if isinstance(key, int | np.integer):
-            number = int(key) + n_flows if key < 0 else int(key)
-            if not 0 <= number < n_flows:
-                raise IndexError(f"flow {key} of {self._video.key}, which has {n_flows}")
-            return self._video.read_codes(number, number + 1)[0]
-        if isinstance(key, slice):
-            numbers: Iterable[int] = range(*key.indices(n_flows))
-            start, stop, step = key.indices(n_flows)
-            if step == 1:
-                return self._video.read_codes(start, max(start, stop))
-        else:
-            asked = np.asarray(key)
-            if asked.dtype == bool and asked.shape != (n_flows,):
-                raise IndexError(f"a mask of shape {asked.shape} for {self._video.key}, which has {n_flows} flows")
-            numbers = (np.flatnonzero(asked) if asked.dtype == bool else asked.astype(np.int64)).tolist()
-        picked = [self._read(number) for number in numbers]
-        return np.stack(picked) if picked else self._video.read_codes(0, 0)
+        Raises
+        ------
+        IndexError
+            If the index leaves the video or is none.
+        FailedVideoError
+            If the video is a failed one.
+        """
+        self._video.check_has_flow()
+        first, rest = _split_key(key)
+        if first is None or isinstance(first, bool | np.bool_):
+            raise IndexError(f"{first!r} does not index the flows of {self._video.key}")
+        if isinstance(first, int | np.integer):
+            number = int(first) + len(self) if first < 0 else int(first)
+            if not 0 <= number < len(self):
+                raise IndexError(f"flow {first} of {self._video.key}, which has {len(self)}")
+            return self._video.read_codes(number, number + 1)[(0, *rest)]
+        numbers = np.arange(len(self))[first]
+        if isinstance(first, slice):
+            is_reversed = len(numbers) > 1 and numbers[0] > numbers[-1]
+            codes = self._pick(numbers[::-1])[::-1] if is_reversed else self._pick(numbers)
+            return codes[(slice(None), *rest)]
+        unique, inverse = np.unique(numbers, return_inverse=True)
+        return self._pick(unique)[(inverse.reshape(numbers.shape), *rest)]
+
+    def _pick(self, numbers: npt.NDArray[np.intp]) -> Codes:
+        """Read flows of ascending numbers, neighbors with one request."""
+        if len(numbers) == 0:
+            return self._video.read_codes(0, 0)
+        runs = np.split(numbers, np.flatnonzero(np.diff(numbers) != 1) + 1)
+        if len(runs) == 1:
+            return self._video.read_codes(int(numbers[0]), int(numbers[-1]) + 1)
+        out = np.empty((len(numbers), *self.shape[1:]), self.dtype)
+        done = 0
+        for run in runs:
+            self._video.read_codes(int(run[0]), int(run[-1]) + 1, out=out[done : done + len(run)])
+            done += len(run)
+        return out
 
     def __repr__(self) -> str:
         return f"<VideoCodes {self._video.key}: {self.dtype} {self.shape}>"
+
+
+def _split_key(key: Any) -> tuple[Any, tuple[Any, ...]]:
+    """Return the index of the first axis and the indices of the others."""
+    parts = key if isinstance(key, tuple) else (key,)
+    if not parts:
+        return slice(None), ()
+    if parts[0] is not Ellipsis:
+        return parts[0], parts[1:]
+    n_axes = sum(max(1, np.ndim(part)) if np.asarray(part).dtype == bool else part is not None for part in parts[1:])
+    # An ellipsis that stands for no axis leaves the first axis to the index after it.
+    return (parts[1], (*parts[2:], Ellipsis)) if n_axes >= 4 else (slice(None), parts)

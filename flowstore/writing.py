@@ -22,7 +22,7 @@ from flowstore.names import escape_name, video_path
 from flowstore.quantize import Quantizer
 from flowstore.settings import Compression, ExtractSettings
 from flowstore.shards import ShardWriter, codec_for, frames_per_shard
-from flowstore.storage import Storage
+from flowstore.storage import Storage, write_error
 
 
 def write_root(storage: Storage, settings: ExtractSettings, versions: dict[str, str], created: str) -> None:
@@ -79,7 +79,7 @@ def _store_errors(storage: Storage) -> Iterator[None]:
     except StoreError:
         raise
     except OSError as error:
-        raise StoreError(f"cannot write to {storage.url}: {error.strerror or error}") from error
+        raise write_error(storage, error) from error
 
 
 class VideoWriter:
@@ -212,7 +212,7 @@ class VideoWriter:
         if self._is_committed:
             return
         # The sink must see an error, or it would take what is there for a whole shard.
-        with contextlib.suppress(BaseException):
+        with contextlib.suppress(OSError):
             self._sink.__exit__(RuntimeError, RuntimeError("not committed"), None)
         with contextlib.suppress(OSError):
             remove_video(self._storage, *self._names)

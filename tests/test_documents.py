@@ -1,5 +1,6 @@
 """The metadata of a store as zarr-python and xarray read it."""
 
+import contextlib
 import copy
 import json
 
@@ -7,6 +8,8 @@ import numpy as np
 import pytest
 import xarray
 import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from flowstore.documents import (
     FlowLayout,
@@ -164,6 +167,66 @@ STRANGE = [
 def test_an_array_laid_out_otherwise_is_refused_and_not_misread(path, value):
     with pytest.raises(StoreFormatError, match=r"a/flow/zarr\.json: "):
         parse_flow_document(changed(path, value), "a/flow/zarr.json")
+
+
+def paths_in(value, path=()):
+    """Yield the path of every key and list item of a JSON value."""
+    for step, inner in value.items() if isinstance(value, dict) else enumerate(value):
+        yield (*path, step)
+        if isinstance(inner, dict | list):
+            yield from paths_in(inner, (*path, step))
+
+
+PATHS = list(paths_in(flow_document(5, 6, 9, 3, Quantizer(), codec_for("fast", "uint8"))))
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=400)
+@given(st.sampled_from(PATHS), JSON | st.just(KeyError))
+def test_any_change_is_refused_or_read_as_a_layout(path, value):
+    """No malformed document ends in another error than the one for malformed documents."""
+    document = changed(path, value)
+    with contextlib.suppress(StoreFormatError):
+        layout = parse_flow_document(document, "flow/zarr.json")
+        assert list(layout.shape) == document["shape"]
+        assert layout.shape[1:] == SHAPE[1:]
+        assert min(*layout.shape, layout.shard_frames) > 0
+        assert (layout.n_shards - 1) * layout.shard_frames < layout.shape[0] <= layout.n_shards * layout.shard_frames
+
+
+# What the reader has no use for, what has a default in Zarr's specification, and a compressor, which need not be.
+UNUSED = {"zarr_format", "node_type", "fill_value", "attributes", "dimension_names", "storage_transformers"}
+DEFAULTS = {"typesize", "blocksize", "index_location", "endian"}
+NEEDED = [
+    path
+    for path in PATHS
+    if path[0] not in UNUSED and path[-1] not in DEFAULTS and path != ("codecs", 0, "configuration", "codecs", 1)
+]
+
+
+@pytest.mark.parametrize("path", NEEDED, ids=str)
+def test_a_document_that_lacks_something_is_refused(path):
+    with pytest.raises(StoreFormatError, match=r"flow/zarr\.json: "):
+        parse_flow_document(changed(path, KeyError), "flow/zarr.json")
+
+
+@given(JSON)
+def test_no_json_value_is_taken_for_a_layout(value):
+    with pytest.raises(StoreFormatError):
+        parse_flow_document(value, "flow/zarr.json")
+    if value != 3:
+        with pytest.raises(StoreFormatError):
+            parse_document(json.dumps(value).encode(), "flow/zarr.json")
+
+
+@given(st.binary())
+def test_no_bytes_are_taken_for_a_document(data):
+    with pytest.raises(StoreFormatError):
+        parse_document(data, "zarr.json")
 
 
 def test_group_attributes_come_back():

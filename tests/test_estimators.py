@@ -9,15 +9,8 @@ import pytest
 from synthetic import MOTIONS, scene
 
 from flowstore.errors import ArgumentError, EstimatorError
-from flowstore.estimators import (
-    ALGORITHMS,
-    PairStream,
-    estimator_versions,
-    farneback_params,
-    make_estimator,
-    merge_params,
-    resolve_engine,
-)
+from flowstore.estimators import ALGORITHMS, estimator_versions, make_estimator, resolve_engine
+from flowstore.opencv_flow import PairStream, farneback_params, merge_params
 
 # Each estimator, and the mean end-point error of a scene in pixels that it keeps below, per frame of distance.
 ESTIMATORS = {

@@ -214,7 +214,7 @@ class TestStream:
         assert np.median(flow[1]) == pytest.approx(3, abs=0.2)
 
     def test_same_frame_gives_exactly_no_motion_inside(self):
-        # The last row and column have no neighbor to sample, in OpenCV too, and windows reach them from 8 pixels.
+        # The last row and column have no neighbor to sample, in OpenCV too, and windows reach 7 pixels.
         frame = texture(64, 80)
         flow = farneback_flow(frame, frame, levels=0, iterations=1)
         assert not flow[:, :-8, :-8].any()
@@ -318,6 +318,10 @@ class TestRefusals:
     def test_sizes_and_step(self, arguments):
         with pytest.raises(ArgumentError, match=next(iter(arguments))):
             FarnebackStream(**({"height": 40, "width": 50} | arguments))
+
+    def test_too_large(self):
+        with pytest.raises(ArgumentError, match=r"height 30000 .*`opencv`"):
+            FarnebackStream(30_000, 30_000)
 
     def test_empty_frames(self):
         empty = np.zeros((0, 5), np.uint8)

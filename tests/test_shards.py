@@ -3,15 +3,16 @@
 import io
 import itertools
 import json
-import os
 import struct
 
 import google_crc32c
 import numpy as np
 import pytest
 import zarr
+from store_factory import write_store
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec
 
+import flowstore
 from flowstore.documents import flow_document, parse_flow_document, to_bytes
 from flowstore.errors import ChecksumError, StoreFormatError
 from flowstore.quantize import Quantizer
@@ -21,10 +22,12 @@ from flowstore.shards import (
     ChunkCodec,
     ShardWriter,
     checksum,
+    chunk_span,
     codec_for,
+    decode_chunks,
     frames_per_shard,
-    read_chunks,
-    read_shard_index,
+    index_size,
+    parse_shard_index,
 )
 
 PRESETS = ("fast", "balanced", "small", "none")
@@ -70,13 +73,17 @@ def write_array(folder, codes, shard_frames, preset):
     return codec
 
 
+def read_index(path, n_entries):
+    data = path.read_bytes()
+    return parse_shard_index(data[max(0, len(data) - index_size(n_entries)) :], n_entries)
+
+
 def read_shard(path, n_entries, start, codec, out):
     """Fill `out` with the chunks of one shard from `start` on."""
-    file = os.open(path, os.O_RDONLY)
-    try:
-        read_chunks(file, read_shard_index(file, n_entries), start, codec, out)
-    finally:
-        os.close(file)
+    data = path.read_bytes()
+    index = read_index(path, n_entries)
+    first, last = chunk_span(index, start, start + len(out), len(data))
+    decode_chunks(data[first:last], first, index, start, codec, out)
     return out
 
 
@@ -185,9 +192,7 @@ def test_damage_is_named_and_spares_the_other_chunks(tmp_path):
     codes = make_codes(4)
     codec = write_array(tmp_path / "flow", codes, 4, "fast")
     path = shard_path(tmp_path / "flow", 0)
-    file = os.open(path, os.O_RDONLY)
-    offset, size = read_shard_index(file, 4)[2].tolist()
-    os.close(file)
+    offset, size = read_index(path, 4)[2].tolist()
     data = bytearray(path.read_bytes())
     data[offset + size // 2] ^= 0x10
     path.write_bytes(data)
@@ -227,7 +232,7 @@ def test_a_missing_chunk_is_an_error_and_never_zero(tmp_path, start, stop, numbe
     codec = codec_for("fast", "uint8")
     path = tmp_path / "shard"
     write_shard(path, codes, 5, codec)
-    with pytest.raises(ChecksumError, match=f"chunk {number} .*is missing"):
+    with pytest.raises(ChecksumError, match=f"chunk {number} is missing"):
         read_shard(path, 5, start, codec, np.empty((stop - start, *codes.shape[1:]), np.uint8))
 
 
@@ -240,7 +245,10 @@ def test_an_index_of_another_length_is_found(tmp_path, wrong):
         read_shard(path, wrong, 0, codec_for("none", "uint8"), np.empty_like(codes))
 
 
-@pytest.mark.parametrize("entry", [(2**40, 30), (0, 2**40), (0, 0), (0, 3), (5, 100), (2**64 - 1, 30), (30, 2**64 - 1)])
+ABSURD_ENTRIES = [(2**40, 30), (0, 2**40), (2**63, 2**63), (2**64 - 2, 2**64 - 2), (2**64 - 31, 31), (5, 200)]
+
+
+@pytest.mark.parametrize("entry", [*ABSURD_ENTRIES, (0, 0), (0, 3), (2**64 - 1, 30), (30, 2**64 - 1)])
 @pytest.mark.parametrize("preset", ["fast", "none"])
 def test_an_index_that_lies_under_a_good_checksum_is_found(tmp_path, entry, preset):
     codes = make_codes(1)
@@ -250,6 +258,44 @@ def test_an_index_that_lies_under_a_good_checksum_is_found(tmp_path, entry, pres
     path.write_bytes(codec.encode(codes[0]) + index + checksum(index))
     with pytest.raises(ChecksumError):
         read_shard(path, 1, 0, codec, np.empty_like(codes))
+
+
+@pytest.mark.parametrize("entry", ABSURD_ENTRIES)
+def test_bytes_outside_the_shard_are_not_asked_for(entry):
+    index = np.array([(0, 50), entry, (50, 50)], np.uint64)
+    assert chunk_span(index, 0, 1, 152) == (0, 50)
+    for start, stop in [(1, 2), (0, 2), (0, 3)]:
+        with pytest.raises(ChecksumError, match=r"chunk 1: its index is damaged: bytes \[.* of a shard of 152"):
+            chunk_span(index, start, stop, 152)
+
+
+@pytest.mark.parametrize("entry", [*ABSURD_ENTRIES[:-1], (5, 2000)])
+@pytest.mark.parametrize("place", ["folder", "memory"])
+def test_a_store_whose_index_lies_is_an_error(tmp_path, entry, place):
+    root = tmp_path / "s.zarr" if place == "folder" else zarr.storage.MemoryStore()
+    storage = write_store(root, {"wave/a": make_codes(3)})
+    shard = "wave/a/flow/c.0.0.0.0"
+    data = storage.read(shard)
+    n_entries = json.loads(storage.read("wave/a/flow/zarr.json"))["chunk_grid"]["configuration"]["chunk_shape"][0]
+    index = bytearray(data[-index_size(n_entries) : -4])
+    struct.pack_into("<2Q", index, 16, *entry)
+    storage.write(shard, data[: -len(index) - 4] + index + checksum(bytes(index)))
+    video = flowstore.open_store(root)["wave/a"]
+    np.testing.assert_array_equal(video.codes[0], make_codes(3)[0])
+    with pytest.raises(ChecksumError, match=r"wave/a: flows \[1, 2\), shard 0: chunk 1: its index is damaged"):
+        video[1]
+
+
+@pytest.mark.parametrize("shard_frames", [4, 100, 2**31, 2**59])
+@pytest.mark.parametrize("place", ["folder", "memory"])
+def test_a_store_whose_shards_lie_about_their_room_is_an_error(tmp_path, shard_frames, place):
+    root = tmp_path / "s.zarr" if place == "folder" else zarr.storage.MemoryStore()
+    storage = write_store(root, {"wave/a": make_codes(3)}, settings=ExtractSettings(compression="none"))
+    document = json.loads(storage.read("wave/a/flow/zarr.json"))
+    document["chunk_grid"]["configuration"]["chunk_shape"][0] = shard_frames
+    storage.write("wave/a/flow/zarr.json", to_bytes(document))
+    with pytest.raises(ChecksumError, match=r"wave/a: flows \[0, 3\), shard 0: "):
+        flowstore.open_store(root)["wave/a"][:]
 
 
 @every_codec

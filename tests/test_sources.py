@@ -1,6 +1,8 @@
 """What SOURCE may be, what is found in it, and what never is."""
 
+import errno
 import os
+import re
 import socket
 import unicodedata
 from pathlib import Path
@@ -386,7 +388,7 @@ def test_a_list_with_the_byte_order_mark_of_windows(listed):
 
 def test_a_list_that_is_no_text_is_refused_in_one_line(listed):
     (listed / "list.txt").write_bytes("wave/a.avi 1\n".encode("utf-16"))
-    with pytest.raises(SourceError, match=r"list\.txt: none of its \d videos is found under"):
+    with pytest.raises(SourceError, match=r"list\.txt: not plain text"):
         discover(listed / "list.txt")
 
 
@@ -484,3 +486,32 @@ def test_real_clips_are_found(real_data):
     (frames,) = discover(real_data / "frames").sources
     assert (frames.name, frames.cost) == ("mmaction2", 10)
     assert list_frames(frames.path) == [f"img_{number:05}.jpg" for number in range(1, 11)]
+
+
+@pytest.fixture
+def no_permission(monkeypatch):
+    """Make folders unlistable, for any user."""
+    refused = set()
+    scandir = os.scandir
+
+    def refuse(path="."):
+        if os.fspath(path) in refused:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    return lambda path: refused.add(os.fspath(path))
+
+
+def test_a_class_that_cannot_be_listed_is_refused(tmp_path, no_permission):
+    touch(tmp_path, "wave/a.avi", "run/a.avi")
+    no_permission(tmp_path / "run")
+    with pytest.raises(SourceError, match=re.escape(f"cannot list folder {tmp_path / 'run'}: Permission denied")):
+        discover(tmp_path)
+
+
+def test_a_frame_folder_that_cannot_be_listed_is_a_problem_of_its_own(tmp_path, no_permission):
+    touch(tmp_path, "wave/a/img_1.jpg", "wave/b/img_1.jpg")
+    no_permission(tmp_path / "wave/a")
+    found_problems = {source.key: source.problem for source in discover(tmp_path).sources if source.problem}
+    assert found_problems == {"wave/a": f"cannot list folder {tmp_path / 'wave/a'}: Permission denied"}

@@ -3,6 +3,7 @@
 import errno
 import os
 import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,25 @@ def test_values_come_back(storage):
     assert storage.size_bytes("wave/a/zarr.json") == 1000
     storage.write("zarr.json", b"longer than before")
     assert storage.read("zarr.json") == b"longer than before"
+
+
+def test_ranges_are_those_of_the_value(storage):
+    value = bytes(range(100))
+    storage.write("a/c.0", value)
+    for start in range(100):
+        for size in {1, 2, 99 - start, 100 - start, 101 - start, 1000} - {0}:
+            assert storage.read_range("a/c.0", start, size) == value[start : start + size]
+    assert storage.read_range("a/missing", 0, 10) is None
+    assert storage.read_range("missing/c.0", 5, 10) is None
+
+
+def test_folders_are_listed_without_metadata(storage):
+    for key in ("zarr.json", "b/zarr.json", "a/x/zarr.json", "ab/y/flow/c.0.0.0.0"):
+        storage.write(key, b"{}")
+    assert storage.list_folders("") == ["a", "ab", "b"]
+    assert storage.list_folders("a") == ["x"]
+    assert storage.list_folders("b") == []
+    assert storage.list_folders("missing") == []
 
 
 def test_children_are_listed_sorted_and_by_whole_names(storage):
@@ -100,6 +120,24 @@ def test_a_folder_crosses_processes(tmp_path):
     storage = LocalStorage(str(tmp_path))
     storage.write("a", b"1")
     assert pickle.loads(pickle.dumps(storage)).read("a") == b"1"
+
+
+def test_a_folder_that_cannot_be_read_is_an_error_that_names_it(tmp_path):
+    (tmp_path / "a").mkdir()
+    storage = LocalStorage(str(tmp_path))
+    with pytest.raises(StoreError, match=re.escape(f"cannot read {tmp_path / 'a'}: Is a directory")):
+        storage.read("a")
+
+
+def test_files_in_the_making_have_a_name_that_readers_pass_over(tmp_path):
+    storage = LocalStorage(str(tmp_path))
+    with storage.open_sink("wave/a/flow/c.0.0.0.0") as file:
+        file.write(b"half")
+        (name,) = os.listdir(tmp_path / "wave/a/flow")
+        assert name.endswith(".partial")
+        with storage.open_sink("wave/a/flow/c.1.0.0.0"):
+            assert len(os.listdir(tmp_path / "wave/a/flow")) == 2
+    assert storage.list_children("wave/a/flow") == ["c.0.0.0.0", "c.1.0.0.0"]
 
 
 def test_a_key_below_a_file_is_absent(tmp_path):

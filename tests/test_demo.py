@@ -1,0 +1,86 @@
+"""The demo: a folder that holds what it says, right flow in it, and no other file touched."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from store_factory import tree_files
+
+import flowstore
+from flowstore import demo
+from flowstore.errors import ArgumentError
+from flowstore.scenes import MOTIONS, Scene
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo") / "out"
+    return folder, demo.run_demo(folder)
+
+
+def test_what_is_in_the_folder(made):
+    folder, report = made
+    assert sorted(path.name for path in folder.iterdir()) == ["flow.png", "flow.zarr", "flow_images", "videos"]
+    assert (report.folder, report.videos, report.store) == (
+        str(folder),
+        str(folder / "videos"),
+        str(folder / "flow.zarr"),
+    )
+    names = {f"{motion}/{motion}_{number}" for motion in MOTIONS for number in (1, 2)}
+    assert {f"{path.parent.name}/{path.stem}" for path in (folder / "videos").rglob("*.avi")} == names
+    store = flowstore.open_store(report.store)
+    assert {video.key for video in store.iter_videos()} == names == set(report.errors_px)
+    assert {video.shape for video in store.iter_videos()} == {(demo.N_FRAMES - 1, 2, 120, 160)}
+    for name in names:
+        assert len(list((folder / "flow_images" / name).glob("flow_[xy]_*.jpg"))) == 2 * (demo.N_FRAMES - 1)
+    assert json.loads((folder / "flow_images/flowstore-export.json").read_bytes())["complete"] is True
+    assert report.extracted.is_all_well
+    assert report.exported.is_all_well
+
+
+def test_the_flow_is_the_true_motion(made):
+    _, report = made
+    assert max(report.errors_px.values()) < demo.ERROR_ALLOWED_PX
+    store = flowstore.open_store(report.store)
+    inner = np.s_[:, :, 20:-20, 20:-20]
+    for motion, x, y in (("right", 3.0, 0.0), ("down", 0.0, 3.0), ("still", 0.0, 0.0)):
+        flow = store[f"{motion}/{motion}_2"][:][inner]
+        assert np.median(flow[:, 0]) == pytest.approx(x, abs=0.25)
+        assert np.median(flow[:, 1]) == pytest.approx(y, abs=0.25)
+
+
+def test_wrong_flow_would_be_seen(made, monkeypatch):
+    _, report = made
+    monkeypatch.setattr(demo, "scene_of", lambda motion, number: Scene("right", 120, 160, speed=-3.0))
+    assert demo._error_px(flowstore.open_store(report.store), "right/right_2") > 5
+
+
+def test_the_picture(made):
+    _, report = made
+    picture = cv2.imread(report.picture)
+    height, width = picture.shape[:2]
+    assert width > 5 * 160
+    assert height > 2 * 120
+    # Blue, green, red below the frame of the scene that moves right: mostly red.
+    column = picture[8 + 24 + 120 + 8 + 40 : 8 + 24 + 120 + 8 + 80, 8 + 40 : 8 + 120].reshape(-1, 3).mean(axis=0)
+    assert column[2] > 200 > 180 > column[0]
+    assert tuple(picture[0, 0]) == (255, 255, 255)
+
+
+def test_a_second_run_has_nothing_to_do(made):
+    folder, _ = made
+    before = tree_files(folder / "flow.zarr")
+    report = demo.run_demo(folder)
+    assert (report.extracted.n_done, report.extracted.n_extracted) == (10, 0)
+    assert report.exported.n_written == 0
+    assert tree_files(folder / "flow.zarr") == before
+
+
+def test_a_folder_of_other_files_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(ArgumentError, match="holds other files; give a new folder"):
+        demo.run_demo(tmp_path)
+    with pytest.raises(ArgumentError, match="holds other files"):
+        demo.run_demo(tmp_path / "thesis.tex")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["thesis.tex"]
