@@ -302,7 +302,7 @@ def test_a_truncated_image_in_the_middle_is_named(tmp_path, frames, suffix, shar
 
 @pytest.mark.parametrize("parameters", [[], [cv2.IMWRITE_JPEG_PROGRESSIVE, 1], [cv2.IMWRITE_JPEG_RST_INTERVAL, 2]])
 def test_a_jpeg_cut_anywhere_is_found(tmp_path, frames, parameters):
-    whole = cv2.imencode(".jpg", frames[0], parameters)[1].tobytes()
+    whole = cv2.imencode(".jpg", frames[0][:16, :24], parameters)[1].tobytes()
     path = tmp_path / "a.jpg"
     path.write_bytes(whole)
     read_image(str(path))

@@ -68,7 +68,7 @@ def test_statistics_equal_numpy_on_the_whole_array(gather, kind):
     assert len(found.flow_means) == len(flows)
 
 
-@pytest.mark.parametrize("share", [0.5, 0.985, 0.9899, 0.9901, 0.995])
+@pytest.mark.parametrize("share", [0.5, 0.985, 0.9899, 0.99, 0.9901, 0.995])
 def test_the_percentile_lands_on_the_right_side_of_a_jump(share):
     magnitude = np.where(np.arange(10_000) < share * 10_000, 1.0, 100.0).astype(np.float32)
     found = gather_plainly([np.stack([magnitude, np.zeros_like(magnitude)]).reshape(2, 100, 100)])
