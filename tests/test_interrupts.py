@@ -344,7 +344,7 @@ def small_disk(place, size):
             subprocess.run(["umount", "-l", str(place)], check=True)
 
 
-@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize("scheduler", ["sync", "threads", pytest.param("processes", marks=pytest.mark.slow)])
 def test_a_full_disk_or_the_largest_file(tmp_path, scheduler):
     """On a small disk where one may be mounted; and everywhere with files limited to a size."""
     for number in range(6):

@@ -102,7 +102,7 @@ def test_a_lost_index_is_written_again(source, tmp_path):
 def test_a_run_that_was_killed_resumes_to_the_store_of_one_that_was_not(tmp_path, scheduler):
     source, store = tmp_path / "videos", tmp_path / "killed.zarr"
     for number in range(6):
-        write_video(source / "c" / f"v{number}.avi", 60, seed=number)
+        write_video(source / "c" / f"v{number}.avi", 40, seed=number)
     options = ["--scheduler", scheduler, "--workers", "2", *SLOW]
     with started("extract", source, store, *options) as process:
         wait_until(lambda: commits(store), process)
@@ -113,7 +113,7 @@ def test_a_run_that_was_killed_resumes_to_the_store_of_one_that_was_not(tmp_path
     before = tree(store)
     resumed = call("extract", source, store, *options)
     assert resumed.code == 0, resumed.err
-    assert f"{6 - len(there)} videos, {59 * (6 - len(there))} flows in" in resumed.out
+    assert f"{6 - len(there)} videos, {39 * (6 - len(there))} flows in" in resumed.out
     assert f"; {len(there)} were there already" in resumed.out
     after = tree(store)
     kept = [path for path in before if path.startswith(tuple(f"c/{name}/" for name in there))]
