@@ -36,7 +36,7 @@ class FlowStream(Protocol):
         Parameters
         ----------
         frame : uint8 array (H, W)
-            Gray levels, any stride.
+            Gray levels, any stride; the caller's again after the call.
 
         Returns
         -------
@@ -81,7 +81,8 @@ class PairStream:
     def push(self, frame: Frame) -> Flow | None:
         """Take the next frame; see `FlowStream.push`."""
         flow = None
-        frame = np.ascontiguousarray(frame)
+        # A copy: a caller that decodes into one buffer would have each frame compared with itself.
+        frame = np.array(frame, order="C")
         if len(self._earlier) == self._earlier.maxlen:
             try:
                 pair_flow = self._pair_flow(self._earlier[0], frame)
