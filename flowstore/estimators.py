@@ -37,7 +37,7 @@ class FlowStream(Protocol):
         Parameters
         ----------
         frame : uint8 array (H, W)
-            Gray levels, any stride.
+            Gray levels, any stride; the caller's again after the call.
 
         Returns
         -------

@@ -43,7 +43,8 @@ class PairStream:
     def push(self, frame: Frame) -> Flow | None:
         """Take the next frame; see `flowstore.estimators.FlowStream.push`."""
         flow = None
-        frame = np.ascontiguousarray(frame)
+        # A copy: a caller that decodes into one buffer would have each frame compared with itself.
+        frame = np.array(frame, order="C")
         if len(self._earlier) == self._earlier.maxlen:
             try:
                 pair_flow = self._pair_flow(self._earlier[0], frame)
@@ -95,6 +96,7 @@ class OpenCVFarneback:
         )
 
 
+_LEAST_POLY_SIGMA = 0.2
 GAUSSIAN_WINDOW = 256  # OPTFLOW_FARNEBACK_GAUSSIAN
 _FARNEBACK_DEFAULTS: Params = {
     "pyr_scale": 0.5,
@@ -124,8 +126,11 @@ def farneback_params(params: Params | None = None) -> Params:
             raise ArgumentError(f"farneback: {name} is {merged[name]}, expected {least} or more")
     if not 1 <= int(poly_n) <= 31:
         raise ArgumentError(f"farneback: poly_n is {poly_n}, expected 1 to 31 (5 and 7 are usual)")
-    if not 0 < float(merged["poly_sigma"]) < math.inf:
-        raise ArgumentError(f"farneback: poly_sigma is {merged['poly_sigma']}, expected above 0")
+    # Below, the expansion sees one pixel: OpenCV finds its moments singular and gives zero flow without a word.
+    if not _LEAST_POLY_SIGMA <= float(merged["poly_sigma"]) < math.inf:
+        raise ArgumentError(
+            f"farneback: poly_sigma is {merged['poly_sigma']}, expected {_LEAST_POLY_SIGMA} or more (1.2 is usual)"
+        )
     if flags not in (0, GAUSSIAN_WINDOW):
         raise ArgumentError(
             f"farneback: flags is {flags}, expected 0 (box window) or {GAUSSIAN_WINDOW} (Gaussian window)"

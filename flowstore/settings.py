@@ -122,5 +122,7 @@ class ExtractSettings:
 def describe_settings(settings: ExtractSettings) -> str:
     """Return the settings that matter most, in a few words."""
     quantizer = settings.quantizer
-    bound = "" if quantizer.bound_px is None else f" ±{quantizer.bound_px:g} px"
-    return f"{settings.algorithm} ({settings.engine}), {quantizer.dtype.name} {quantizer.encoding}{bound}"
+    stored = "float16 px"
+    if quantizer.bound_px is not None:
+        stored = f"uint8 {quantizer.encoding} ±{quantizer.bound_px:g} px"
+    return f"{settings.algorithm} ({settings.engine}), {stored}"

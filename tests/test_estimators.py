@@ -349,7 +349,7 @@ def test_an_unknown_parameter_that_is_like_none_lists_them():
         ("farneback", {"winsize": 0}, "winsize is 0, expected 1 or more"),
         ("farneback", {"iterations": 0}, "iterations is 0"),
         ("farneback", {"poly_n": 0}, "poly_n is 0, expected 1 to 31"),
-        ("farneback", {"poly_sigma": 0}, "poly_sigma is 0.0, expected above 0"),
+        ("farneback", {"poly_sigma": 0}, "poly_sigma is 0.0, expected 0.2 or more"),
         ("farneback", {"poly_sigma": "inf"}, "poly_sigma is 'inf', expected a value such as 1.2"),
         ("farneback", {"poly_sigma": "nan"}, "poly_sigma is 'nan'"),
         ("farneback", {"flags": 4}, "flags is 4, expected 0"),
@@ -437,3 +437,18 @@ def test_versions_name_the_libraries():
     assert versions["opencv"] == cv2.__version__
     assert versions["numpy"] == np.__version__
     assert set(versions) == {"opencv", "numpy", "numba"}
+
+
+@pytest.mark.parametrize(("arguments", "bound"), ESTIMATORS.values(), ids=ESTIMATORS)
+def test_a_caller_may_use_one_buffer_for_every_frame(arguments, bound, one_opencv_thread):
+    frames = [np.roll(np.arange(64 * 96, dtype=np.uint8).reshape(64, 96) * 7, 2 * n, axis=1) for n in range(4)]
+    kept, reused = (make_estimator(*arguments).stream(64, 96) for _ in range(2))
+    buffer = np.empty((64, 96), np.uint8)
+    for frame in frames:
+        expected = kept.push(frame)
+        buffer[:] = frame
+        found = reused.push(buffer)
+        buffer[:] = 0
+        assert (expected is None) == (found is None)
+        if expected is not None:
+            np.testing.assert_array_equal(found, expected)

@@ -1,0 +1,145 @@
+"""Compiling once a machine: what one process compiled the next one loads, wherever the cache can and cannot be kept."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from datasets import process_environment, run, write_video
+from numba import float32, types
+
+from flowstore import motion_kernels
+from flowstore.compiling import are_compiled, compile_all, kernel
+from flowstore.farneback_kernels import KERNELS as FARNEBACK_KERNELS
+
+COMPILING = "compiling the kernels for this machine, once"
+# Neither beside the module, nor for the user, nor in the place that was set.
+READ_ONLY = """
+import numba.core.caching
+def refuse(self):
+    raise PermissionError("read-only")
+numba.core.caching._CacheLocator.ensure_cache_path = refuse
+"""
+SCRIPT = """
+import json
+from flowstore.estimators import compile_engine, needs_compiling
+found = {"before": needs_compiling("numba")}
+if %(is_compiling)r:
+    compile_engine("numba")
+    found["after"] = needs_compiling("numba")
+from flowstore import farneback, motion_kernels
+from flowstore.farneback_kernels import KERNELS
+kernels = [kernel for kernel, _ in (*KERNELS, *motion_kernels.KERNELS)]
+found["hits"] = sum(sum(kernel.stats.cache_hits.values()) for kernel in kernels)
+found["misses"] = sum(sum(kernel.stats.cache_misses.values()) for kernel in kernels)
+if %(is_compiling)r:
+    import numpy as np
+    from flowstore.flow_encoder import FlowEncoder
+    from flowstore.quantize import Quantizer
+    frames = np.random.default_rng(0).integers(0, 256, (2, 48, 64), dtype=np.uint8)
+    flow = farneback.farneback_flow(*frames)
+    for encoding in ("centred", "denseflow", "truncate"):
+        FlowEncoder(Quantizer(encoding), flow.shape, True).encode(flow)
+    found["sum"] = float(abs(flow).sum(dtype=np.float64))
+    found["signatures"] = sorted(len(kernel.signatures) for kernel in kernels)
+print(json.dumps(found))
+"""
+N_KERNELS = len(FARNEBACK_KERNELS) + len(motion_kernels.KERNELS)
+
+
+def in_a_process(cache, is_compiling=True, before=""):
+    done = subprocess.run(
+        [sys.executable, "-c", before + SCRIPT % {"is_compiling": is_compiling}],
+        env=process_environment(NUMBA_CACHE_DIR=str(cache)),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return json.loads(done.stdout)
+
+
+@pytest.mark.slow
+def test_what_one_process_compiles_the_next_one_loads(tmp_path):
+    # To ask compiles nothing.
+    assert in_a_process(tmp_path, is_compiling=False)["before"]
+    first = in_a_process(tmp_path)
+    assert (first["before"], first["after"]) == (True, False)
+    assert (first["hits"], first["misses"]) == (0, N_KERNELS)
+    second = in_a_process(tmp_path)
+    assert (second["before"], second["after"]) == (False, False)
+    assert (second["hits"], second["misses"]) == (N_KERNELS, 0)
+    assert second["sum"] == first["sum"] > 0
+    # No later call finds an argument of another type and compiles again.
+    assert first["signatures"] == second["signatures"] == [1] * N_KERNELS
+    # A part of the cache is not the cache.
+    (index,) = tmp_path.rglob("motion_kernels.measure-*.nbi")
+    index.unlink()
+    assert in_a_process(tmp_path, is_compiling=False)["before"]
+
+
+def test_a_cache_place_that_cannot_be_written(tmp_path):
+    blocked = tmp_path / "a_file"
+    blocked.write_text("in the way")
+    found = in_a_process(blocked / "cache")
+    assert not found["after"]
+    assert found["sum"] > 0
+    assert found["signatures"] == [1] * N_KERNELS
+    assert blocked.read_text() == "in the way"
+
+
+@pytest.mark.slow
+def test_no_place_can_be_written(tmp_path):
+    found = in_a_process(tmp_path, before=READ_ONLY)
+    assert (found["before"], found["after"]) == (True, False)
+    assert (found["hits"], found["signatures"]) == (0, [1] * N_KERNELS)
+    assert found["sum"] > 0
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheduler", ["sync", "processes"])
+def test_extract_says_once_that_it_compiles(tmp_path, scheduler):
+    for number in range(2):
+        write_video(tmp_path / "videos" / "wave" / f"v{number}.avi", n_frames=4, width=64, height=48, seed=number)
+    cache = str(tmp_path / "cache")
+    said = []
+    for name in ("first", "second"):
+        store = tmp_path / f"{name}.zarr"
+        options = ("--scheduler", scheduler, "--workers", "2" if scheduler == "processes" else "1")
+        outcome = run("extract", tmp_path / "videos", store, *options, NUMBA_CACHE_DIR=cache)
+        assert outcome.code == 0, outcome.err
+        assert store.is_dir()
+        said.append([line for line in outcome.err.splitlines() if "compiling" in line])
+    assert [len(lines) for lines in said] == [1, 0]
+    assert COMPILING in said[0][0]
+
+
+def test_opencv_compiles_nothing(tmp_path):
+    write_video(tmp_path / "videos" / "wave" / "v.avi", n_frames=3)
+    cache = tmp_path / "cache"
+    outcome = run(
+        "extract", tmp_path / "videos", tmp_path / "o.zarr", "--engine", "opencv", "--scheduler", "sync",
+        NUMBA_CACHE_DIR=str(cache),
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert "compiling" not in outcome.err
+    assert not cache.exists()
+
+
+def test_a_kernel_is_compiled_for_its_signature_only():
+    def double(values):
+        for i in range(values.size):
+            values[i] *= 2
+
+    compiled = kernel(double)
+    signature = types.void(types.Array(float32, 1, "C"))
+    assert not compiled.signatures
+    compile_all([(compiled, signature)])
+    assert are_compiled([(compiled, signature)])
+    values = np.array([1, 2.5], np.float32)
+    compiled(values)
+    assert values.tolist() == [2, 5]
+    assert len(compiled.signatures) == 1
