@@ -103,9 +103,9 @@ def test_zarr_python_reads_what_the_writer_wrote(tmp_path, preset, dtype, n_flow
 def test_the_reader_reads_what_zarr_python_wrote(tmp_path, preset, dtype, n_flows, shard_frames):
     codes = make_codes(n_flows, dtype)
     inner = {
-        "fast": [BloscCodec(cname="lz4hc", clevel=3, shuffle="noshuffle" if dtype == "uint8" else "shuffle")],
-        "balanced": [BloscCodec(cname="zstd", clevel=3, shuffle="noshuffle" if dtype == "uint8" else "shuffle")],
-        "small": [BloscCodec(cname="zstd", clevel=9, shuffle="noshuffle" if dtype == "uint8" else "shuffle")],
+        "fast": [BloscCodec(cname="lz4hc", clevel=4, shuffle="noshuffle" if dtype == "uint8" else "shuffle")],
+        "balanced": [BloscCodec(cname="zstd", clevel=5, shuffle="noshuffle" if dtype == "uint8" else "shuffle")],
+        "small": [BloscCodec(cname="zstd", clevel=8, shuffle="noshuffle" if dtype == "uint8" else "shuffle")],
         "none": [],
     }[preset]
     sharding = ShardingCodec(
