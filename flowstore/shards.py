@@ -267,11 +267,11 @@ def chunk_span(index: npt.NDArray[np.uint64], start: int, stop: int) -> tuple[in
     ChecksumError
         If a chunk is missing; the message names its number in the shard.
     """
-    entries = index[start:stop]
-    is_missing = (entries == _MISSING).any(axis=1)
-    if is_missing.any():
-        raise ChecksumError(f"chunk {start + int(is_missing.argmax())} is missing")
-    return int(entries[:, 0].min()), int(entries.sum(axis=1).max())
+    entries = index[start:stop].tolist()
+    for number, entry in enumerate(entries, start):
+        if _MISSING in entry:
+            raise ChecksumError(f"chunk {number} is missing")
+    return min(offset for offset, _ in entries), max(offset + size for offset, size in entries)
 
 
 def iter_chunks(
