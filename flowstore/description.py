@@ -161,11 +161,11 @@ def _pairs(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
-def _mask(index: VideoIndex, rows: list[int]) -> Any:
+def _mask(index: VideoIndex, rows: range) -> Any:
     import numpy as np
 
     mask = np.zeros(len(index), bool)
-    mask[rows] = True
+    mask[rows.start : rows.stop] = True
     return mask
 
 

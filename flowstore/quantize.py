@@ -8,6 +8,7 @@ another's rule is off by half a step.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -198,15 +199,31 @@ class Quantizer:
         ------
         ArgumentError
             If the codes are not of `dtype`.
+
+        Notes
+        -----
+        Wherever float32 arithmetic gives just these numbers, as it does for the bounds in use, that
+        arithmetic is used: it takes a third of the time of a table: NumPy widens each code to an index of eight bytes.
         """
         if codes.dtype != self.dtype:
             raise ArgumentError(f"codes are {codes.dtype}, expected {self.dtype} for encoding {self.encoding}")
-        if self.encoding == "float16":
-            if out is None:
-                return codes.astype(np.float32)
+        if self.encoding != "float16" and not _is_float32_exact(self):
+            return self._decode_by_table(codes, out)
+        if out is None:
+            out = codes.astype(np.float32)
+        else:
             np.copyto(out, codes)
-            return out
+        return out if self.encoding == "float16" else self._scale(out)
+
+    def _decode_by_table(self, codes: Codes, out: Flow | None) -> Flow:
         return np.take(self.decode_table, codes, out=out, mode="clip") if out is not None else self.decode_table[codes]
+
+    def _scale(self, codes: Flow) -> Flow:
+        """Turn codes held as float32 into pixels, in place: each step but the last is exact for a whole bound."""
+        codes -= np.float32({"centred": 128.0, "denseflow": 127.5, "truncate": 127.0}[self.encoding])
+        codes *= np.float32(self._bound if self.encoding == "centred" else 2 * self._bound)
+        codes /= np.float32(127 if self.encoding == "centred" else 255)
+        return codes
 
     @property
     def decode_table(self) -> Flow:
@@ -234,6 +251,14 @@ class Quantizer:
     def to_json(self) -> dict[str, Any]:
         """Return the quantizer as plain JSON values."""
         return {"encoding": self.encoding, "bound_px": self.bound_px}
+
+
+@functools.lru_cache(maxsize=16)
+def _is_float32_exact(quantizer: Quantizer) -> bool:
+    """Tell whether float32 arithmetic decodes each of the 256 codes to the float32 nearest to its exact pixels."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        pixels = quantizer._scale(np.arange(256, dtype=np.float32))
+    return bool((pixels == quantizer.decode_table).all())
 
 
 def check_bound(bound_px: float | None) -> None:

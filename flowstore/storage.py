@@ -8,18 +8,21 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import itertools
 import os
 import shutil
 import zipfile
 from collections.abc import Iterator
 from typing import IO, Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import zarr
 from zarr.abc.store import RangeByteRequest, Store
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
-from flowstore.errors import StoreError
+from flowstore.errors import ChecksumError, FlowStoreError, StoreError, StoreFormatError
 
 
 class Storage(Protocol):
@@ -64,6 +67,10 @@ class Storage(Protocol):
 
     def size_bytes(self, key: str) -> int | None:
         """Return the size of a key's value, None if there is none."""
+        ...
+
+    def stamp(self, key: str) -> tuple[int, ...] | None:
+        """Return what changes whenever a key is set anew, None if there is none."""
         ...
 
     def zarr_store(self) -> Store:
@@ -173,6 +180,14 @@ class LocalStorage:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
+    def stamp(self, key: str) -> tuple[int, ...] | None:
+        """Return number, size and time of change of a key's file, None if there is none."""
+        try:
+            status = os.stat(f"{self.root}/{key}")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return status.st_ino, status.st_size, status.st_mtime_ns
+
     def zarr_store(self) -> Store:
         """Return the same folder as a store of zarr-python."""
         return zarr.storage.LocalStore(self.root)
@@ -245,6 +260,11 @@ class ZarrStorage:
         except FileNotFoundError:
             return None
 
+    def stamp(self, key: str) -> tuple[int, ...] | None:
+        """Return the same for every key: what is far away is taken not to change while it is open."""
+        del key
+        return ()
+
     def zarr_store(self) -> Store:
         """Return the store itself."""
         return self._store
@@ -292,6 +312,61 @@ def open_storage(place: str | os.PathLike[str] | Store | Storage, is_written: bo
 
 def _url_store(url: str, is_written: bool) -> Any:
     return zarr.storage.FsspecStore.from_url(url, read_only=not is_written)
+
+
+def read_foreign_array(
+    storage: Storage, path: str, shape: tuple[int, ...], dtype: np.dtype[Any], start: int, stop: int
+) -> npt.NDArray[Any]:
+    """Read part of an array through zarr-python, however it is laid out.
+
+    Parameters
+    ----------
+    storage : Storage
+        Of the store.
+    path : str
+        Of the array.
+    shape : tuple of int
+        That it must have.
+    dtype : numpy dtype
+        That it must have.
+    start, stop : int
+        Range along its first axis.
+
+    Returns
+    -------
+    array (stop - start, *shape[1:])
+
+    Raises
+    ------
+    ChecksumError
+        If a chunk that the range needs is missing: Zarr would give the fill value.
+    StoreFormatError
+        If zarr-python cannot read it, or it is of another shape or type.
+
+    Notes
+    -----
+    Chunks that are missing inside a shard read as the fill value, as in every reader of Zarr.
+    """
+    # What zarr-python and its codecs raise on bytes that they do not understand.
+    try:
+        array = zarr.open_array(storage.zarr_store(), path=path, mode="r")
+        if array.shape != shape or array.dtype != dtype:
+            raise StoreFormatError(
+                f"flow of shape {array.shape} and type {array.dtype}, its record says {shape} and {dtype}"
+            )
+        file_shape = array.shards or array.chunks
+        for chunk in itertools.product(
+            range(start // file_shape[0], -(-stop // file_shape[0])),
+            *(range(-(-side // step)) for side, step in zip(shape[1:], file_shape[1:], strict=True)),
+        ):
+            key = array.metadata.encode_chunk_key(chunk)
+            if storage.size_bytes(f"{path}/{key}") is None:
+                raise ChecksumError(f"chunk {key} is missing, which Zarr would read as zero motion")
+        return np.asarray(array[start:stop])
+    except (LookupError, ValueError, TypeError, RuntimeError, OSError) as error:
+        if isinstance(error, FlowStoreError):
+            raise
+        raise StoreFormatError(f"zarr-python cannot read it ({error})") from error
 
 
 def is_case_blind(path: str) -> bool:

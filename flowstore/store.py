@@ -15,6 +15,8 @@ import numpy.typing as npt
 from zarr.abc.store import Store
 
 from flowstore import documents
+from flowstore.caches import RecentCache
+from flowstore.clips import read_clips
 from flowstore.documents import FORMAT
 from flowstore.errors import (
     ArgumentError,
@@ -26,10 +28,14 @@ from flowstore.index import VideoIndex, class_paths, read_index, read_record
 from flowstore.names import escape_name, is_shortened, printable_name, suggest_name, unescape_name, video_path
 from flowstore.settings import ExtractSettings, describe_settings
 from flowstore.storage import Storage, open_storage
-from flowstore.video import Video
+from flowstore.video import Crop, Video
 
 Flow = npt.NDArray[np.float32]
 Place = str | os.PathLike[str] | Store | Storage
+
+_CACHE_LIMIT_BYTES = 32 * 2**20
+# What a video in memory takes, found by measuring: its record and layout, and its mean magnitudes, one number a flow.
+_VIDEO_BYTES, _FLOW_BYTES = 8192, 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +124,9 @@ class FlowStore:
 
     Notes
     -----
+    Videos used lately are remembered with the indices of their shards, at most 32 MiB in a process. On a local disk a
+    video that was replaced or removed meanwhile is noticed; elsewhere a store is taken not to change while it is open.
+
     ``store["wave"]`` is a class, ``store["wave/some_video"]`` and ``store["wave"]["some_video"]`` a video. Look-ups
     take original names and go straight to the place; nothing else is read. Iterating gives class names.
     """
@@ -127,6 +136,7 @@ class FlowStore:
         self.root = root
         self._index = index
         self._is_selection = index is not None
+        self._cache = RecentCache(_CACHE_LIMIT_BYTES)
 
     @property
     def url(self) -> str:
@@ -183,6 +193,8 @@ class FlowStore:
             If there is none of that name; the message suggests the nearest.
         """
         class_name, slash, name = key.partition("/")
+        if class_name and name and (video := self._video(class_name, name)) is not None:
+            return video
         found = self._class(class_name)
         return found[name] if slash else found
 
@@ -194,9 +206,27 @@ class FlowStore:
         return FlowClass(self, class_name)
 
     def _is_missing(self, class_name: str) -> bool:
+        component = escape_name(class_name)
         if self._is_selection:
-            return escape_name(class_name) not in self.videos.rows_by_class
-        return not self.storage.list_children(escape_name(class_name))
+            return component not in self.videos.rows_by_class
+        # A class of very many videos takes long to list.
+        return self.storage.size_bytes(f"{component}/zarr.json") is None and not self.storage.list_children(component)
+
+    def _video(self, class_name: str, name: str) -> Video | None:
+        """Return a video of the store, of the selection if it is one, None if there is none."""
+        kept = self._cache.get((class_name, name))
+        if kept is not None and self.storage.stamp(kept[1]) == kept[2]:
+            return kept[0]
+        path = video_path(class_name, name)
+        commit = f"{path}/zarr.json"
+        # Asked for before the record is read: one that is replaced in between is read again the next time.
+        stamp = self.storage.stamp(commit)
+        record = read_record(self.storage, path) if stamp is not None else None
+        if record is None or (self._is_selection and self.videos.row_of(class_name, name) is None):
+            return None
+        video = Video(self.storage, path, record, self.settings, self._cache)
+        self._cache.put((class_name, name), (video, commit, stamp), _VIDEO_BYTES + _FLOW_BYTES * record.n_flows)
+        return video
 
     def select(
         self,
@@ -229,7 +259,8 @@ class FlowStore:
         if label is not None:
             chosen = np.zeros(len(index), bool)
             for name in [label] if isinstance(label, str) else label:
-                chosen[index.rows_by_class.get(escape_name(self._class(name).name), [])] = True
+                rows = index.rows_by_class.get(escape_name(self._class(name).name), range(0))
+                chosen[rows.start : rows.stop] = True
             mask &= chosen
         if min_flows is not None:
             mask &= index.column("n_flows") >= min_flows
@@ -244,10 +275,17 @@ class FlowStore:
             record = read_record(self.storage, path)
             # An index can be older than the tree: a video may be gone, or be a failed one by now.
             if record is not None and record.is_ok:
-                yield Video(self.storage, path, record, self.settings)
+                yield Video(self.storage, path, record, self.settings, self._cache)
 
-    def read_clips(self, names: Sequence[str], starts: Sequence[int], length: int, out: Flow | None = None) -> Flow:
-        """Read many clips of one length and size.
+    def read_clips(
+        self,
+        names: Sequence[str],
+        starts: Sequence[int],
+        length: int,
+        crop: Crop | Sequence[Crop] | npt.NDArray[Any] | None = None,
+        out: npt.NDArray[Any] | None = None,
+    ) -> npt.NDArray[Any]:
+        """Read many clips of one length and size into one array.
 
         Parameters
         ----------
@@ -257,36 +295,43 @@ class FlowStore:
             First flow of each.
         length : int
             Flows in each.
-        out : float32 array (n_clips, length, 2, H, W), optional
-            Where to write them.
+        crop : tuple of int or sequence of tuples, optional
+            ``(top, left, height, width)`` in pixels, the same part of each clip or a part for each, all of one height
+            and width. With it the videos may be of different sizes.
+        out : float32 or uint8 (float16) array (n_clips, length, 2, height, width), optional
+            Where to write them: pixels into float32, what is stored into an array of the store's own type.
 
         Returns
         -------
-        float32 array (n_clips, length, 2, H, W)
-            Pixels.
+        array (n_clips, length, 2, height, width)
+            `out`; float32 in pixels by default.
 
         Raises
         ------
+        NameNotFoundError
+            If the store has no video of a name.
+        FailedVideoError
+            If a video is a failed one.
         ArgumentError
-            If a clip leaves its video, the videos are of different sizes, or `out` is of another shape or type.
+            If a clip leaves its video or a crop its flow, the videos are of different sizes and there is no crop, or
+            `out` is of another shape or type. Nothing is read then.
+        ChecksumError
+            If stored bytes are damaged; the message names the video and the flow.
+
+        Notes
+        -----
+        Into an array of the store's own type, C-contiguous and without a crop, every flow is decoded in place.
         """
         if len(names) != len(starts):
             raise ArgumentError(f"{len(names)} names but {len(starts)} starts")
-        size = ""
-        for number, (name, start) in enumerate(zip(names, starts, strict=True)):
-            video = self[name]
-            if not 0 <= start <= start + length <= len(video):
-                raise ArgumentError(f"flows [{start}, {start + length}) leave {video.key}, which has {len(video)}")
-            size = size or video.size_text
-            if video.size_text != size:
-                raise ArgumentError(f"{video.key} is {video.size_text}, the clips before it are {size}")
-            shape = len(names), length, *video.shape[1:]
-            if out is None:
-                out = np.empty(shape, np.float32)
-            if out.shape != shape or out.dtype != np.float32:
-                raise ArgumentError(f"out is {out.dtype} {out.shape}, expected float32 {shape}")
-            video.read(start, start + length, out=out[number])
-        return np.empty((0, length, 2, 0, 0), np.float32) if out is None else out
+        videos = [self._video_of(name) for name in names]
+        return read_clips(videos, starts, length, self.settings.quantizer.dtype, crop, out)
+
+    def _video_of(self, key: str) -> Video:
+        video = self[key]
+        if not isinstance(video, Video):
+            raise NameNotFoundError(f"{printable_name(key)!r} is a class, expected class/video")
+        return video
 
     def __repr__(self) -> str:
         index = self.videos
@@ -328,7 +373,7 @@ class FlowClass:
     def names(self) -> list[str]:
         """Names of the videos, sorted."""
         index = self.store.videos
-        return [index.name(number) for number in index.rows_by_class.get(escape_name(self.name), [])]
+        return [index.name(number) for number in index.rows_by_class.get(escape_name(self.name), range(0))]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
@@ -350,14 +395,13 @@ class FlowClass:
         NameNotFoundError
             If there is none of that name; the message suggests the nearest.
         """
-        path = video_path(self.name, name) if name else ""
-        record = read_record(self.store.storage, path) if name else None
-        if record is None or (self.store._is_selection and name not in self.names):
+        video = self.store._video(self.name, name) if name else None
+        if video is None:
             names = self.names
             raise NameNotFoundError(
                 f"no video {printable_name(name)!r} in class {printable_name(self.name)!r}{suggest_name(name, names)}"
             )
-        return Video(self.store.storage, path, record, self.store.settings)
+        return video
 
     def __repr__(self) -> str:
         return f"<FlowClass {printable_name(self.name)}: {len(self)} videos>"

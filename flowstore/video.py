@@ -1,7 +1,8 @@
-"""One video of a store: flow in pixels or codes, read by the direct reader."""
+"""One video of a store: flow in pixels or codes, by the direct reader or, in a foreign layout, by zarr-python."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,17 +10,23 @@ import numpy as np
 import numpy.typing as npt
 
 from flowstore import documents
+from flowstore.caches import RecentCache
 from flowstore.documents import FLOW
 from flowstore.errors import ArgumentError, ChecksumError, FailedVideoError, StoreFormatError
 from flowstore.model import VideoRecord
 from flowstore.names import printable_name
 from flowstore.quantize import Quantizer
 from flowstore.settings import ExtractSettings, describe_settings
-from flowstore.shards import chunk_span, decode_chunks, index_size, parse_shard_index
-from flowstore.storage import Storage
+from flowstore.shards import chunk_span, decode_chunks, index_size, iter_chunks, parse_shard_index
+from flowstore.storage import Storage, read_foreign_array
 
 Flow = npt.NDArray[np.float32]
 Codes = npt.NDArray[Any]
+Crop = tuple[int, int, int, int]
+
+_SHARD_INDEX_LIMIT_BYTES = 8 * 2**20
+# The key, the array object and its place in the cache.
+_ENTRY_OVERHEAD_BYTES = 600
 
 
 class Video:
@@ -35,6 +42,8 @@ class Video:
         What the store says of it.
     settings : ExtractSettings
         Of the store.
+    cache : RecentCache, optional
+        Keeps the indices of shards; by default one of the video's own. A store shares one among its videos.
 
     Notes
     -----
@@ -43,12 +52,21 @@ class Video:
     once are read best with `FlowStore.read_clips`.
     """
 
-    def __init__(self, storage: Storage, path: str, record: VideoRecord, settings: ExtractSettings) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        path: str,
+        record: VideoRecord,
+        settings: ExtractSettings,
+        cache: RecentCache | None = None,
+    ) -> None:
         self._storage = storage
         self._path = path
+        self._cache = RecentCache(_SHARD_INDEX_LIMIT_BYTES) if cache is None else cache
         self.record = record
         self.settings = settings
         self._layout: documents.FlowLayout | None = None
+        self._is_foreign = False
 
     @property
     def name(self) -> str:
@@ -100,6 +118,10 @@ class Video:
 
     def __getitem__(self, key: Any) -> Flow:
         """Return flow in pixels: float32, indexed as an array ``(n_flows, 2, H, W)``."""
+        if isinstance(key, slice) and key.step in (None, 1):
+            self.check_has_flow()
+            start, stop, _ = key.indices(len(self))
+            return self.read(start, max(start, stop))
         return self.quantizer.decode(self.codes[key])
 
     def __iter__(self) -> Iterator[Flow]:
@@ -119,7 +141,7 @@ class Video:
         -------
         float32 array (stop - start, 2, H, W)
         """
-        return self.quantizer.decode(self.read_codes(start, stop), out=out)
+        return self._read(start, stop, np.dtype(np.float32), out)
 
     def read_codes(self, start: int, stop: int, out: Codes | None = None) -> Codes:
         """Read flows ``[start, stop)`` as stored.
@@ -128,8 +150,8 @@ class Video:
         ----------
         start, stop : int
             First flow, and the one after the last, ``0 <= start <= stop <= n_flows``.
-        out : uint8 or float16 array (stop - start, 2, H, W), C-contiguous, optional
-            Where to write them.
+        out : uint8 or float16 array (stop - start, 2, H, W), optional
+            Where to write them; nothing is copied on the way into one that is C-contiguous.
 
         Returns
         -------
@@ -140,23 +162,62 @@ class Video:
         FailedVideoError
             If the video is a failed one.
         ArgumentError
-            If the range leaves the video.
+            If the range leaves the video, or `out` is of another shape or type.
         ChecksumError
             If stored bytes are damaged or missing; the message names the video and the flow.
         """
+        return self._read(start, stop, self.quantizer.dtype, out)
+
+    def _read(self, start: int, stop: int, dtype: np.dtype[Any], out: npt.NDArray[Any] | None) -> npt.NDArray[Any]:
         self.check_has_flow()
-        if not 0 <= start <= stop <= self.n_flows:
-            raise ArgumentError(f"flows [{start}, {stop}) leave {self.key}, which has {self.n_flows}")
+        self.check_range(start, stop)
+        shape = (stop - start, *self.shape[1:])
         if out is None:
-            out = np.empty((stop - start, *self.shape[1:]), self.quantizer.dtype)
+            out = np.empty(shape, dtype)
+        elif out.shape != shape or out.dtype != dtype or not out.flags.writeable:
+            kind = "" if out.flags.writeable else "read-only "
+            raise ArgumentError(f"out is {kind}{out.dtype} {out.shape}, expected {dtype} {shape}")
+        self.read_into(start, out)
+        return out
+
+    def read_into(self, start: int, out: npt.NDArray[Any], crop: Crop | None = None) -> None:
+        """Fill an array with the flows from `start` on, in pixels or as stored. Checks no argument; see `read`.
+
+        Parameters
+        ----------
+        start : int
+            First flow.
+        out : array (n, 2, height, width)
+            Of float32: filled with pixels. Of the store's own type: filled with what is stored.
+        crop : tuple of int, optional
+            ``(top, left, height, width)`` of the part to read; by default the whole flow.
+
+        Raises
+        ------
+        ChecksumError, StoreFormatError
+            See `read_codes`.
+        """
         layout = self._read_layout()
-        first = start
+        if layout is None:
+            return self._read_foreign(start, out, crop)
+        first, stop = start, start + len(out)
         while first < stop:
             shard, offset = divmod(first, layout.shard_frames)
             last = min(stop, (shard + 1) * layout.shard_frames)
-            self._read_shard(layout, shard, offset, first, out[first - start : last - start])
+            self._read_shard(layout, shard, offset, first, out[first - start : last - start], crop)
             first = last
-        return out
+        return None
+
+    def check_range(self, start: int, stop: int) -> None:
+        """Raise unless ``[start, stop)`` lies within the video.
+
+        Raises
+        ------
+        ArgumentError
+            If it does not.
+        """
+        if not 0 <= start <= stop <= self.n_flows:
+            raise ArgumentError(f"flows [{start}, {stop}) leave {self.key}, which has {self.n_flows}")
 
     def check_has_flow(self) -> None:
         """Raise if the video is a failed one.
@@ -169,13 +230,21 @@ class Video:
         if not self.record.is_ok:
             raise FailedVideoError(f"{self.key} has no flow: it failed ({self.record.reason})")
 
-    def _read_layout(self) -> documents.FlowLayout:
-        if self._layout is None:
+    def _read_layout(self) -> documents.FlowLayout | None:
+        """Return how the flow is laid out, None where only zarr-python can tell."""
+        if self._layout is None and not self._is_foreign:
             where = f"{self._path}/{FLOW}/zarr.json"
             data = self._storage.read(where)
             if data is None:
                 raise ChecksumError(f"{self.key}: {where} is missing")
-            layout = documents.parse_flow_document(documents.parse_document(data, where), where)
+            document = documents.parse_document(data, where)
+            try:
+                layout = documents.parse_flow_document(document, where)
+            except StoreFormatError:
+                if document.get("node_type") != "array":
+                    raise
+                self._is_foreign = True
+                return None
             if layout.shape != self.shape or layout.codec.dtype != self.quantizer.dtype.name:
                 raise StoreFormatError(
                     f"{self.key}: flow of shape {layout.shape} and type {layout.codec.dtype}, "
@@ -188,18 +257,72 @@ class Video:
             self._layout = layout
         return self._layout
 
-    def _read_shard(self, layout: documents.FlowLayout, shard: int, offset: int, first: int, out: Codes) -> None:
+    def _read_shard(
+        self,
+        layout: documents.FlowLayout,
+        shard: int,
+        offset: int,
+        first: int,
+        out: npt.NDArray[Any],
+        crop: Crop | None,
+    ) -> None:
         key = f"{self._path}/{FLOW}/c.{shard}.0.0.0"
-        where = f"{self.key}: flows [{first}, {first + len(out)}), shard {shard}"
+        size = self.record.shard_sizes[shard]
+        place = key, size
+        index = self._cache.get(place)
+        if index is not None:
+            try:
+                return self._decode(layout, key, size, index, offset, out, crop)
+            except ChecksumError:
+                # Either the bytes are damaged, or the video was replaced since: its index of today will tell.
+                self._cache.drop(place)
         try:
-            size, shard_size = index_size(layout.shard_frames), self.record.shard_sizes[shard]
-            if size > shard_size:
-                raise ChecksumError(f"an index of {size} bytes does not fit into a shard of {shard_size}")
-            index = parse_shard_index(self._read_range(key, shard_size - size, size), layout.shard_frames)
-            begin, end = chunk_span(index, offset, offset + len(out), shard_size)
-            decode_chunks(self._read_range(key, begin, end - begin), begin, index, offset, layout.codec, out)
+            index_bytes = index_size(layout.shard_frames)
+            if index_bytes > size:
+                raise ChecksumError(f"an index of {index_bytes} bytes does not fit into a shard of {size}")
+            index = parse_shard_index(self._read_range(key, size - index_bytes, index_bytes), layout.shard_frames)
+            self._decode(layout, key, size, index, offset, out, crop)
         except ChecksumError as error:
-            raise ChecksumError(f"{where}: {error}") from error
+            flows = f"flows [{first}, {first + len(out)})"
+            raise ChecksumError(f"{self.key}: {flows}, shard {shard} from flow {first - offset} on: {error}") from error
+        self._cache.put(place, index, index_bytes + _ENTRY_OVERHEAD_BYTES)
+        return None
+
+    def _decode(
+        self,
+        layout: documents.FlowLayout,
+        key: str,
+        size: int,
+        index: npt.NDArray[np.uint64],
+        offset: int,
+        out: npt.NDArray[Any],
+        crop: Crop | None,
+    ) -> None:
+        stop = offset + len(out)
+        begin, end = chunk_span(index, offset, stop, size)
+        data = self._read_range(key, begin, end - begin)
+        if crop is None and out.dtype == self.quantizer.dtype and out.flags.c_contiguous:
+            decode_chunks(data, begin, index, offset, layout.codec, out)
+            return
+        # One flow at a time, so that what is decoded is still in the processor's cache when it is cropped and scaled.
+        scratch = np.empty(self.shape[1:], self.quantizer.dtype)
+        part = _crop(scratch, crop)
+        for number in iter_chunks(data, begin, index, offset, stop, layout.codec, itertools.repeat(scratch)):
+            self._convert(part, out[number])
+
+    def _read_foreign(self, start: int, out: npt.NDArray[Any], crop: Crop | None) -> None:
+        path, stop = f"{self._path}/{FLOW}", start + len(out)
+        try:
+            codes = read_foreign_array(self._storage, path, self.shape, self.quantizer.dtype, start, stop)
+        except (ChecksumError, StoreFormatError) as error:
+            raise type(error)(f"{self.key}: flows [{start}, {stop}), {path}/zarr.json: {error}") from error
+        self._convert(_crop(codes, crop), out)
+
+    def _convert(self, codes: Codes, out: npt.NDArray[Any]) -> None:
+        if out.dtype == codes.dtype:
+            np.copyto(out, codes)
+        else:
+            self.quantizer.decode(codes, out=out)
 
     def _read_range(self, key: str, start: int, size: int) -> bytes:
         data = self._storage.read_range(key, start, size)
@@ -284,6 +407,13 @@ class VideoCodes:
 
     def __repr__(self) -> str:
         return f"<VideoCodes {self._video.key}: {self.dtype} {self.shape}>"
+
+
+def _crop(codes: Codes, crop: Crop | None) -> Codes:
+    if crop is None:
+        return codes
+    top, left, height, width = crop
+    return codes[..., top : top + height, left : left + width]
 
 
 def _split_key(key: Any) -> tuple[Any, tuple[Any, ...]]:

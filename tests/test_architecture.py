@@ -15,11 +15,12 @@ SOURCES = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in so
 # other.
 ORDER = (
     "errors",
-    "model names quantize sampling scenes colour lanes compiling",
+    "model names quantize sampling scenes colour lanes compiling caches",
     "motion layouts settings sources",
     "shards decoding fingerprints farneback_tables motion_kernels",
     "documents storage farneback_kernels opencv_flow flow_encoder",
     "index video farneback",
+    "clips",
     "store writing estimators",
     "scheduling",
     "extraction planning flow_images",
@@ -57,6 +58,8 @@ READING = {
     "storage",
     "index",
     "video",
+    "caches",
+    "clips",
     "store",
 }
 

@@ -13,7 +13,7 @@ import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from store_factory import HEIGHT, WIDTH, make_codes, settings_of, write_store
+from store_factory import make_codes, settings_of, write_store
 
 import flowstore
 from flowstore import shards
@@ -303,7 +303,8 @@ def test_a_cut_shard_says_how_much_is_left(stored, tmp_path):
     root = Path(shutil.copytree(stored, tmp_path / "s.zarr"))
     shard_file(root).write_bytes(shard_file(root).read_bytes()[:-30])
     with pytest.raises(
-        ChecksumError, match=r"flows \[4, 6\), shard 1: the file is cut off: 38 bytes from \d+ on where 68"
+        ChecksumError,
+        match=r"flows \[4, 6\), shard 1 from flow 4 on: the file is cut off: 38 bytes from \d+ on where 68",
     ):
         flowstore.open_store(root)[KEY].codes[4:6]
 
@@ -322,7 +323,9 @@ def test_a_chunk_that_was_never_written_is_an_error(stored, tmp_path):
     assert (array[5] == 128).all()
     video = flowstore.open_store(root)[KEY]
     np.testing.assert_array_equal(video.codes[6:8], CODES[6:8])
-    with pytest.raises(ChecksumError, match=r"wave/clip \[HD\] 1: flows \[4, 8\), shard 1: chunk 1 is missing"):
+    with pytest.raises(
+        ChecksumError, match=r"wave/clip \[HD\] 1: flows \[4, 8\), shard 1 from flow 4 on: chunk 1 is missing"
+    ):
         video.codes[4:8]
 
 
@@ -362,13 +365,64 @@ def test_a_flow_document_of_another_shape_is_an_error(stored, tmp_path, place):
         video[0]
 
 
-def test_a_foreign_array_layout_is_refused_by_name(tmp_path):
-    root = tmp_path / "s.zarr"
-    write_store(root, {"a/b": make_codes(3)})
-    shutil.rmtree(root / "a/b/flow")
-    array = zarr.create_array(
-        str(root), name="a/b/flow", shape=(3, 2, HEIGHT, WIDTH), dtype="uint8", chunks=(1, 2, 4, 4)
-    )
-    array[:] = 5
-    with pytest.raises(StoreFormatError, match=r"a/b/flow/zarr.json: an array laid out in an unknown way"):
-        flowstore.open_store(root)["a/b"][0]
+# Layouts of others. What the direct reader does not know goes through zarr-python.
+
+
+def rewrite_flow(root: Path, key: str = KEY, **layout) -> Path:
+    """Write a video's flow again with zarr-python and of another layout; return the flow's folder."""
+    folder = root / key / "flow"
+    codes = zarr.open_array(folder, mode="r")[:]
+    shutil.rmtree(folder)
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        array = zarr.create_array(folder, shape=codes.shape, dtype=codes.dtype, fill_value=128, **layout)
+        array[:] = codes
+    return folder
+
+
+FOREIGN = {
+    "small chunks": {"chunks": (3, 1, 4, 5)},
+    "gzip": {"chunks": (4, 2, 6, 7), "compressors": zarr.codecs.GzipCodec()},
+    "shards of ten flows a chunk": {"chunks": (5, 2, 6, 7), "shards": (10, 2, 6, 7)},
+    "no checksum": {"chunks": (1, 2, 6, 7), "shards": (4, 2, 6, 7), "compressors": None},
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+@pytest.mark.parametrize("place", ["folder", "memory"])
+def test_a_foreign_layout_is_read_through_zarr_python(stored, tmp_path, name, place):
+    root = Path(shutil.copytree(stored, tmp_path / "s.zarr"))
+    rewrite_flow(root, **FOREIGN[name])
+    store = flowstore.open_store(root if place == "folder" else memory_copy(root))
+    video = store[KEY]
+    for start in range(N_FLOWS):
+        np.testing.assert_array_equal(video.read_codes(start, min(start + 4, N_FLOWS)), CODES[start : start + 4])
+    np.testing.assert_array_equal(video.codes[::-3, 1, 2:4], CODES[::-3, 1, 2:4])
+    np.testing.assert_array_equal(video[:], flowstore.open_store(stored)[KEY][:])
+    clip = store.read_clips([KEY], [5], 3, crop=(1, 2, 4, 5), out=np.empty((1, 3, 2, 4, 5), np.uint8))
+    np.testing.assert_array_equal(clip[0], CODES[5:8, :, 1:5, 2:7])
+
+
+def test_a_lost_chunk_of_a_foreign_layout_is_an_error(stored, tmp_path):
+    root = Path(shutil.copytree(stored, tmp_path / "s.zarr"))
+    folder = rewrite_flow(root, **FOREIGN["small chunks"])
+    (folder / "c/1/0/1/1").unlink()
+    video = flowstore.open_store(root)[KEY]
+    np.testing.assert_array_equal(video.codes[:3], CODES[:3])
+    with pytest.raises(ChecksumError, match=r"wave/clip \[HD\] 1: flows \[2, 5\).*chunk c/1/0/1/1 is missing"):
+        video.read_codes(2, 5)
+
+
+def test_a_foreign_layout_of_another_shape_is_an_error(stored, tmp_path):
+    root = Path(shutil.copytree(stored, tmp_path / "s.zarr"))
+    folder = rewrite_flow(root, **FOREIGN["gzip"])
+    zarr.open_array(folder, mode="r+").resize((12, 2, 6, 7))
+    with pytest.raises(StoreFormatError, match=r"wave/clip \[HD\] 1: .*flow of shape \(12, 2, 6, 7\)"):
+        flowstore.open_store(root)[KEY][0]
+
+
+def test_a_layout_that_nobody_knows_is_an_error(stored, tmp_path):
+    root = Path(shutil.copytree(stored, tmp_path / "s.zarr"))
+    document = root / KEY / "flow" / "zarr.json"
+    document.write_bytes(document.read_bytes().replace(b"sharding_indexed", b"sharding_of_nobody"))
+    with pytest.raises(StoreFormatError, match=r"wave/clip \[HD\] 1.*flow/zarr.json: zarr-python cannot read it"):
+        flowstore.open_store(root)[KEY][0]
