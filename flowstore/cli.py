@@ -223,7 +223,7 @@ def extract(
     where, n_workers = pipeline.resolve_scheduler(scheduler, workers, plan)
     lines = plan.lines()
     if plan.todo:
-        lines.append(f"workers:  {n_workers} ({where})")
+        lines.append(f"workers:  {n_workers} ({where}), {plan.estimate.describe_memory(where, n_workers)}")
     if verbose:
         lines += [f"to do:    {video.key} ({printable_name(video.relative_path)})" for video in plan.todo]
     if dry_run:

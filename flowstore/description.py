@@ -85,6 +85,8 @@ def open_inside(place: str) -> tuple[FlowStore, list[str]]:
         If neither the path nor one or two folders up is a store.
     """
     trimmed = place.rstrip("/") or place
+    if "://" not in trimmed:
+        trimmed = os.path.abspath(trimmed)
     path, names = trimmed, list[str]()
     for _ in range(3):
         try:

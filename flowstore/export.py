@@ -199,8 +199,6 @@ def export(
         folder = os.path.join(target, chosen.video_folder(video.class_name, video.name))
         if _is_inside_store(folder, opened):
             raise ArgumentError(f"DEST {target}: {video.key} would go into the store {opened.url}; give another folder")
-    tasks = [ExportTask(video, target, chosen, quantizer, jpeg_quality, overwrite) for video in videos]
-    tasks.sort(key=lambda task: -task.video.n_flows)
     n_flows = sum(video.n_flows for video in videos)
     manifest = {
         "layout": chosen.name,
@@ -212,7 +210,11 @@ def export(
         "source_settings": opened.settings.to_json(),
         "versions": opened.root.versions | {"opencv": cv2.__version__},
     }
-    _start_manifest(target, manifest, overwrite)
+    is_resumed = _start_manifest(target, manifest, overwrite)
+    # Images that no manifest tells of can be anything.
+    is_overwriting = overwrite or not is_resumed
+    tasks = [ExportTask(video, target, chosen, quantizer, jpeg_quality, is_overwriting) for video in videos]
+    tasks.sort(key=lambda task: -task.video.n_flows)
     run = _Run(progress)
     if progress:
         progress.start(len(videos), n_flows)
@@ -315,7 +317,8 @@ def check_folders(videos: list[Video], layout: Layout, target: str) -> None:
         raise ArgumentError(f"names that this file system does not keep apart: {' and '.join(close[0])}")
 
 
-def _start_manifest(target: str, manifest: dict[str, Any], is_overwriting: bool) -> None:
+def _start_manifest(target: str, manifest: dict[str, Any], is_overwriting: bool) -> bool:
+    """Write the manifest of an unfinished export; tell whether one was there, of the same settings."""
     path = os.path.join(target, MANIFEST)
     try:
         with open(path, encoding="utf-8") as file:
@@ -324,7 +327,7 @@ def _start_manifest(target: str, manifest: dict[str, Any], is_overwriting: bool)
         before = {}
     except (OSError, ValueError) as error:
         raise ExportError(f"{path}: cannot be read ({error}); remove it or use --overwrite") from error
-    compared = ("layout", "encoding", "bound_px", "quality", "step")
+    compared = ("layout", "encoding", "bound_px", "quality", "step", "source_settings")
     differences = [
         f"{name}: {before[name]} against {manifest[name]}"
         for name in compared
@@ -336,6 +339,7 @@ def _start_manifest(target: str, manifest: dict[str, Any], is_overwriting: bool)
             "Use another folder or --overwrite"
         )
     _write_manifest(target, manifest | {"complete": False})
+    return bool(before)
 
 
 def _write_manifest(target: str, manifest: dict[str, Any]) -> None:

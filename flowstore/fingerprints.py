@@ -59,6 +59,14 @@ def _stat_images(path: str) -> Iterator[tuple[str, os.stat_result]]:
         yield name, os.stat(os.path.join(path, name))
 
 
+def is_readable(source: VideoSource) -> bool:
+    """Tell whether a source is there and can be read, whatever it holds."""
+    try:
+        return not source.problem and bool(fingerprint(source))
+    except SourceError:
+        return False
+
+
 def is_unchanged(source: VideoSource, recorded: Fingerprint | None) -> bool:
     """Tell whether a source is the one that a record was made of.
 

@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 import cv2
 import numpy as np
@@ -90,6 +91,7 @@ def export_video(task: ExportTask, tick: Tick) -> VideoExport:
                 else:
                     n_present += 1
             tick(1)
+        _remove_beyond(task)
     except (ChecksumError, StoreFormatError) as error:
         return VideoExport(key, n_written, n_present, str(error))
     except OSError as error:
@@ -122,7 +124,28 @@ def _wanted_paths(task: ExportTask, paths: tuple[str, str]) -> tuple[str, str]:
     x_path, y_path = (os.path.join(task.dest, path) for path in paths)
     if task.is_overwriting:
         return x_path, y_path
-    return "" if os.path.exists(x_path) else x_path, "" if os.path.exists(y_path) else y_path
+    return "" if _is_current(task.video, x_path) else x_path, "" if _is_current(task.video, y_path) else y_path
+
+
+def _is_current(video: Video, path: str) -> bool:
+    # An image that is older than the video's commit shows a flow that was replaced.
+    try:
+        return os.stat(path).st_mtime >= datetime.fromisoformat(video.record.created).timestamp()
+    except (FileNotFoundError, ValueError):
+        return False
+
+
+def _remove_beyond(task: ExportTask) -> None:
+    # Readers count files: images of a longer flow that was here before would be taken for this video's.
+    video, number = task.video, task.video.n_flows
+    while True:
+        paths = task.layout.paths(video.class_name, video.name, number, video.settings.step)
+        found = [path for path in (os.path.join(task.dest, path) for path in paths) if os.path.exists(path)]
+        if not found:
+            return
+        for path in found:
+            os.unlink(path)
+        number += 1
 
 
 def encode_jpeg(plane: npt.NDArray[np.uint8], quality: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from flowstore.reporting import ExtractReport, Progress, SilentProgress
 from flowstore.scheduling import Job, check_cluster, check_scheduler, count_cores, run_job
 from flowstore.settings import Compression, ExtractSettings, ParameterValue
 from flowstore.sources import discover, select_sources
-from flowstore.storage import Storage, open_storage, write_error
+from flowstore.storage import LocalStorage, Storage, open_storage, write_error
 from flowstore.store import Place, read_root
 from flowstore.writing import write_class, write_root
 
@@ -333,6 +334,21 @@ def run_plan(
     progress = progress or SilentProgress()
     started = time.monotonic()
     run = _Run(planned, progress)
+    if not planned.todo and planned.storage.read("index/zarr.json"):
+        return run.report(0.0)
+    with _writers_lock(planned):
+        _run_locked(planned, run, where, n_workers)
+    return run.report(time.monotonic() - started)
+
+
+def _writers_lock(planned: ExtractPlan) -> contextlib.AbstractContextManager[None]:
+    if isinstance(planned.storage, LocalStorage):
+        return planned.storage.writers_lock(is_shared=planned.is_part)
+    return contextlib.nullcontext()
+
+
+def _run_locked(planned: ExtractPlan, run: _Run, where: str, n_workers: int) -> None:
+    progress = run.progress
     progress.start(planned)
     try:
         if planned.todo:
@@ -353,7 +369,6 @@ def run_plan(
         raise write_error(planned.storage, error) from error
     finally:
         progress.stop()
-    return run.report(time.monotonic() - started)
 
 
 class _Run:

@@ -5,6 +5,7 @@ Looks at sources and at what the store holds already; writes nothing.
 
 from __future__ import annotations
 
+import heapq
 import os
 import shutil
 from collections import defaultdict
@@ -20,8 +21,8 @@ from flowstore.errors import (
     SourceError,
     StoreNotFoundError,
 )
-from flowstore.fingerprints import is_unchanged
-from flowstore.index import read_record
+from flowstore.fingerprints import is_readable, is_unchanged
+from flowstore.index import read_record, video_paths
 from flowstore.names import escape_name, fold_name, printable_name, video_path
 from flowstore.sampling import scaled_size
 from flowstore.settings import ExtractSettings, describe_settings
@@ -36,7 +37,9 @@ _WORKER_BASE_MIB = 260
 # Bytes for each pixel of a frame: decoder with its reference frames, color and gray frame, estimator, quantizer, codec.
 _BYTES_PER_PIXEL = 330
 _BYTES_PER_PIXEL_AND_STEP = 30
-_N_PROBED = 12
+# So many videos are looked at one and all; of more, some: the longest, those of the largest frames, and a spread.
+_N_PROBED_ALL = 64
+_N_PROBED_EACH = 12
 # Stored bytes over raw codes, on real clips.
 _STORED_SHARE = {"fast": 0.22, "balanced": 0.18, "small": 0.17, "none": 1.0}
 
@@ -67,6 +70,15 @@ class Estimate:
     largest_frame: tuple[int, int]
     memory_per_worker: int
     memory_per_video: int
+
+    def describe_memory(self, scheduler: str, n_workers: int) -> str:
+        """Return the memory of all workers together: threads share one process, a cluster's are its own."""
+        if "://" in scheduler:
+            return "a cluster's"
+        if scheduler == "processes":
+            return f"at most {format_bytes(n_workers * self.memory_per_worker)} in all"
+        others = (n_workers - 1) * self.memory_per_video
+        return f"at most {format_bytes(self.memory_per_worker + others)} in all"
 
 
 @dataclass(frozen=True)
@@ -134,13 +146,13 @@ class ExtractPlan:
         ]
         if self.todo:
             height, width = self.estimate.largest_frame
-            about = (
-                "" if self.estimate.n_probed == len(self.todo) else f", from a look at {self.estimate.n_probed} videos"
-            )
+            is_sample = self.estimate.n_probed < len(self.todo)
+            about = f", from a look at {self.estimate.n_probed} videos" if is_sample else ""
+            seen = " in those" if is_sample else ""
             lines += [
                 f"estimate: {self.estimate.n_frames} frames, {format_bytes(self.estimate.size_bytes)} of flow{about}",
                 f"memory:   at most {format_bytes(self.estimate.memory_per_worker)} per worker process "
-                f"(frames up to {width}×{height}; {format_bytes(self.estimate.memory_per_video)} of it a video)",
+                f"(frames up to {width}×{height}{seen}; {format_bytes(self.estimate.memory_per_video)} of it a video)",
             ]
         return lines + [f"note:     {note}" for note in self.notes]
 
@@ -224,26 +236,34 @@ def plan_extract(
     done: list[VideoSource] = []
     failed: list[VideoSource] = []
     changed: list[VideoSource] = []
+    kept: list[VideoSource] = []
     for source in sources:
         record = None if is_new or is_overwriting else read_record(storage, video_path(source.class_name, source.name))
         if record is None:
             todo.append(source)
-        elif not (is_unchanged(source, record.fingerprint) or _is_still_missing(source, record.is_ok)) or not is_intact(
-            storage, record
-        ):
+        elif not is_intact(storage, record):
             changed.append(source)
+        elif not (is_unchanged(source, record.fingerprint) or _is_still_missing(source, record.is_ok)):
+            # Frames that were removed after their flow was stored, or a disk that is not mounted, must not cost the
+            # flow.
+            (changed if is_readable(source) or not record.is_ok else kept).append(source)
         elif record.is_ok:
             done.append(source)
         else:
             (todo if is_retrying else failed).append(source)
     ordered = tuple(sorted((*todo, *changed), key=lambda source: (-source.cost, source.class_name, source.name)))
+    if kept:
+        listed = ", ".join(source.key for source in kept[:5]) + (", ..." if len(kept) > 5 else "")
+        notes.append(f"{len(kept)} sources cannot be read any more; their stored flow is kept: {listed}")
+    if is_overwriting and not is_new:
+        notes.append(_overwrite_note(storage, sources, len(sources) < len(discovery.sources)))
     estimate = estimate_work(ordered, settings)
     notes += _room_notes(storage, estimate)
     return ExtractPlan(
         storage,
         settings,
         ordered,
-        tuple(done),
+        (*done, *kept),
         tuple(failed),
         tuple(changed),
         tuple(notes),
@@ -251,6 +271,17 @@ def plan_extract(
         is_overwriting and not is_new,
         estimate,
     )
+
+
+def _overwrite_note(storage: Storage, sources: Sequence[VideoSource], is_selection: bool) -> str:
+    stored = set(video_paths(storage))
+    others = stored - {video_path(source.class_name, source.name) for source in sources}
+    if others and is_selection:
+        raise ArgumentError(
+            f"--overwrite empties the store, and {len(others)} of its videos are not among those chosen: "
+            "leave the choice out, or use another STORE"
+        )
+    return f"{len(stored)} videos in the store are deleted"
 
 
 def _is_still_missing(source: VideoSource, was_ok: bool) -> bool:
@@ -322,7 +353,7 @@ def check_names(sources: Iterable[VideoSource], storage: Storage) -> list[str]:
 
 
 def estimate_work(sources: Sequence[VideoSource], settings: ExtractSettings) -> Estimate:
-    """Estimate what some videos take by looking at a few, the largest first.
+    """Estimate what some videos take by looking at all of a few, or some of many.
 
     Parameters
     ----------
@@ -336,8 +367,11 @@ def estimate_work(sources: Sequence[VideoSource], settings: ExtractSettings) -> 
     Estimate
     """
     configure_opencv()
-    spread = max(1, len(sources) // (_N_PROBED // 2))
-    probed = list(dict.fromkeys((*sources[: _N_PROBED // 2], *sources[::spread])))
+    probed = list(sources)
+    if len(sources) > _N_PROBED_ALL:
+        heavy = heapq.nlargest(_N_PROBED_EACH, sources, key=_first_frame_bytes)
+        spread = sources[:: len(sources) // _N_PROBED_EACH]
+        probed = list(dict.fromkeys((*sources[:_N_PROBED_EACH], *heavy, *spread)))
     sizes: list[tuple[int, int]] = []
     cost = n_frames = raw_bytes = 0.0
     for source in probed:
@@ -361,6 +395,17 @@ def estimate_work(sources: Sequence[VideoSource], settings: ExtractSettings) -> 
         memory_per_worker=_WORKER_BASE_MIB * MIB + per_video,
         memory_per_video=per_video,
     )
+
+
+def _first_frame_bytes(source: VideoSource) -> int:
+    # The size of a file tells where large frames may be, at the cost of no look into it.
+    if source.problem or source.kind == "video":
+        return 0
+    try:
+        with os.scandir(source.path) as entries:
+            return next((entry.stat().st_size for entry in entries if entry.is_file()), 0)
+    except OSError:
+        return 0
 
 
 def memory_per_video(frame_size: tuple[int, int], settings: ExtractSettings) -> int:

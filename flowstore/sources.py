@@ -41,7 +41,9 @@ IMAGE_SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".bmp", ".webp"])
 LIST_SUFFIXES = frozenset((".txt", ".lst"))
 FLOW_FOLDER = "flows"
 _FLOW_IMAGE = re.compile(r"(flow_)?[xy]_")
-_IGNORED = re.compile(r"(\._.*|\.DS_Store|__MACOSX|Thumbs\.db|desktop\.ini)\Z", re.IGNORECASE)
+_IGNORED = re.compile(
+    r"(\._.*|\.DS_Store|__MACOSX|Thumbs\.db|desktop\.ini|\.ipynb_checkpoints|\.git|@eaDir|lost\+found)\Z", re.IGNORECASE
+)
 _DIGITS = re.compile(r"(\d+)", re.ASCII)
 # Bytes of one frame in common video files: makes videos and frame folders comparable where only sizes are known.
 _TYPICAL_FRAME_BYTES = 5000
@@ -433,6 +435,7 @@ def select_sources(
     ArgumentError
         If the limit or the part cannot be used.
     """
+    include, exclude = ((given,) if isinstance(given, str) else given for given in (include, exclude))
     if limit is not None and limit < 1:
         raise ArgumentError(f"limit is {limit}, expected 1 or more")
     if part is not None and not 1 <= part[0] <= part[1]:

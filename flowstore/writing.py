@@ -194,6 +194,11 @@ class VideoWriter:
             self.n_flows, height, width, min(self._shard_frames, self.n_flows), self._quantizer, self._codec
         )
         self._storage.write(f"{self._path}/{FLOW}/zarr.json", documents.to_bytes(flow_document), is_durable=True)
+        for number, size in enumerate(self._shard_sizes):
+            if self._storage.size_bytes(f"{self._path}/{FLOW}/c.{number}.0.0.0") != size:
+                raise StoreError(
+                    f"{self._path}: another run removed what this one wrote; let one run at a time write it"
+                )
         record = replace(
             record,
             n_flows=self.n_flows,

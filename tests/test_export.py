@@ -431,3 +431,55 @@ def test_the_stated_difference_of_codes_holds(tmp_path):
             difference = np.abs(exported.astype(int) - exact_codes(wanted, flow, 20.0).astype(int))
             assert difference.max() <= stated
             assert stated <= 2
+
+
+def test_images_of_a_flow_that_was_replaced_are_written_anew(tmp_path):
+    """A folder that is there is not trusted: an older or longer flow leaves no image behind."""
+    frames = tmp_path / "videos" / "wave" / "a"
+    frames.mkdir(parents=True)
+    texture = np.random.default_rng(0).integers(0, 256, (24, 64, 3), np.uint8)
+    for number in range(5):
+        cv2.imwrite(str(frames / f"img_{number}.png"), np.roll(texture, number, axis=1)[:, :32])
+    place, dest = tmp_path / "s.zarr", tmp_path / "images"
+    extract(tmp_path / "videos", place, engine="opencv", scheduler="sync")
+    export(place, dest, "notebook", scheduler="sync")
+    assert len(list(dest.rglob("*.jpg"))) == 8
+    hour_ago = time.time() - 3600
+    for image in dest.rglob("*.jpg"):
+        os.utime(image, (hour_ago, hour_ago))
+    for number in range(3):
+        cv2.imwrite(str(frames / f"img_{number}.png"), np.roll(texture, -2 * number, axis=1)[:, :32])
+    for number in (3, 4):
+        (frames / f"img_{number}.png").unlink()
+    extract(tmp_path / "videos", place, engine="opencv", scheduler="sync")
+    report = export(place, dest, "notebook", scheduler="sync")
+    assert (report.n_written, report.n_present) == (4, 0)
+    export(place, tmp_path / "fresh", "notebook", scheduler="sync")
+    assert {path.name: path.read_bytes() for path in dest.rglob("*.jpg")} == {
+        path.name: path.read_bytes() for path in (tmp_path / "fresh").rglob("*.jpg")
+    }
+
+
+def test_images_without_a_manifest_are_not_trusted(tmp_path):
+    frames = tmp_path / "videos" / "wave" / "a"
+    frames.mkdir(parents=True)
+    for number in range(3):
+        cv2.imwrite(str(frames / f"img_{number}.png"), np.full((24, 32, 3), 40 * number, np.uint8))
+    extract(tmp_path / "videos", tmp_path / "s.zarr", engine="opencv", scheduler="sync")
+    junk = tmp_path / "images" / "wave" / "a" / "flow_x_0001.jpg"
+    junk.parent.mkdir(parents=True)
+    junk.write_bytes(b"junk")
+    assert export(tmp_path / "s.zarr", tmp_path / "images", "notebook", scheduler="sync").n_written == 4
+    assert cv2.imread(str(junk)) is not None
+
+
+def test_an_export_of_other_flow_is_refused(tmp_path):
+    frames = tmp_path / "videos" / "wave" / "a"
+    frames.mkdir(parents=True)
+    for number in range(3):
+        cv2.imwrite(str(frames / f"img_{number}.png"), np.full((64, 64, 3), 40 * number, np.uint8))
+    for algorithm in ("farneback", "dis"):
+        extract(tmp_path / "videos", tmp_path / f"{algorithm}.zarr", algorithm=algorithm, engine="opencv", scheduler="sync")
+    export(tmp_path / "farneback.zarr", tmp_path / "images", "notebook", scheduler="sync")
+    with pytest.raises(ArgumentError, match="holds an export with other settings"):
+        export(tmp_path / "dis.zarr", tmp_path / "images", "notebook", scheduler="sync")

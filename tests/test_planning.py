@@ -5,6 +5,7 @@ import os
 import shutil
 
 import cv2
+import numpy as np
 import pytest
 from store_factory import HEIGHT, WIDTH, make_frames, tree_files, write_avi
 
@@ -13,7 +14,7 @@ from flowstore import planning
 from flowstore.errors import ArgumentError, SettingsMismatchError, StoreFormatError
 from flowstore.pipeline import extract, make_settings, plan, resolve_scheduler
 from flowstore.planning import check_names, format_bytes
-from flowstore.sources import VideoSource, discover
+from flowstore.sources import VideoSource, discover, select_sources
 from flowstore.storage import LocalStorage
 
 OPTIONS = {"engine": "opencv"}
@@ -34,6 +35,13 @@ def videos(tmp_path):
     for number, frame in enumerate(make_frames(3, seed=4)):
         cv2.imwrite(str(folder / f"img_{number}.jpg"), frame)
     return tmp_path / "videos"
+
+
+def write_frames(folder, n_frames, size=(WIDTH, HEIGHT)):
+    folder.mkdir(parents=True)
+    for number in range(n_frames):
+        frame = np.random.default_rng(number).integers(0, 256, (size[1], size[0], 3), np.uint8)
+        cv2.imwrite(str(folder / f"img_{number}.jpg"), frame)
 
 
 def keys(sources) -> list[str]:
@@ -275,3 +283,46 @@ def test_notes_of_the_discovery_are_in_the_plan(videos, tmp_path):
     (videos / "empty").mkdir()
     assert discover(videos).notes == ("empty: no videos in this folder",)
     assert "note:     empty: no videos in this folder" in str(plan(videos, tmp_path / "s.zarr", settings()))
+
+
+def test_flow_is_kept_when_its_frames_are_removed(tmp_path):
+    """To delete the frames once their flow is stored is the usual saving of disk."""
+    source, place = tmp_path / "videos", tmp_path / "s.zarr"
+    for name in ("a", "b"):
+        write_frames(source / "wave" / name, n_frames=3)
+    extract(source, place, engine="opencv", scheduler="sync")
+    before = flowstore.open_store(place)["wave/b"].codes[:]
+    for image in (source / "wave" / "b").iterdir():
+        image.unlink()
+    report = extract(source, place, engine="opencv", scheduler="sync")
+    assert (report.n_extracted, report.n_done, report.failures) == (0, 2, ())
+    np.testing.assert_array_equal(flowstore.open_store(place)["wave/b"].codes[:], before)
+    planned = plan(source, place, make_settings(engine="opencv"))
+    assert any("1 sources cannot be read any more; their stored flow is kept: wave/b" in note for note in planned.notes)
+
+
+def test_overwrite_of_a_choice_does_not_empty_the_rest(tmp_path):
+    source, place = tmp_path / "videos", tmp_path / "s.zarr"
+    for name in ("a", "b"):
+        write_frames(source / "wave" / name, n_frames=3)
+    extract(source, place, engine="opencv", scheduler="sync")
+    with pytest.raises(ArgumentError, match="1 of its videos are not among those chosen"):
+        extract(source, place, engine="opencv", overwrite=True, limit=1)
+    assert len(flowstore.open_store(place)["wave"]) == 2
+    assert extract(source, place, engine="opencv", bound=10, overwrite=True, scheduler="sync").n_extracted == 2
+
+
+def test_every_one_of_a_few_videos_is_looked_at_for_memory(tmp_path):
+    """A short folder of large frames costs little time and most memory."""
+    for number in range(30):
+        write_frames(tmp_path / "videos" / "c" / f"small_{number:02d}", n_frames=6)
+    write_frames(tmp_path / "videos" / "c" / "large", n_frames=3, size=(400, 300))
+    planned = plan(tmp_path / "videos", tmp_path / "s.zarr", make_settings(engine="opencv"))
+    assert planned.estimate.largest_frame == (300, 400)
+    assert planned.estimate.n_probed == 31
+
+
+def test_a_pattern_may_be_a_plain_string():
+    sources = [make_source("c", "a"), make_source("c", "b")]
+    assert [source.name for source in select_sources(sources, include="c/a")] == ["a"]
+    assert select_sources(sources, exclude="*mov*") == tuple(sources)

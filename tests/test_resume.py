@@ -267,3 +267,17 @@ def test_an_export_writes_what_is_missing(source, tmp_path):
     refused = call("export", tmp_path / "flow.zarr", images, "--bound", "10")
     assert refused.code != 0
     assert "bound_px: 20.0 against 10.0" in refused.error_line
+
+
+def test_a_second_run_is_refused_while_one_writes(tmp_path):
+    """Two runs at once would remove each other's files; parts of one dataset agree on who writes what."""
+    storage = LocalStorage(str(tmp_path / "s.zarr"))
+    with storage.writers_lock(is_shared=False):
+        for is_shared in (False, True):
+            with pytest.raises(ArgumentError, match="another run is writing to"), storage.writers_lock(is_shared):
+                pass
+    with storage.writers_lock(is_shared=True), storage.writers_lock(is_shared=True):
+        with pytest.raises(ArgumentError, match="another run is writing to"), storage.writers_lock(is_shared=False):
+            pass
+        assert (tmp_path / "s.zarr.lock").exists()
+    assert list(tmp_path.iterdir()) == []
