@@ -12,7 +12,7 @@ import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from store_factory import HEIGHT, WIDTH, make_codes, settings_of, write_store
+from store_factory import make_codes, settings_of, write_store
 
 import flowstore
 from flowstore import shards
