@@ -1,9 +1,9 @@
 """The compression presets over real flow: bytes a frame, encode and decode time, disk use against JPEG folders.
 
 A frame is one flow, x and y, of 320×240 in uint8 codes. What comes back from every codec is compared with what went
-in. Beside the presets stand the levels they were chosen from. JPEG is of quality 95, two files a frame, lossy; its times
-are those of cv2.imwrite and cv2.imread, files in the page cache. Disk use counts whole blocks of 4 KiB, as file systems
-give them out: a store has one file a video and some metadata.
+in. Beside the presets stand the levels they were chosen from. JPEG is of quality 95, two files a frame, lossy; its
+times are those of cv2.imwrite and cv2.imread, files in the page cache. Disk use counts whole blocks of 4 KiB, as file
+systems give them out: a store has one file a video and some metadata.
 
     python benchmarks/bench_compression.py [--video FILE]... [--frames 20] [--plot FILE.png] [--json FILE] [--quick]
 
