@@ -28,6 +28,8 @@ from numcodecs import blosc
 
 import flowstore
 from flowstore.shards import codec_for
+from flowstore.storage import LocalStorage
+from flowstore.writing import VideoWriter, write_root
 
 LENGTH = 10
 JPEG, ZARR, DIRECT, DECODING, MEMMAP = (
@@ -38,6 +40,7 @@ JPEG, ZARR, DIRECT, DECODING, MEMMAP = (
     "raw codes, np.memmap",
 )
 PIXELS = "flowstore, pixels in float32"
+UNPACKED = "flowstore, compression none"
 TENSORSTORE = "tensorstore"
 
 Reader = Callable[[str, int, np.ndarray], None]
@@ -49,6 +52,8 @@ def make_readers(store: flowstore.FlowStore, root: Path, work: Path) -> dict[str
     codec = codec_for(store.settings.compression, "uint8")
     if codec.cname is None:
         raise SystemExit("there is nothing to decode without compression")
+    write_root(LocalStorage(str(work / "plain.zarr")), store.settings, {}, "")
+    plain = flowstore.open_store(work / "plain.zarr")
     for video in store.iter_videos():
         key = f"{video.class_name}/{video.name}"
         codes[key] = video.codes[:]
@@ -58,6 +63,10 @@ def make_readers(store: flowstore.FlowStore, root: Path, work: Path) -> dict[str
         path.parent.mkdir(parents=True, exist_ok=True)
         codes[key].tofile(path)
         raw[key] = np.memmap(path, np.uint8, "r", shape=codes[key].shape)
+        with VideoWriter(plain.storage, video.class_name, video.name, HEIGHT, WIDTH, video.quantizer, "none") as writer:
+            for flow in codes[key]:
+                writer.append(flow)
+            writer.commit(video.record)
         packed[key] = [codec.encode(flow) for flow in codes[key]]
 
     def read_zarr(key: str, start: int, out: np.ndarray) -> None:
@@ -65,6 +74,9 @@ def make_readers(store: flowstore.FlowStore, root: Path, work: Path) -> dict[str
 
     def read_flowstore(key: str, start: int, out: np.ndarray) -> None:
         store[key].read_codes(start, start + LENGTH, out=out)
+
+    def read_unpacked(key: str, start: int, out: np.ndarray) -> None:
+        plain[key].read_codes(start, start + LENGTH, out=out)
 
     def decode(key: str, start: int, out: np.ndarray) -> None:
         for data, flow in zip(packed[key][start : start + LENGTH], out, strict=True):
@@ -77,6 +89,7 @@ def make_readers(store: flowstore.FlowStore, root: Path, work: Path) -> dict[str
         JPEG: lambda key, start, out: read_jpegs(work / "jpeg" / key, start, out),
         ZARR: read_zarr,
         DIRECT: read_flowstore,
+        UNPACKED: read_unpacked,
         DECODING: decode,
         MEMMAP: read_memmap,
     }
@@ -147,10 +160,10 @@ def main() -> None:
         readers = make_readers(store, root, work)
         out = np.empty((LENGTH, 2, HEIGHT, WIDTH), np.uint8)
         seconds: dict[str, list[float]] = {name: [] for name in readers}
-        for number, (key, start) in enumerate(draw_windows(store, 30 if options.quick else options.windows)):
-            names = list(readers)
-            # Each order a turn: who follows whom in the processor's caches must not matter.
-            for name in names[number % len(names) :] + names[: number % len(names)]:
+        shuffler = random.Random(1)
+        for key, start in draw_windows(store, 30 if options.quick else options.windows):
+            # Who follows whom in the processor's caches must not matter.
+            for name in shuffler.sample(list(readers), len(readers)):
                 started = time.perf_counter()
                 readers[name](key, start, out)
                 seconds[name].append(time.perf_counter() - started)

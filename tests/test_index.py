@@ -1,5 +1,6 @@
 """The index: equal to the records, readable by others, and never believed when it is damaged."""
 
+import pickle
 import shutil
 
 import numpy as np
@@ -10,7 +11,7 @@ import zarr
 from store_factory import failed_record, make_codes, make_record, write_store, write_video
 
 import flowstore
-from flowstore.errors import ArgumentError
+from flowstore.errors import ArgumentError, StoreError
 from flowstore.index import VideoIndex, read_index, read_records, remove_index, video_paths, write_index
 from flowstore.names import escape_name
 from flowstore.storage import LocalStorage, open_storage
@@ -237,3 +238,77 @@ def test_an_index_of_another_store_is_not_believed_silently(written, tmp_path):
     write_store(other, {key: codes[:2] for key, codes in VIDEOS.items()}, FAILED)
     shutil.copytree(other / "index/n_flows", root / "index/n_flows", dirs_exist_ok=True)
     assert flowstore.open_store(root).videos.column("n_flows").tolist() == [0, 4, 0, 5, 3]
+
+
+# Reading by column
+
+
+def test_only_the_columns_asked_for_are_read(written, monkeypatch):
+    opened = []
+    original = zarr.open_array
+    monkeypatch.setattr(
+        zarr, "open_array", lambda *args, path, **kw: opened.append(path) or original(*args, path=path, **kw)
+    )
+    store = flowstore.open_store(written)
+    assert (len(store.videos), opened) == (5, [])
+    for _ in range(2):
+        assert store.videos.column("n_flows").tolist() == [0, 4, 0, 5, 3]
+    assert opened == ["index/n_flows"]
+    chosen = store.select("wave", min_flows=4)
+    assert (len(chosen.videos), chosen.n_flows) == (1, 5)
+    assert sorted(opened) == ["index/class", "index/n_flows", "index/path", "index/status"]
+    assert chosen.videos.flow_means.tolist() == [0, 1, 2, 3, 4]
+    assert "index/flow_mean_magnitude" in opened
+
+
+def test_an_index_and_a_selection_are_pickled_without_what_was_read(written):
+    index = flowstore.open_store(written).videos
+    size = len(pickle.dumps(index))
+    chosen = index.where(index.column("status") == "ok")
+    assert chosen.column("video").tolist() == ["a", "a", "b [HD] é"]
+    assert len(pickle.dumps(index)) < size + 100
+    again = pickle.loads(pickle.dumps(chosen))
+    assert_same(again, chosen)
+
+
+def test_strings_are_kept_compactly(written):
+    column = flowstore.open_store(written).videos.column("path")
+    assert column.dtype != object
+    assert [type(path) for path in column.tolist()] == [str] * 5
+
+
+def test_rows_by_class(written):
+    index = flowstore.open_store(written).videos
+    assert index.rows_by_class == {"jump": range(1), "run": range(1, 3), "wave": range(3, 5)}
+    assert VideoIndex.from_records([]).rows_by_class == {}
+
+
+def test_classes_that_are_shown_alike_are_kept_apart():
+    # A byte that is not UTF-8, and the four characters by which it is shown.
+    names = ["caf\udce9", r"caf\xe9", "wave"]
+    index = VideoIndex.from_records([make_record(name, video, 2) for name in names for video in "ab"])
+    assert index.column("class").tolist() == [r"caf\xe9"] * 4 + ["wave"] * 2
+    assert {index.class_name(rows[0]): len(rows) for rows in index.rows_by_class.values()} == dict.fromkeys(names, 2)
+    for path, rows in index.rows_by_class.items():
+        assert {str(index.column("path")[row]).partition("/")[0] for row in rows} == {path}
+
+
+def test_rows_are_found_by_name():
+    names = ["a", "a b", "a/b", "b", "é" * 200, "caf\udce9", "%41", "zz"]
+    index = VideoIndex.from_records([make_record(c, name, 2) for c in ("run", "wave") for name in names])
+    for row in range(len(index)):
+        assert index.row_of(index.class_name(row), index.name(row)) == row
+    for absent in ("", "A", "a c", "zzz", "é" * 199):
+        assert index.row_of("wave", absent) is None
+    assert index.row_of("jump", "a") is None
+
+
+def test_a_damaged_column_of_a_store_that_changed_is_an_error(written, tmp_path):
+    """Half of the columns would be of yesterday's videos and half of today's."""
+    root = shutil.copytree(written, tmp_path / "s.zarr")
+    index = flowstore.open_store(root).videos
+    assert len(index.column("n_flows")) == 5
+    write_video(LocalStorage(str(root)), "wave", "c", make_codes(7, seed=9))
+    (root / "index/height/c/0").unlink()
+    with pytest.raises(StoreError, match="column height of its index is damaged, and the store has changed"):
+        index.column("height")

@@ -1,0 +1,190 @@
+"""The compression presets over real flow: bytes a frame, encode and decode time, disk use against JPEG folders.
+
+A frame is one flow, x and y, of 320×240 in uint8 codes. What comes back from every codec is compared with what went
+in. Beside the presets stand the levels they were chosen from. JPEG is of quality 95, two files a frame, lossy; its
+times are those of cv2.imwrite and cv2.imread, files in the page cache. Disk use counts whole blocks of 4 KiB, as file
+systems give them out: a store has one file a video and some metadata.
+
+    python benchmarks/bench_compression.py [--video FILE]... [--frames 20] [--plot FILE.png] [--json FILE] [--quick]
+
+Real clips come from --video or FLOWSTORE_DATA; else scenes are drawn and the output says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+from clips import extract_store, find_videos, read_jpegs, write_jpegs
+from measuring import describe_machine, format_table, write_results
+
+from flowstore.settings import Compression
+from flowstore.shards import ChunkCodec, codec_for
+from flowstore.writing import VideoWriter
+
+JPEG = "JPEG q95 folder"
+BLOCK = 4096
+OTHERS = [
+    *(("lz4", level) for level in (1, 9)),
+    *(("lz4hc", level) for level in (1, 3, 5, 9)),
+    *(("zstd", level) for level in (1, 3, 6, 9)),
+]
+
+
+def blocks(folder: Path) -> int:
+    """Return the bytes of the blocks that the files below a folder fill."""
+    return sum(-(-path.stat().st_size // BLOCK) * BLOCK for path in folder.rglob("*") if path.is_file())
+
+
+def time_codec(codec: ChunkCodec, frames: list[np.ndarray], n_rounds: int) -> dict[str, float]:
+    """Return bytes a frame and milliseconds a frame, medians over rounds."""
+    out = np.empty_like(frames[0])
+    encode, decode = [], []
+    for round_number in range(n_rounds):
+        # The slow levels are encoded once: their figure needs no more.
+        if round_number == 0 or encode[0] < 5e-3:
+            started = time.perf_counter()
+            packed = [codec.encode(frame) for frame in frames]
+            encode.append((time.perf_counter() - started) / len(frames))
+        started = time.perf_counter()
+        for data in packed:
+            codec.decode_into(data, out)
+        decode.append((time.perf_counter() - started) / len(frames))
+    for data, frame in zip(packed, frames, strict=True):
+        codec.decode_into(data, out)
+        if not np.array_equal(out, frame):
+            raise SystemExit(f"{codec} is not lossless")
+    size = statistics.mean(len(data) for data in packed)
+    return {
+        "bytes": size,
+        "encode_ms": 1e3 * statistics.median(encode),
+        "decode_ms": 1e3 * statistics.median(decode),
+    }
+
+
+def time_jpeg(frames: list[np.ndarray], folder: Path, n_rounds: int) -> dict[str, float]:
+    """Return the same of JPEG files."""
+    out = np.empty((len(frames), *frames[0].shape), np.uint8)
+    encode, decode = [], []
+    for _ in range(n_rounds):
+        shutil.rmtree(folder, ignore_errors=True)
+        started = time.perf_counter()
+        size = write_jpegs(frames, folder)
+        encode.append((time.perf_counter() - started) / len(frames))
+        started = time.perf_counter()
+        read_jpegs(folder, 0, out)
+        decode.append((time.perf_counter() - started) / len(frames))
+    return {
+        "bytes": size / len(frames),
+        "encode_ms": 1e3 * statistics.median(encode),
+        "decode_ms": 1e3 * statistics.median(decode),
+    }
+
+
+def disk_use(store, work: Path) -> dict[str, float]:
+    """Return the blocks a frame of whole videos in each preset, and as JPEG folders."""
+    sizes: dict[str, float] = {}
+    for preset in get_args(Compression):
+        root = work / preset
+        for video in store.iter_videos():
+            place = store.storage.__class__(str(root)), video.class_name, video.name, *video.shape[2:]
+            with VideoWriter(*place, video.quantizer, preset) as writer:
+                # The slow preset is measured on each video's beginning.
+                for flow in video.codes[:60]:
+                    writer.append(flow)
+                writer.commit(video.record)
+        sizes[preset] = blocks(root) / sum(min(60, len(video)) for video in store.iter_videos())
+    n_frames = 0
+    for video in store.iter_videos():
+        codes = video.codes[:60]
+        write_jpegs(codes, work / JPEG / video.class_name / video.name)
+        n_frames += len(codes)
+    return sizes | {JPEG: blocks(work / JPEG) / n_frames}
+
+
+def plot(results: Mapping[str, Mapping[str, float]], path: str) -> None:
+    """Draw size against decode time; the presets and JPEG are named."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.5), sharey=True, layout="constrained")
+    for axes, key, label in (
+        (left, "decode_ms", "decode, ms a frame"),
+        (right, "encode_ms", "encode, ms a frame"),
+    ):
+        for name, values in results.items():
+            is_choice = name in get_args(Compression) or name == JPEG
+            x, y = values[key], values["bytes"] / 1e3
+            color = "C3" if name == JPEG else "C0" if is_choice else "0.7"
+            axes.plot(x, y, "s" if name == JPEG else "o", color=color, zorder=3 if is_choice else 2)
+            axes.annotate(name, (x, y), (5, 4), textcoords="offset points", fontsize=9 if is_choice else 6, color=color)
+        axes.set(xscale="log", yscale="log", xlabel=label)
+        axes.grid(True, which="both", color="0.92")
+    right.axvline(2, color="0.5", linestyle=":", linewidth=1)
+    left.set_ylabel("kB a frame of 320×240 (x and y)")
+    figure.suptitle("Compression of optical flow")
+    figure.savefig(path, dpi=150)
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--video", type=Path, action="append", help="a video file; may be given again")
+    parser.add_argument("--frames", type=int, default=20, help="frames of each video, spread over it")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--quick", action="store_true", help="few frames, few rounds, presets only")
+    parser.add_argument("--plot", help="draw the trade to this PNG")
+    parser.add_argument("--json", help="write the results to this file")
+    options = parser.parse_args()
+    if options.quick:
+        options.frames, options.rounds = 4, 2
+    codecs = {preset: codec_for(preset, "uint8") for preset in get_args(Compression)}
+    if not options.quick:
+        codecs |= {f"{cname}-{level}": ChunkCodec("uint8", cname, level) for cname, level in OTHERS}
+    with tempfile.TemporaryDirectory(prefix="bench_compression_") as folder:
+        work = Path(folder)
+        videos, origin = find_videos(options.video, work)
+        store = extract_store(videos, work / "flow.zarr", compression="none")
+        frames = [
+            video.codes[int(number)]
+            for video in store.iter_videos()
+            for number in np.linspace(0, len(video) - 1, options.frames)
+        ]
+        results = {name: time_codec(codec, frames, options.rounds) for name, codec in codecs.items()}
+        results[JPEG] = time_jpeg(frames, work / "images", min(3, options.rounds))
+        disk = {} if options.quick else disk_use(store, work / "disk")
+    rows = []
+    for name, values in sorted(results.items(), key=lambda item: item[1]["bytes"]):
+        codec = codecs.get(name)
+        what = f"{codec.cname}-{codec.clevel}" if codec and codec.cname and name in get_args(Compression) else ""
+        rows.append(
+            [
+                name,
+                what,
+                f"{values['bytes'] / 1e3:.1f}",
+                f"{values['encode_ms']:.2f}",
+                f"{values['decode_ms']:.3f}",
+                f"{disk[name] / 1e3:.1f}" if name in disk else "",
+                f"{disk[name] / disk[JPEG]:.2f}" if name in disk else "",
+            ]
+        )
+    machine = describe_machine()
+    print(f"{len(frames)} frames of {origin}; {machine['processor']}, one thread, medians\n")
+    header = ["", "codec", "kB a frame", "encode ms", "decode ms", "kB on disk", "× JPEG folder"]
+    print(format_table(header, rows))
+    if options.plot:
+        plot(results, options.plot)
+    write_results(options.json, "compression", {"origin": origin, "codecs": results, "disk_bytes_per_frame": disk})
+
+
+if __name__ == "__main__":
+    main()
