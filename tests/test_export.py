@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import time
 from pathlib import Path
 
 import cv2
@@ -17,6 +18,7 @@ from flowstore import flow_images
 from flowstore.errors import ArgumentError, ExportError
 from flowstore.export import MANIFEST, ExportReport, export
 from flowstore.index import VideoIndex, read_records, write_index
+from flowstore.pipeline import extract
 from flowstore.quantize import Quantizer
 from flowstore.writing import write_class
 
@@ -479,7 +481,9 @@ def test_an_export_of_other_flow_is_refused(tmp_path):
     for number in range(3):
         cv2.imwrite(str(frames / f"img_{number}.png"), np.full((64, 64, 3), 40 * number, np.uint8))
     for algorithm in ("farneback", "dis"):
-        extract(tmp_path / "videos", tmp_path / f"{algorithm}.zarr", algorithm=algorithm, engine="opencv", scheduler="sync")
+        extract(
+            tmp_path / "videos", tmp_path / f"{algorithm}.zarr", algorithm=algorithm, engine="opencv", scheduler="sync"
+        )
     export(tmp_path / "farneback.zarr", tmp_path / "images", "notebook", scheduler="sync")
     with pytest.raises(ArgumentError, match="holds an export with other settings"):
         export(tmp_path / "dis.zarr", tmp_path / "images", "notebook", scheduler="sync")

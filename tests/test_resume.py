@@ -12,6 +12,8 @@ from datasets import call, command_line, process_environment, tree, write_datase
 from test_interrupts import DEADLINE_S, SLOW, commits, started, wait_until
 
 import flowstore
+from flowstore.errors import ArgumentError
+from flowstore.storage import LocalStorage
 
 
 @pytest.fixture
