@@ -246,7 +246,14 @@ class FlowStore:
             if record is not None and record.is_ok:
                 yield Video(self.storage, path, record, self.settings)
 
-    def read_clips(self, names: Sequence[str], starts: Sequence[int], length: int, out: Flow | None = None) -> Flow:
+    def read_clips(
+        self,
+        names: Sequence[str],
+        starts: Sequence[int],
+        length: int,
+        crop: tuple[int, int, int, int] | Sequence[tuple[int, int, int, int]] | None = None,
+        out: npt.NDArray[Any] | None = None,
+    ) -> npt.NDArray[Any]:
         """Read many clips of one length and size.
 
         Parameters
@@ -257,35 +264,46 @@ class FlowStore:
             First flow of each.
         length : int
             Flows in each.
-        out : float32 array (n_clips, length, 2, H, W), optional
-            Where to write them.
+        crop : tuple of int, or a sequence of them, optional
+            ``(top, left, height, width)`` in pixels, for all clips or for each.
+        out : float32, or the store's type, array (n_clips, length, 2, H, W), optional
+            Where to write them: pixels into float32, codes into an array of the store's own type.
 
         Returns
         -------
-        float32 array (n_clips, length, 2, H, W)
-            Pixels.
+        array (n_clips, length, 2, H, W)
+            Pixels, float32, if `out` is not given.
 
         Raises
         ------
         ArgumentError
-            If a clip leaves its video, the videos are of different sizes, or `out` is of another shape or type.
+            If a clip or a crop leaves its video, the sizes differ, or `out` is of another shape or type.
         """
         if len(names) != len(starts):
             raise ArgumentError(f"{len(names)} names but {len(starts)} starts")
+        crops: Sequence[Any] = [crop] * len(names) if crop is None or isinstance(crop[0], int) else crop
         size = ""
-        for number, (name, start) in enumerate(zip(names, starts, strict=True)):
+        for number, (name, start, window) in enumerate(zip(names, starts, crops, strict=True)):
             video = self[name]
             if not 0 <= start <= start + length <= len(video):
                 raise ArgumentError(f"flows [{start}, {start + length}) leave {video.key}, which has {len(video)}")
-            size = size or video.size_text
-            if video.size_text != size:
-                raise ArgumentError(f"{video.key} is {video.size_text}, the clips before it are {size}")
-            shape = len(names), length, *video.shape[1:]
+            top, left, height, width = window or (0, 0, *video.shape[2:])
+            if not (0 <= top <= top + height <= video.shape[2] and 0 <= left <= left + width <= video.shape[3]):
+                raise ArgumentError(f"the crop {window} leaves {video.key}, which is {video.size_text}")
+            text = f"{width}×{height}"
+            size = size or text
+            if text != size:
+                raise ArgumentError(f"{video.key} is {text}, the clips before it are {size}")
+            shape = len(names), length, 2, height, width
             if out is None:
                 out = np.empty(shape, np.float32)
-            if out.shape != shape or out.dtype != np.float32:
+            if out.shape != shape or out.dtype not in (np.float32, video.quantizer.dtype):
                 raise ArgumentError(f"out is {out.dtype} {out.shape}, expected float32 {shape}")
-            video.read(start, start + length, out=out[number])
+            codes = video.read_codes(start, start + length)[..., top : top + height, left : left + width]
+            if out.dtype == np.float32:
+                video.quantizer.decode(codes, out=out[number])
+            else:
+                out[number] = codes
         return np.empty((0, length, 2, 0, 0), np.float32) if out is None else out
 
     def __repr__(self) -> str:
