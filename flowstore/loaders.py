@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from flowstore.batch_memory import Slot, process_pool, receive
 from flowstore.clip_sampling import Sampling, Short, check_choice
 from flowstore.clip_table import ClipDraw, ClipRule, ClipTable, Labels
 from flowstore.errors import ArgumentError, FlowStoreWarning, MissingExtraError
@@ -46,12 +47,31 @@ class ClipBatch(list[Item]):
         The flow of all of them.
     labels : list of int
         Their labels.
+    slot : Slot or None
+        The shared memory that the flow lies in, in a worker.
     """
 
-    def __init__(self, flow: torch.Tensor, labels: list[int]) -> None:
+    def __init__(self, flow: torch.Tensor, labels: list[int], slot: Slot | None) -> None:
         super().__init__(zip(flow, labels, strict=True))
         self.flow = flow
         self.labels = labels
+        self.slot = slot
+
+
+class _SharedBatch(tuple[torch.Tensor, torch.Tensor]):
+    """Flow and labels that are sent to another process as the slot they lie in, and arrive as a plain tuple."""
+
+    slot: Slot
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        flow, labels = self
+        return _receive_batch, (*self.slot.send(), tuple(flow.shape), flow.numpy().dtype, labels.numpy())
+
+
+def _receive_batch(
+    handle: Any, size_bytes: int, shape: tuple[int, ...], dtype: np.dtype[Any], labels: npt.NDArray[np.int64]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.from_numpy(receive(handle, size_bytes, shape, dtype)), torch.from_numpy(labels)
 
 
 class FlowClips(Dataset[Item]):
@@ -262,17 +282,26 @@ class FlowClips(Dataset[Item]):
             _check_sizes(keys, sizes)
         targets = [draw.target for draw in draws]
         rule = self.table.rule
+        slot = None
         if len(set(sizes)) == 1:
-            flow, array = _empty((len(draws), rule.clips, rule.length, 2, *sizes[0]), np.dtype(self.dtype))
-            self._read(keys, draws, windows, array)
-            if self._rest is not None:
-                flow, targets = self._transformed(keys, draws, list(array), flow)
+            flow, slot = _empty((len(draws), rule.clips, rule.length, 2, *sizes[0]), np.dtype(self.dtype))
+            self._read(keys, draws, windows, flow)
+            clips = list(flow)
         else:
-            parts = [np.empty((rule.clips, rule.length, 2, *size), self.dtype) for size in sizes]
-            for key, draw, window, part in zip(keys, draws, windows, parts, strict=True):
-                self._read([key], [draw], [window], part)
-            flow, targets = self._transformed(keys, draws, parts, None)
-        return ClipBatch(self._laid_out(flow), targets)
+            clips = [np.empty((rule.clips, rule.length, 2, *size), self.dtype) for size in sizes]
+            for key, draw, window, clip in zip(keys, draws, windows, clips, strict=True):
+                self._read([key], [draw], [window], clip)
+        if self._rest is not None:
+            results, targets = self._transformed(draws, clips)
+            _check_sizes(keys, [result.shape[-2:] for result in results])
+            shape = (len(draws), rule.clips, rule.length, *results[0].shape[-3:])
+            # Back to where the clips lie, if they fit there.
+            if len(set(sizes)) > 1 or flow.shape != shape or flow.dtype != results[0].dtype:
+                flow, slot = _empty(shape, results[0].dtype)
+            for clip, result in zip(flow, results, strict=True):
+                if not np.shares_memory(clip, result):
+                    clip[...] = result.reshape(clip.shape)
+        return ClipBatch(self._laid_out(torch.from_numpy(flow)), targets, slot)
 
     def _read(
         self, keys: Sequence[str], draws: Sequence[ClipDraw], windows: Sequence[Window | None], out: Array
@@ -300,10 +329,8 @@ class FlowClips(Dataset[Item]):
                 out=part,
             )
 
-    def _transformed(
-        self, keys: Sequence[str], draws: Sequence[ClipDraw], clips: Sequence[Array], flow: torch.Tensor | None
-    ) -> tuple[torch.Tensor, list[int]]:
-        """Apply the transform to each item, in place of it in the batch's tensor where the result has its shape."""
+    def _transformed(self, draws: Sequence[ClipDraw], clips: Sequence[Array]) -> tuple[list[Array], list[int]]:
+        """Return each clip (…, 2, H, W) as the transform leaves it, and its label."""
         assert self._rest is not None
         quantizer = self.quantizer if self.dtype == "uint8" else None
         results, targets = [], []
@@ -312,15 +339,7 @@ class FlowClips(Dataset[Item]):
             result, name = self._rest.apply(frames, self.classes[draw.target], draw.rng, quantizer)
             results.append(result)
             targets.append(draw.target if name is None else self.class_to_idx[name])
-        _check_sizes(keys, [result.shape[-2:] for result in results])
-        shape = (len(draws), self.table.rule.clips, self.table.rule.length, *results[0].shape[-3:])
-        if flow is None or flow.shape != shape or results[0].dtype != clips[0].dtype:
-            flow, array = _empty(shape, results[0].dtype)
-            clips = list(array)
-        for clip, result in zip(clips, results, strict=True):
-            if not np.shares_memory(clip, result):
-                clip[...] = result.reshape(clip.shape)
-        return flow, targets
+        return results, targets
 
     def _laid_out(self, flow: torch.Tensor) -> torch.Tensor:
         """Return a batch (n, clips, length, 2, H, W) in the layout asked for: a view."""
@@ -344,7 +363,12 @@ class FlowClips(Dataset[Item]):
             Flow ``(n, …)`` and int64 labels ``(n,)``.
         """
         if isinstance(items, ClipBatch):
-            return items.flow, torch.tensor(items.labels, dtype=torch.int64)
+            labels = torch.tensor(items.labels, dtype=torch.int64)
+            if items.slot is None:
+                return items.flow, labels
+            batch = _SharedBatch((items.flow, labels))
+            batch.slot = items.slot
+            return batch
         flow, labels = default_collate(list(items))
         return flow, labels
 
@@ -379,13 +403,9 @@ def _check_sizes(keys: Sequence[str], sizes: Sequence[tuple[int, ...]]) -> None:
             )
 
 
-def _empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[torch.Tensor, Array]:
-    """Return a new tensor and the array of its memory; in a worker, memory that the main process sees as it is."""
-    kind = torch.from_numpy(np.empty(0, dtype)).dtype
+def _empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[Array, Slot | None]:
+    """Return a new array, in a worker in a slot of memory that the main process can map."""
     if get_worker_info() is None:
-        tensor = torch.empty(shape, dtype=kind)
-    else:
-        # What torch's own collate does: a tensor elsewhere would be copied here when it is sent.
-        storage = torch.UntypedStorage._new_shared(math.prod(shape) * dtype.itemsize)
-        tensor = torch.empty(0, dtype=kind).set_(storage, 0, shape)
-    return tensor, tensor.numpy()
+        return np.empty(shape, dtype), None
+    slot = process_pool().take(math.prod(shape) * dtype.itemsize)
+    return slot.lend(shape, dtype), slot

@@ -14,7 +14,7 @@ SOURCES = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in so
 # From the bottom to the top. A module imports only from lines below its own; those of one line know nothing of each
 # other.
 ORDER = (
-    "errors",
+    "errors batch_memory",
     "model names quantize sampling scenes colour lanes compiling",
     "motion layouts settings sources clip_sampling",
     "shards decoding fingerprints farneback_tables motion_kernels transforms",

@@ -192,15 +192,22 @@ def test_a_batch_lies_in_one_tensor_and_collate_hands_it_over(place):
     assert flow.is_contiguous()
 
 
-def test_a_worker_fills_shared_memory(place):
-    dataset = FlowClips(place, 4, dtype="uint8", transform=Crop(8))
-    loader = DataLoader(dataset, 4, num_workers=1, collate_fn=is_shared_batch)
-    assert list(loader) == [True, True]
-
-
-def is_shared_batch(items):
-    """Collate for the test above: runs in the worker."""
-    return FlowClips.collate(items)[0].is_shared()
+@pytest.mark.parametrize("context", ["fork", "spawn", "forkserver"])
+def test_workers_fill_the_same_memory_again_but_never_under_a_batch_that_is_kept(place, context):
+    dataset = FlowClips(place, 4, sampling="all", dtype="uint8", transform=Crop(8))
+    numbers = [number % len(dataset) for number in range(300)]
+    options = {"num_workers": 2, "multiprocessing_context": context, "collate_fn": dataset.collate}
+    kept, expected = [], []
+    for count, (flow, _) in enumerate(DataLoader(dataset, 3, sampler=numbers, **options)):
+        items = [dataset[number] for number in numbers[3 * count : 3 * count + 3]]
+        expected.append(np.stack([item.numpy() for item, _ in items]))
+        np.testing.assert_array_equal(flow, expected[-1])
+        # A view outlives its batch, which is longer than any worker keeps its memory for itself.
+        if count % 2:
+            kept.append((count, flow[1:].numpy()))
+    del flow
+    for count, view in kept:
+        np.testing.assert_array_equal(view, expected[count][1:])
 
 
 def test_other_collates_and_subsets_work(place):
