@@ -185,14 +185,23 @@ class FlowClips(Dataset[Item]):
         self.classes = self.table.classes
         self.class_to_idx = {name: number for number, name in enumerate(self.classes)}
         self._crop, self._rest = _split_transform(transform)
-        self._check_swaps()
+        self._check_transform()
         # Without an index: look-ups go straight to the place, and what is sent to a worker stays small.
         self._store = FlowStore(opened.storage, opened.root)
         n_counted = len(self) if training and sampling != "all" else 0
         self._fetched = torch.zeros(n_counted, dtype=torch.int32).share_memory_()
         self._epoch = torch.full((1,), _FORGOTTEN, dtype=torch.int64).share_memory_()
 
-    def _check_swaps(self) -> None:
+    def _check_transform(self) -> None:
+        if self._crop is not None:
+            is_small = (self.table.sizes < self._crop.size).any(axis=1)
+            if is_small.any():
+                row = int(is_small.argmax())
+                height, width = self.table.sizes[row]
+                raise ArgumentError(
+                    f"{self._crop!r} does not fit into {int(is_small.sum())} videos, the first is "
+                    f"{self.table.path(row)} of {width}×{height}; put a Resize before it"
+                )
         for transform in self._rest or ():
             for name in getattr(transform, "swap", {}):
                 if name not in self.class_to_idx:
@@ -282,36 +291,36 @@ class FlowClips(Dataset[Item]):
             _check_sizes(keys, sizes)
         targets = [draw.target for draw in draws]
         rule = self.table.rule
-        slot = None
+        slot, n_flows = None, rule.clips * rule.length
         if len(set(sizes)) == 1:
-            flow, slot = _empty((len(draws), rule.clips, rule.length, 2, *sizes[0]), np.dtype(self.dtype))
+            flow, slot = _empty((len(draws), n_flows, 2, *sizes[0]), np.dtype(self.dtype))
             self._read(keys, draws, windows, flow)
             clips = list(flow)
         else:
-            clips = [np.empty((rule.clips, rule.length, 2, *size), self.dtype) for size in sizes]
+            clips = [np.empty((n_flows, 2, *size), self.dtype) for size in sizes]
             for key, draw, window, clip in zip(keys, draws, windows, clips, strict=True):
                 self._read([key], [draw], [window], clip)
         if self._rest is not None:
             results, targets = self._transformed(draws, clips)
             _check_sizes(keys, [result.shape[-2:] for result in results])
-            shape = (len(draws), rule.clips, rule.length, *results[0].shape[-3:])
             # Back to where the clips lie, if they fit there.
-            if len(set(sizes)) > 1 or flow.shape != shape or flow.dtype != results[0].dtype:
-                flow, slot = _empty(shape, results[0].dtype)
-            for clip, result in zip(flow, results, strict=True):
-                if not np.shares_memory(clip, result):
-                    clip[...] = result.reshape(clip.shape)
+            if len(set(sizes)) > 1 or flow.shape[1:] != results[0].shape or flow.dtype != results[0].dtype:
+                flow, slot = _empty((len(draws), *results[0].shape), results[0].dtype)
+                clips = list(flow)
+            for clip, result in zip(clips, results, strict=True):
+                if result is not clip:
+                    clip[...] = result
         return ClipBatch(self._laid_out(torch.from_numpy(flow)), targets, slot)
 
     def _read(
         self, keys: Sequence[str], draws: Sequence[ClipDraw], windows: Sequence[Window | None], out: Array
     ) -> None:
-        """Fill an array (…, length, 2, H, W), with one request for neighbors that are read alike."""
+        """Fill an array (…, 2, H, W) of all their flows, with one request for neighbors that are read alike."""
         length = self.table.rule.length
         clips = [
             (key, flows, window) for key, draw, window in zip(keys, draws, windows, strict=True) for flows in draw.flows
         ]
-        out = out.reshape(len(clips), *out.shape[-4:])
+        out = out.reshape(len(clips), length, *out.shape[-3:])
         done = 0
         for is_run, group in itertools.groupby(clips, key=lambda clip: bool((np.diff(clip[1]) == 1).all())):
             members = list(group)
@@ -330,19 +339,21 @@ class FlowClips(Dataset[Item]):
             )
 
     def _transformed(self, draws: Sequence[ClipDraw], clips: Sequence[Array]) -> tuple[list[Array], list[int]]:
-        """Return each clip (…, 2, H, W) as the transform leaves it, and its label."""
+        """Return each item's flow (clips·length, 2, H, W) as the transform leaves it, and its label."""
         assert self._rest is not None
         quantizer = self.quantizer if self.dtype == "uint8" else None
         results, targets = [], []
         for draw, clip in zip(draws, clips, strict=True):
-            frames = clip.reshape(-1, *clip.shape[-3:])
-            result, name = self._rest.apply(frames, self.classes[draw.target], draw.rng, quantizer)
+            transformed, name = self._rest.apply(clip, self.classes[draw.target], draw.rng, quantizer)
+            result = np.asarray(transformed)
+            if result.ndim != 4 or result.shape[:2] != clip.shape[:2]:
+                raise ArgumentError(f"{self._rest!r} gave shape {result.shape}, expected {clip.shape[:2]} + (H, W)")
             results.append(result)
             targets.append(draw.target if name is None else self.class_to_idx[name])
         return results, targets
 
     def _laid_out(self, flow: torch.Tensor) -> torch.Tensor:
-        """Return a batch (n, clips, length, 2, H, W) in the layout asked for: a view."""
+        """Return a batch (n, clips·length, 2, H, W) in the layout asked for: a view."""
         rule = self.table.rule
         shape = [len(flow), *([rule.clips] if rule.clips > 1 else [])]
         shape += [2 * rule.length] if self.layout == "stack" else [rule.length, 2]

@@ -283,6 +283,24 @@ def test_different_sizes_need_a_crop_or_a_resize(mixed):
             assert flow.shape[:3] == (2, 8, 20)
 
 
+def test_a_crop_that_does_not_fit_is_refused_before_any_work(mixed):
+    with pytest.raises(
+        ArgumentError, match=r"Crop\(\(22, 22\), 'random'\) does not fit into 1 videos, .* a/wide of 40×20"
+    ):
+        FlowClips(mixed, transform=Crop(22))
+
+
+def test_transforms_of_ones_own(place):
+    plain = FlowClips(place, 4, dtype="uint8", layout="time", training=False)
+    for transform in (lambda flow: flow[::-1], lambda flow: flow[..., ::-1], lambda flow: torch.tensor(flow) // 2):
+        dataset = FlowClips(place, 4, dtype="uint8", layout="time", training=False, transform=transform)
+        for number in range(5):
+            expected = np.asarray(transform(plain[number][0].numpy()))
+            np.testing.assert_array_equal(dataset[number][0], expected)
+    with pytest.raises(ArgumentError, match=r"gave shape \(8, 24, 32\), expected \(4, 2\) \+ \(H, W\)"):
+        FlowClips(place, 4, transform=lambda flow: flow.reshape(8, 24, 32))[0]
+
+
 def test_a_crop_of_mixed_sizes_holds_the_right_part(mixed):
     dataset = FlowClips(mixed, 6, transform=Crop(20, "center"), dtype="uint8", layout="time")
     flow, _ = dataset.collate(dataset.__getitems__([0, 1]))
