@@ -1,0 +1,137 @@
+"""Memory of batches that goes from a worker process to the main one without a copy, and comes back for the next batch.
+
+New shared memory is slow: the system hands it out page by page, which for a batch of flow takes longer than reading and
+decoding it. Here a worker fills a slot, the main process sees the same pages as an array, and when that array is gone
+the worker fills the slot again. Knows bytes and processes; imports nothing of flowstore.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+import tempfile
+import weakref
+from multiprocessing.reduction import DupFd
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+# Slots that one worker keeps. A DataLoader has two or three batches of a worker on their way; who collects more than
+# this in a list gets memory that is used once.
+MAX_SLOTS = 16
+_SHARED_FOLDER = "/dev/shm"
+# The first byte says whether the main process holds the slot; the batch begins on the next page.
+_HEADER_BYTES = mmap.PAGESIZE
+_FREE, _SENT = 0, 1
+
+
+class Slot:
+    """A piece of memory that another process can map. Unnamed: it is gone with the processes that hold it.
+
+    Parameters
+    ----------
+    size_bytes : int
+        Of the largest batch it holds.
+    """
+
+    def __init__(self, size_bytes: int) -> None:
+        self.size_bytes = size_bytes
+        folder = _SHARED_FOLDER if os.path.isdir(_SHARED_FOLDER) else None
+        with tempfile.TemporaryFile(prefix="flowstore-", dir=folder) as file:
+            # Not only cut to length: where the memory is not there, this raises, and a write into it would crash.
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, _HEADER_BYTES + size_bytes)
+            file.truncate(_HEADER_BYTES + size_bytes)
+            self.fd = os.dup(file.fileno())
+        weakref.finalize(self, os.close, self.fd).atexit = False
+        self._memory = mmap.mmap(self.fd, _HEADER_BYTES + size_bytes)
+        self._n_lent = 0
+
+    @property
+    def is_free(self) -> bool:
+        """Whether neither this process nor the one it was sent to holds an array of it."""
+        return self._n_lent == 0 and self._memory[0] == _FREE
+
+    def lend(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        """Return an array of the memory; the slot is not free before it and all views of it are gone."""
+        self._n_lent += 1
+        return _array_of(self._memory, shape, dtype, self._take_back)
+
+    def _take_back(self) -> None:
+        self._n_lent -= 1
+
+    def send(self) -> tuple[Any, int]:
+        """Return what `receive` needs in another process; from now on the slot is that one's."""
+        self._memory[0] = _SENT
+        return DupFd(self.fd), _HEADER_BYTES + self.size_bytes
+
+
+def receive(handle: Any, size_bytes: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Return the array that another process wrote into a slot and sent.
+
+    Parameters
+    ----------
+    handle, size_bytes
+        From `Slot.send`.
+    shape, dtype
+        Of the array.
+
+    Returns
+    -------
+    array
+        When it and all views of it are gone, the slot is the sender's again.
+    """
+    fd = handle.detach()
+    try:
+        memory = mmap.mmap(fd, size_bytes)
+    finally:
+        os.close(fd)
+    return _array_of(memory, shape, dtype, lambda: memory.__setitem__(0, _FREE))
+
+
+def _array_of(memory: mmap.mmap, shape: tuple[int, ...], dtype: np.dtype[Any], on_gone: Any) -> Array:
+    # Every view, torch's included, holds this one array and not the memory below it.
+    owner = np.frombuffer(memory, dtype, math.prod(shape), _HEADER_BYTES)
+    process = os.getpid()
+    # A forked child drops a copy, which says nothing of the array here.
+    weakref.finalize(owner, lambda: on_gone() if os.getpid() == process else None).atexit = False
+    return owner.reshape(shape)
+
+
+class SlotPool:
+    """The slots of one process.
+
+    Parameters
+    ----------
+    max_slots : int
+        Slots kept for reuse.
+    """
+
+    def __init__(self, max_slots: int = MAX_SLOTS) -> None:
+        self._max_slots = max_slots
+        self._slots: list[Slot] = []
+
+    def take(self, size_bytes: int) -> Slot:
+        """Return a free slot of at least that size, a new one where there is none."""
+        free = [slot for slot in self._slots if slot.is_free]
+        for slot in free:
+            if slot.size_bytes >= size_bytes:
+                return slot
+        # Those that are too small will not be wanted again.
+        self._slots = [slot for slot in self._slots if slot not in free]
+        slot = Slot(size_bytes)
+        if len(self._slots) < self._max_slots:
+            self._slots.append(slot)
+        return slot
+
+
+_POOLS: dict[int, SlotPool] = {}
+
+
+def process_pool() -> SlotPool:
+    """Return this process's pool; a forked child has its own."""
+    return _POOLS.setdefault(os.getpid(), SlotPool())

@@ -1,0 +1,392 @@
+"""Split files of public datasets: read, and matched to the videos of a store.
+
+Reads text files. Matching is by names, whatever the extension; a line that finds no video, or more than one, is
+reported, never skipped in silence.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from flowstore.errors import ArgumentError, SourceError
+from flowstore.index import VideoIndex
+from flowstore.names import fold_name
+
+Part = Literal["train", "test"]
+PathLike = str | os.PathLike[str]
+_HMDB51_PARTS = {"train": "1", "test": "2", "unused": "0"}
+
+
+@dataclass(frozen=True)
+class SplitLine:
+    """One video that a split file names.
+
+    Parameters
+    ----------
+    where : str
+        ``file:line``, for messages.
+    text : str
+        What stands there.
+    class_name : str or None
+        Class; None where the file names none.
+    names : tuple of str
+        What the video may be called in a store, the likeliest first.
+    label : int or None
+        Number of the class that the file gives, as it stands there.
+    """
+
+    where: str
+    text: str
+    class_name: str | None
+    names: tuple[str, ...]
+    label: int | None = None
+
+
+@dataclass(frozen=True)
+class Unmatched:
+    """A line that led to no video, and why."""
+
+    line: SplitLine
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.line.where}: {self.line.text!r}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Split:
+    """The videos of a store that belong to a split.
+
+    Parameters
+    ----------
+    rows : dict of str to SplitLine
+        The line that named each, by the path of the video's group in the store.
+    unmatched : tuple of Unmatched
+        Lines that led to none.
+    classes : tuple of str
+        Names of the file's labels from 0 on; empty where it has none.
+    """
+
+    rows: Mapping[str, SplitLine]
+    unmatched: tuple[Unmatched, ...] = ()
+    classes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __repr__(self) -> str:
+        return f"<Split: {len(self)} videos, {len(self.unmatched)} lines unmatched>"
+
+    def report(self, n_shown: int | None = None) -> str:
+        """Return what was not matched, a line each; at most `n_shown` of them."""
+        shown = [str(line) for line in self.unmatched[:n_shown]]
+        if len(shown) < len(self.unmatched):
+            shown.append(f"… and {len(self.unmatched) - len(shown)} more")
+        return "\n".join([f"{len(self.unmatched)} lines of the split name no video of the store", *shown])
+
+
+@dataclass(frozen=True)
+class SplitList:
+    """What split files say, before any store is looked at.
+
+    Parameters
+    ----------
+    lines : tuple of SplitLine
+        In the order of the files.
+    classes : tuple of str
+        Names of the labels from 0 on; empty where the files have none.
+    """
+
+    lines: tuple[SplitLine, ...]
+    classes: tuple[str, ...] = field(default=(), repr=False)
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def match(self, index: VideoIndex) -> Split:
+        """Find the videos.
+
+        Parameters
+        ----------
+        index : VideoIndex
+            Of a store: ``store.videos``.
+
+        Returns
+        -------
+        Split
+
+        Notes
+        -----
+        A line means the video of its class and name; else the one that is the same but for case and for ``_`` in place
+        of spaces (Kinetics' folders; UCF101's ``HandstandPushups`` holds ``v_HandStandPushups_…``); else, where no
+        class stands in the line or the store has none of that name, the only video of that name. Each is tried with the
+        name as it stands and without its extension.
+        """
+        finder = _Finder(index)
+        rows: dict[str, SplitLine] = {}
+        unmatched = []
+        for line in self.lines:
+            found, reason = finder.find(line)
+            if found is None:
+                unmatched.append(Unmatched(line, reason))
+            elif found in rows:
+                unmatched.append(Unmatched(line, f"the video {found} is named by {rows[found].where} already"))
+            elif index.column("status")[finder.numbers[found]] != "ok":
+                unmatched.append(Unmatched(line, f"the video {found} failed: it has no flow"))
+            else:
+                rows[found] = line
+        return Split(rows, tuple(unmatched), self.classes)
+
+
+def _fold(name: str) -> str:
+    return fold_name(name).replace(" ", "_")
+
+
+class _Finder:
+    """Looks names up: exactly, then folded, then by the name alone."""
+
+    def __init__(self, index: VideoIndex) -> None:
+        self.numbers: dict[str, int] = {}
+        self._exact: dict[tuple[str, str], str] = {}
+        self._folded: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+        self._by_name: defaultdict[str, list[str]] = defaultdict(list)
+        self._classes: set[str] = set()
+        for number in range(len(index)):
+            path, class_name, name = str(index.column("path")[number]), index.class_name(number), index.name(number)
+            self.numbers[path] = number
+            self._exact[class_name, name] = path
+            self._folded[_fold(class_name), _fold(name)].append(path)
+            self._by_name[_fold(name)].append(path)
+            self._classes.add(_fold(class_name))
+
+    def find(self, line: SplitLine) -> tuple[str | None, str]:
+        """Return the path of a line's video, or None and the reason."""
+        for name in line.names:
+            if line.class_name is not None and (path := self._exact.get((line.class_name, name))):
+                return path, ""
+        has_class = line.class_name is not None and _fold(line.class_name) in self._classes
+        for name in line.names:
+            key = _fold(line.class_name or ""), _fold(name)
+            found = self._folded.get(key, []) if has_class else self._by_name.get(_fold(name), [])
+            if len(found) == 1:
+                return found[0], ""
+            if found:
+                return None, f"may be any of {', '.join(sorted(found))}"
+        return None, f"no such video in class {line.class_name!r}" if has_class else "no such video"
+
+
+def read_hmdb51(folder: PathLike, split: int, part: Literal["train", "test", "unused"]) -> SplitList:
+    """Read HMDB51's files ``{class}_test_split{split}.txt``.
+
+    Parameters
+    ----------
+    folder : path
+        Holds the files, one a class.
+    split : {1, 2, 3}
+        Number of the split.
+    part : {"train", "test", "unused"}
+        Lines that end in 1, in 2, in 0.
+
+    Returns
+    -------
+    SplitList
+
+    Raises
+    ------
+    ArgumentError
+        If a choice is none, or a line is not ``name.avi 0|1|2``.
+    SourceError
+        If there is no such file.
+    """
+    _check_split(split)
+    wanted = _choose(part, _HMDB51_PARTS)
+    suffix = f"_test_split{split}.txt"
+    files = (
+        [path for path in sorted(Path(folder).iterdir()) if path.name.endswith(suffix)] if os.path.isdir(folder) else []
+    )
+    if not files:
+        raise SourceError(f"{folder}: no file of the form brush_hair{suffix}")
+    lines = []
+    for path in files:
+        class_name = path.name.removesuffix(suffix)
+        for where, text in _read_lines(path):
+            name, _, number = text.rpartition(" ")
+            if not name.strip() or number not in _HMDB51_PARTS.values():
+                raise ArgumentError(f"{where}: {text!r}, expected a file name and 0, 1 or 2")
+            if number == wanted:
+                lines.append(SplitLine(where, text, class_name, _names(name.strip())))
+    return SplitList(tuple(lines))
+
+
+def read_ucf101(folder: PathLike, split: int, part: Part) -> SplitList:
+    """Read UCF101's ``classInd.txt`` and ``trainlist0{split}.txt`` or ``testlist0{split}.txt``.
+
+    Parameters
+    ----------
+    folder : path
+        Holds the files.
+    split : {1, 2, 3}
+        Number of the split.
+    part : {"train", "test"}
+        Which list.
+
+    Returns
+    -------
+    SplitList
+        Labels count from 0; the files count from 1.
+
+    Raises
+    ------
+    ArgumentError
+        If a choice is none, a line is not of that form, or names an unknown class or one that its label contradicts.
+    SourceError
+        If there is no such file.
+    """
+    _check_split(split)
+    name = _choose(part, {"train": f"trainlist0{split}.txt", "test": f"testlist0{split}.txt"})
+    classes: list[str] = []
+    for where, text in _read_lines(Path(folder) / "classInd.txt"):
+        number, _, class_name = text.partition(" ")
+        if number != str(len(classes) + 1) or not class_name:
+            raise ArgumentError(f"{where}: {text!r}, expected class number {len(classes) + 1} and its name")
+        classes.append(class_name)
+    labels = {class_name: number for number, class_name in enumerate(classes)}
+    lines = []
+    for where, text in _read_lines(Path(folder) / name):
+        path, _, number = text.rpartition(" ") if part == "train" else (text, "", "")
+        class_name, slash, file_name = path.partition("/")
+        if not slash or class_name not in labels:
+            raise ArgumentError(f"{where}: {text!r}, expected Class/video.avi with a class of classInd.txt")
+        if part == "train" and number != str(labels[class_name] + 1):
+            raise ArgumentError(
+                f"{where}: label {number!r}, but {class_name} is {labels[class_name] + 1} in classInd.txt"
+            )
+        lines.append(SplitLine(where, text, class_name, _names(file_name), labels[class_name]))
+    return SplitList(tuple(lines), tuple(classes))
+
+
+def read_kinetics(path: PathLike, part: str | None = None) -> SplitList:
+    """Read a csv of Kinetics: ``label,youtube_id,time_start,time_end,split[,is_cc]``.
+
+    Parameters
+    ----------
+    path : path
+        The file. Without a column ``label``, as test lists are, videos are found by their names alone.
+    part : str, optional
+        Only lines of this ``split`` (``train``, ``val``, ``test``, …).
+
+    Returns
+    -------
+    SplitList
+        Videos ``{label with _}/{id}_{start:06d}_{end:06d}``, or ``{id}`` where the store's names are without times.
+
+    Raises
+    ------
+    ArgumentError
+        If a column is missing, a time is not a number, or no line is of that split.
+    SourceError
+        If there is no such file.
+    """
+    text = _read_text(Path(path))
+    reader = csv.DictReader(text.splitlines(), skipinitialspace=True)
+    missing = {"youtube_id", "time_start", "time_end"} - set(reader.fieldnames or ())
+    if missing:
+        raise ArgumentError(
+            f"{path}:1: no column {', '.join(sorted(missing))}; found {', '.join(reader.fieldnames or ())}"
+        )
+    lines, parts = [], set()
+    for row in reader:
+        where = f"{path}:{reader.line_num}"
+        parts.add(row.get("split"))
+        if part is not None and row.get("split") != part:
+            continue
+        video_id = row["youtube_id"]
+        try:
+            start, end = int(float(row["time_start"])), int(float(row["time_end"]))
+        except (TypeError, ValueError) as error:
+            raise ArgumentError(f"{where}: times are {row['time_start']!r} and {row['time_end']!r}") from error
+        label = row.get("label")
+        names = f"{video_id}_{start:06d}_{end:06d}", video_id
+        lines.append(SplitLine(where, f"{video_id},{start},{end}", label.replace(" ", "_") if label else None, names))
+    if part is not None and not lines:
+        raise ArgumentError(f"{path}: no line of split {part!r}; it has {', '.join(sorted(map(str, parts)))}")
+    return SplitList(tuple(lines))
+
+
+def read_mmaction2(path: PathLike, kind: Literal["auto", "rawframes", "videos"] = "auto") -> SplitList:
+    """Read a list of mmaction2: lines ``frame_dir total_frames label`` or ``path label``.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    kind : {"auto", "rawframes", "videos"}
+        Which of the two; ``auto`` takes the first where every line ends in two whole numbers.
+
+    Returns
+    -------
+    SplitList
+        Class and name are the last two parts of a path; with one part only, the name. Labels as they stand.
+
+    Raises
+    ------
+    ArgumentError
+        If a line is not of that form. Several labels a video are not read.
+    SourceError
+        If there is no such file.
+    """
+    _choose(kind, {"auto": "", "rawframes": "", "videos": ""})
+    texts = list(_read_lines(Path(path)))
+    if kind == "auto":
+        has_counts = all(len(tail) == 3 and tail[1].isdigit() for _, text in texts for tail in [text.rsplit(None, 2)])
+        kind = "rawframes" if has_counts else "videos"
+    n_numbers = 2 if kind == "rawframes" else 1
+    lines = []
+    for where, text in texts:
+        first, *numbers = text.rsplit(None, n_numbers)
+        if len(numbers) != n_numbers or not all(number.isdigit() for number in numbers):
+            form = "frame_dir total_frames label" if n_numbers == 2 else "path label"
+            raise ArgumentError(f"{where}: {text!r}, expected {form}")
+        *parents, name = first.rstrip("/").split("/")
+        class_name = parents[-1] if parents and parents[-1] not in ("", ".", "..") else None
+        lines.append(SplitLine(where, text, class_name, _names(name), int(numbers[-1])))
+    return SplitList(tuple(lines))
+
+
+def _names(name: str) -> tuple[str, ...]:
+    """Return a file's name as it stands, then without its extension."""
+    stem = os.path.splitext(name)[0]
+    return (name,) if stem == name else (name, stem)
+
+
+def _check_split(split: int) -> None:
+    if split not in (1, 2, 3):
+        raise ArgumentError(f"split is {split}, expected 1, 2 or 3")
+
+
+def _choose(value: str, choices: Mapping[str, str]) -> str:
+    if value not in choices:
+        raise ArgumentError(f"found {value!r}, expected one of {', '.join(choices)}")
+    return choices[value]
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise SourceError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{path}: not a text file in UTF-8 ({error})") from error
+
+
+def _read_lines(path: Path) -> Iterable[tuple[str, str]]:
+    """Yield ``file:line`` and the text of every line that is not blank."""
+    for number, line in enumerate(_read_text(path).splitlines(), 1):
+        if line.strip():
+            yield f"{path}:{number}", line.strip()

@@ -1,0 +1,373 @@
+"""Transforms of flow that know what flow is. Pure numpy; the same generator gives the same result.
+
+Each takes flow ``(…, 2, H, W)``, component 0 = x (right), 1 = y (down): float pixels, or uint8 codes with the quantizer
+that made them. What moves the picture moves the vectors with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from flowstore.clip_sampling import check_choice
+from flowstore.errors import ArgumentError
+from flowstore.quantize import Quantizer
+from flowstore.sampling import scaled_size
+
+Array = npt.NDArray[Any]
+Window = tuple[int, int, int, int]
+Where = Literal["random", "center"]
+_MIRROR = {"centred": 256, "denseflow": 255, "truncate": 254}
+
+
+class FlowTransform:
+    """A transform of flow and, where the meaning changes with it, of the label.
+
+    Notes
+    -----
+    ``transform(flow, rng)`` transforms an array; a dataset calls `apply`, which also carries the name of the class. All
+    random numbers come from `rng`, and as many are drawn whatever they turn out to be.
+    """
+
+    def apply(
+        self, flow: Array, label: str | None, rng: np.random.Generator, quantizer: Quantizer | None = None
+    ) -> tuple[Array, str | None]:
+        """Return transformed flow and its label.
+
+        Parameters
+        ----------
+        flow : float32 or uint8 array (…, 2, H, W)
+            Pixels, or codes. Not changed.
+        label : str or None
+            Name of the class.
+        rng : numpy.random.Generator
+            Source of random numbers.
+        quantizer : Quantizer, optional
+            Of the codes; needed for uint8.
+
+        Returns
+        -------
+        tuple
+            An array ``(…, 2, H', W')`` and the label.
+
+        Raises
+        ------
+        ArgumentError
+            If the array is no flow, or is of codes and no quantizer says which.
+        """
+        raise NotImplementedError
+
+    def __call__(self, flow: Array, rng: np.random.Generator, quantizer: Quantizer | None = None) -> Array:
+        """Return transformed flow; see `apply`."""
+        return self.apply(flow, None, rng, quantizer)[0]
+
+
+class Crop(FlowTransform):
+    """Cut a rectangle out; the vectors stay as they are. As the first transform of a dataset it costs nothing.
+
+    Parameters
+    ----------
+    size : int or tuple of int
+        Side of a square, or ``(height, width)``, in pixels.
+    where : {"random", "center"}
+        Every place alike, both ends included; or ``floor((H - height)/2)``, and the same for the width.
+
+    Raises
+    ------
+    ArgumentError
+        If the size is below 1 or the place unknown; on use, if the flow is smaller.
+
+    Examples
+    --------
+    >>> Crop((2, 3), "center")(np.zeros((10, 2, 6, 8)), np.random.default_rng(0)).shape
+    (10, 2, 2, 3)
+    """
+
+    def __init__(self, size: int | tuple[int, int], where: Where = "random") -> None:
+        self.size = _check_size(size)
+        check_choice("where", where, Where)
+        self.where = where
+
+    def window(self, height: int, width: int, rng: np.random.Generator) -> Window:
+        """Return the rectangle to cut out of flow of some size: ``(top, left, height, width)``."""
+        rows, columns = height - self.size[0], width - self.size[1]
+        if min(rows, columns) < 0:
+            raise ArgumentError(
+                f"a crop of {self.size[1]}×{self.size[0]} does not fit into flow of {width}×{height}; resize it first"
+            )
+        if self.where == "center":
+            return rows // 2, columns // 2, *self.size
+        return int(rng.integers(rows + 1)), int(rng.integers(columns + 1)), *self.size
+
+    def apply(
+        self, flow: Array, label: str | None, rng: np.random.Generator, quantizer: Quantizer | None = None
+    ) -> tuple[Array, str | None]:
+        """Return the rectangle (a view); see `FlowTransform.apply`."""
+        _check_flow(flow, quantizer)
+        top, left, height, width = self.window(flow.shape[-2], flow.shape[-1], rng)
+        return flow[..., top : top + height, left : left + width], label
+
+    def __repr__(self) -> str:
+        return f"Crop({self.size}, {self.where!r})"
+
+
+class Resize(FlowTransform):
+    """Resample to another size, and scale the vectors with the picture.
+
+    Parameters
+    ----------
+    size : int or tuple of int
+        Length of the shorter side, the other following; or ``(height, width)``. In pixels.
+
+    Raises
+    ------
+    ArgumentError
+        If the size is below 1.
+
+    Notes
+    -----
+    ``x'(p') = x(p)·W'/W`` and ``y'(p') = y(p)·H'/H``, where p' stands at ``p = (p' + 1/2)·(W/W', H/H') - 1/2``, between
+    the four neighbors bilinearly and held at the borders. Codes are decoded, resized and encoded again by the same
+    quantizer: half a step of error, and what grows beyond the bound is clipped.
+
+    References
+    ----------
+    The points and weights are those of OpenCV's ``resize`` with ``INTER_LINEAR``.
+
+    Examples
+    --------
+    >>> flow = np.ones((2, 4, 8), np.float32)
+    >>> Resize((4, 16))(flow, np.random.default_rng(0))[:, 0, 0]
+    array([2., 1.], dtype=float32)
+    """
+
+    def __init__(self, size: int | tuple[int, int]) -> None:
+        _check_size(size)
+        self.size = size
+
+    def apply(
+        self, flow: Array, label: str | None, rng: np.random.Generator, quantizer: Quantizer | None = None
+    ) -> tuple[Array, str | None]:
+        """Return resized flow; see `FlowTransform.apply`."""
+        _check_flow(flow, quantizer)
+        short_side, size = (self.size, None) if isinstance(self.size, int) else (None, self.size)
+        height, width = scaled_size(flow.shape[-2], flow.shape[-1], short_side, size)
+        if (height, width) == flow.shape[-2:]:
+            return flow, label
+        if flow.dtype == np.uint8:
+            assert quantizer is not None
+            return quantizer.encode(_resize(quantizer.decode(flow), height, width)), label
+        return _resize(flow, height, width), label
+
+    def __repr__(self) -> str:
+        return f"Resize({self.size})"
+
+
+def _resize(flow: Array, height: int, width: int) -> Array:
+    top, bottom, down = _neighbors(flow.shape[-2], height)
+    left, right, across = _neighbors(flow.shape[-1], width)
+    down = down[:, None]
+    # In this order the larger part of the picking is of whole rows.
+    rows = flow[..., top, :] * (1 - down) + flow[..., bottom, :] * down
+    resized = rows[..., left] * (1 - across) + rows[..., right] * across
+    resized[..., 0, :, :] *= np.float32(width / flow.shape[-1])
+    resized[..., 1, :, :] *= np.float32(height / flow.shape[-2])
+    return resized
+
+
+def _neighbors(size: int, new_size: int) -> tuple[Array, Array, npt.NDArray[np.float32]]:
+    places = np.clip((np.arange(new_size) + 0.5) * (size / new_size) - 0.5, 0, size - 1)
+    first = np.floor(places).astype(np.intp)
+    return first, np.minimum(first + 1, size - 1), (places - first).astype(np.float32)
+
+
+class HorizontalFlip(FlowTransform):
+    """Mirror the picture and turn x around, by chance.
+
+    Parameters
+    ----------
+    p : float
+        Chance, 0 to 1.
+    swap : mapping of str to str, optional
+        Classes that a mirror turns into each other, such as ``{"left": "right"}``: the label follows the flip, both
+        ways. Without it a dataset whose classes tell left from right learns what is wrong.
+
+    Raises
+    ------
+    ArgumentError
+        If the chance is none, or a class is swapped with two others.
+
+    Notes
+    -----
+    ``x'(i, j) = -x(i, W - 1 - j)``, ``y'(i, j) = y(i, W - 1 - j)``. In codes (`mirror_codes`) ``-x`` is ``256 - q``,
+    ``255 - q`` or ``254 - q``. Flipped twice is as it was.
+
+    Examples
+    --------
+    >>> flow = np.array([[[1.0, 2.0]], [[3.0, 4.0]]])
+    >>> HorizontalFlip(1.0)(flow, np.random.default_rng(0)).tolist()
+    [[[-2.0, -1.0]], [[4.0, 3.0]]]
+    """
+
+    def __init__(self, p: float = 0.5, swap: Mapping[str, str] | None = None) -> None:
+        if not 0 <= p <= 1:
+            raise ArgumentError(f"p is {p}, expected a chance from 0 to 1")
+        self.p = p
+        self.swap: dict[str, str] = {}
+        for one, other in (swap or {}).items():
+            for name, mirrored in ((one, other), (other, one)):
+                if self.swap.setdefault(name, mirrored) != mirrored:
+                    raise ArgumentError(f"class {name!r} is swapped with {self.swap[name]!r} and with {mirrored!r}")
+
+    def apply(
+        self, flow: Array, label: str | None, rng: np.random.Generator, quantizer: Quantizer | None = None
+    ) -> tuple[Array, str | None]:
+        """Return flow, mirrored or as it is, and the label that goes with it; see `FlowTransform.apply`."""
+        _check_flow(flow, quantizer)
+        if rng.random() >= self.p:
+            return flow, label
+        flipped = np.empty_like(flow)
+        flipped[..., 1, :, :] = flow[..., 1, :, ::-1]
+        x = flow[..., 0, :, ::-1]
+        # Not the minus sign, which turns zero into minus zero.
+        flipped[..., 0, :, :] = mirror_codes(x, quantizer) if flow.dtype == np.uint8 and quantizer else 0 - x
+        return flipped, label if label is None else self.swap.get(label, label)
+
+    def __repr__(self) -> str:
+        return f"HorizontalFlip({self.p}, {self.swap})" if self.swap else f"HorizontalFlip({self.p})"
+
+
+def mirror_codes(codes: Array, quantizer: Quantizer) -> Array:
+    """Return the codes of the opposite components.
+
+    Parameters
+    ----------
+    codes : uint8 array of any shape
+        Codes of some component.
+    quantizer : Quantizer
+        That made them.
+
+    Returns
+    -------
+    uint8 array of the same shape
+        Decodes to the opposite pixels: ``256 - q`` for ``centred``, whose zero stays zero; ``255 - q`` for
+        ``denseflow``, where zero (128, decoded to half a step) becomes 127; ``254 - q`` for ``truncate``, whose zero
+        (127) stays zero, and whose code 255, given to nothing but the bound itself, becomes 0, one step short.
+
+    Raises
+    ------
+    ArgumentError
+        If the quantizer has no codes.
+
+    Examples
+    --------
+    >>> mirror_codes(np.array([1, 128, 200], np.uint8), Quantizer("centred", 20))
+    array([255, 128,  56], dtype=uint8)
+    """
+    if quantizer.encoding not in _MIRROR:
+        raise ArgumentError(f"{quantizer.encoding} has no codes to mirror: negate its pixels")
+    if quantizer.encoding == "truncate":
+        codes = np.minimum(codes, np.uint8(254))
+    # uint8 wraps: 256 is 0, and code 0, which centred reserves, stays 0.
+    return np.subtract(np.uint8(_MIRROR[quantizer.encoding] % 256), codes, dtype=np.uint8)
+
+
+class Normalize(FlowTransform):
+    """Subtract a mean and divide by a deviation.
+
+    Parameters
+    ----------
+    mean, std : float or pair of float
+        Of both components, or of x and y, in pixels; each `std` above 0.
+
+    Raises
+    ------
+    ArgumentError
+        If a deviation is not above 0; on use, if the flow is of codes.
+
+    Notes
+    -----
+    ``x' = (x - mean)/std``, in float32. A flip must come before it unless the mean of x is 0.
+
+    Examples
+    --------
+    >>> Normalize(0, 2)(np.ones((2, 1, 1), np.float32), np.random.default_rng(0)).ravel()
+    array([0.5, 0.5], dtype=float32)
+    """
+
+    def __init__(self, mean: float | Sequence[float] = 0.0, std: float | Sequence[float] = 1.0) -> None:
+        self.mean, self.std = (np.broadcast_to(np.asarray(v, np.float32), (2,)).reshape(2, 1, 1) for v in (mean, std))
+        if not (self.std > 0).all() or not np.isfinite(self.std).all():
+            raise ArgumentError(f"std is {std}, expected finite numbers above 0")
+
+    def apply(
+        self, flow: Array, label: str | None, rng: np.random.Generator, quantizer: Quantizer | None = None
+    ) -> tuple[Array, str | None]:
+        """Return normalized flow; see `FlowTransform.apply`."""
+        _check_flow(flow, quantizer)
+        if flow.dtype == np.uint8:
+            raise ArgumentError("Normalize takes pixels, found codes; ask for dtype='float32'")
+        return (flow - self.mean) / self.std, label
+
+    def __repr__(self) -> str:
+        return f"Normalize({self.mean.ravel().tolist()}, {self.std.ravel().tolist()})"
+
+
+class Compose(FlowTransform):
+    """One transform after another.
+
+    Parameters
+    ----------
+    *transforms : FlowTransform or callable
+        In order. A callable of another kind is given the flow alone.
+
+    Examples
+    --------
+    >>> Compose(Crop(4), HorizontalFlip())
+    Compose(Crop((4, 4), 'random'), HorizontalFlip(0.5))
+    """
+
+    def __init__(self, *transforms: FlowTransform | Callable[[Array], Array]) -> None:
+        self.transforms = transforms
+
+    def __iter__(self) -> Iterator[FlowTransform | Callable[[Array], Array]]:
+        """Yield the single transforms, those of transforms inside included."""
+        for transform in self.transforms:
+            if isinstance(transform, Compose):
+                yield from transform
+            else:
+                yield transform
+
+    def apply(
+        self, flow: Array, label: str | None, rng: np.random.Generator, quantizer: Quantizer | None = None
+    ) -> tuple[Array, str | None]:
+        """Return what the last transform gives; see `FlowTransform.apply`."""
+        for transform in self:
+            if isinstance(transform, FlowTransform):
+                flow, label = transform.apply(flow, label, rng, quantizer)
+            else:
+                flow = transform(flow)
+        return flow, label
+
+    def __repr__(self) -> str:
+        return f"Compose({', '.join(map(repr, self.transforms))})"
+
+
+def _check_size(size: int | tuple[int, int]) -> tuple[int, int]:
+    height, width = (size, size) if isinstance(size, int) else size
+    if min(height, width) < 1:
+        raise ArgumentError(f"size is {size}, expected at least 1 pixel a side")
+    return height, width
+
+
+def _check_flow(flow: Array, quantizer: Quantizer | None) -> None:
+    if flow.ndim < 3 or flow.shape[-3] != 2:
+        raise ArgumentError(f"flow has shape {flow.shape}, expected (…, 2, H, W); undo a stack by reshape(-1, 2, H, W)")
+    if flow.dtype == np.uint8:
+        if quantizer is None or quantizer.dtype != np.uint8:
+            raise ArgumentError("uint8 codes need the quantizer that made them")
+    elif flow.dtype.kind != "f":
+        raise ArgumentError(f"flow is {flow.dtype}, expected pixels (float) or codes (uint8)")

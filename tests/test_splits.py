@@ -1,0 +1,228 @@
+"""Split files, written here as the datasets write them, matched to stores of several habits."""
+
+import pytest
+from store_factory import failed_record, make_record
+
+from flowstore.errors import ArgumentError, SourceError
+from flowstore.index import VideoIndex
+from flowstore.splits import read_hmdb51, read_kinetics, read_mmaction2, read_ucf101
+
+
+def index_of(*keys, failed=()):
+    """Return the index of videos ``class/name``, without a store."""
+    records = [make_record(*key.split("/"), 3, height=4, width=4) for key in keys]
+    return VideoIndex.from_records([*records, *(failed_record(*key.split("/"), "broken") for key in failed)])
+
+
+def unmatched(split):
+    return {line.line.text: line.reason for line in split.unmatched}
+
+
+@pytest.fixture
+def hmdb51(tmp_path):
+    texts = {
+        "brush_hair_test_split1.txt": "a_[HD]_b.avi 1 \nb.avi 2 \nc.avi 0 \n\n",
+        "wave_test_split1.txt": "d.avi 2 \ne.avi 1 \n",
+        "wave_test_split2.txt": "d.avi 1 \n",
+        "notes.txt": "not a split",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("split", "part", "expected"),
+    [
+        (1, "train", {"brush_hair/a_[HD]_b", "wave/e"}),
+        (1, "test", {"brush_hair/b", "wave/d"}),
+        (1, "unused", {"brush_hair/c"}),
+        (2, "train", {"wave/d"}),
+        (2, "test", set()),
+    ],
+)
+def test_hmdb51(hmdb51, split, part, expected):
+    index = index_of("brush_hair/a_[HD]_b", "brush_hair/b", "brush_hair/c", "wave/d", "wave/e")
+    matched = read_hmdb51(hmdb51, split, part).match(index)
+    assert set(matched.rows) == expected
+    assert matched.unmatched == ()
+    assert len(matched) == len(expected)
+
+
+def test_names_that_kept_their_extension_are_found(hmdb51):
+    matched = read_hmdb51(hmdb51, 1, "test").match(index_of("brush_hair/b.avi", "wave/d.mp4", "wave/d"))
+    assert set(matched.rows) == {"brush_hair/b.avi", "wave/d"}
+
+
+def test_every_line_without_a_video_is_reported(hmdb51):
+    lines = read_hmdb51(hmdb51, 1, "train")
+    matched = lines.match(index_of("wave/other", failed=["brush_hair/a_[HD]_b"]))
+    assert len(matched) == 0
+    assert unmatched(matched) == {
+        "a_[HD]_b.avi 1": "the video brush_hair/a_[HD]_b failed: it has no flow",
+        "e.avi 1": "no such video in class 'wave'",
+    }
+    report = matched.report()
+    assert report.splitlines()[0] == "2 lines of the split name no video of the store"
+    assert f"{hmdb51 / 'wave_test_split1.txt'}:2: 'e.avi 1': no such video" in report
+    assert matched.report(1).splitlines()[-1] == "… and 1 more"
+    assert repr(matched) == "<Split: 0 videos, 2 lines unmatched>"
+
+
+def test_a_video_named_twice_is_reported(tmp_path):
+    (tmp_path / "a_test_split1.txt").write_text("x.avi 1 \nx.mp4 1 \n")
+    matched = read_hmdb51(tmp_path, 1, "train").match(index_of("a/x"))
+    assert set(matched.rows) == {"a/x"}
+    assert "x.mp4 1" in unmatched(matched)
+    assert "is named by" in unmatched(matched)["x.mp4 1"]
+
+
+def test_hmdb51_refuses_what_it_cannot_read(hmdb51, tmp_path):
+    for split, part, message in [(4, "train", "split is 4"), (1, "val", "found 'val', expected one of train, test")]:
+        with pytest.raises(ArgumentError, match=message):
+            read_hmdb51(hmdb51, split, part)
+    with pytest.raises(SourceError, match=r"no file of the form brush_hair_test_split3.txt"):
+        read_hmdb51(hmdb51, 3, "train")
+    with pytest.raises(SourceError):
+        read_hmdb51(tmp_path / "nowhere", 1, "train")
+    for line in ("x.avi 3", "x.avi", "1"):
+        (hmdb51 / "z_test_split1.txt").write_text(line)
+        with pytest.raises(ArgumentError, match=r"z_test_split1.txt:1: .* expected a file name and 0, 1 or 2"):
+            read_hmdb51(hmdb51, 1, "train")
+
+
+@pytest.fixture
+def ucf101(tmp_path):
+    (tmp_path / "classInd.txt").write_bytes(b"1 ApplyEyeMakeup\r\n2 HandstandPushups\r\n")
+    (tmp_path / "trainlist01.txt").write_bytes(
+        b"ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1\r\nHandstandPushups/v_HandStandPushups_g08_c01.avi 2\r\n"
+    )
+    (tmp_path / "testlist01.txt").write_text("HandstandPushups/v_HandStandPushups_g01_c01.avi\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ("ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01", "HandstandPushups/v_HandStandPushups_g08_c01"),
+        ("ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01", "HandStandPushups/v_HandStandPushups_g08_c01"),
+        ("ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01", "HandstandPushups/v_HandstandPushups_g08_c01"),
+        ("unlabeled/v_ApplyEyeMakeup_g08_c01", "unlabeled/v_HandStandPushups_g08_c01"),
+    ],
+)
+def test_ucf101(ucf101, keys):
+    lines = read_ucf101(ucf101, 1, "train")
+    matched = lines.match(index_of(*keys, "other/v_HandStandPushups_g01_c01"))
+    assert set(matched.rows) == set(keys)
+    assert [matched.rows[key].label for key in keys] == [0, 1]
+    assert matched.classes == ("ApplyEyeMakeup", "HandstandPushups")
+
+
+def test_ucf101_test_lists_have_no_label_and_get_that_of_the_class(ucf101):
+    (line,) = read_ucf101(ucf101, 1, "test").lines
+    assert (line.class_name, line.label) == ("HandstandPushups", 1)
+    assert line.names == ("v_HandStandPushups_g01_c01.avi", "v_HandStandPushups_g01_c01")
+
+
+def test_ucf101_refuses_what_it_cannot_read(ucf101):
+    with pytest.raises(SourceError, match=r"trainlist02.txt: No such file"):
+        read_ucf101(ucf101, 2, "train")
+    for text, message in [
+        ("ApplyEyeMakeup/x.avi 2", "label '2', but ApplyEyeMakeup is 1 in classInd.txt"),
+        ("Nothing/x.avi 1", "expected Class/video.avi"),
+        ("x.avi 1", "expected Class/video.avi"),
+    ]:
+        (ucf101 / "trainlist01.txt").write_text(text)
+        with pytest.raises(ArgumentError, match=rf"trainlist01.txt:1: .*{message}"):
+            read_ucf101(ucf101, 1, "train")
+    (ucf101 / "classInd.txt").write_text("0 A\n")
+    with pytest.raises(ArgumentError, match=r"classInd.txt:1: '0 A', expected class number 1"):
+        read_ucf101(ucf101, 1, "test")
+
+
+KINETICS = """label,youtube_id,time_start,time_end,split,is_cc
+"abseiling, high",-abc_D1234e,20,30,train,0
+testifying,0QrSTuvw_xy,5,15,val,0
+testifying,zzzzzzzzzzz,100000,100010,val,1
+"""
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ("abseiling,_high/-abc_D1234e_000020_000030", "testifying/0QrSTuvw_xy_000005_000015"),
+        ("abseiling, high/-abc_D1234e_000020_000030", "testifying/0QrSTuvw_xy_000005_000015"),
+        ("abseiling, high/-abc_D1234e", "unlabeled/0QrSTuvw_xy"),
+        ("unlabeled/-abc_D1234e_000020_000030", "unlabeled/0QrSTuvw_xy_000005_000015"),
+    ],
+)
+def test_kinetics(tmp_path, keys):
+    path = tmp_path / "k400.csv"
+    path.write_text(KINETICS)
+    matched = read_kinetics(path).match(index_of(*keys))
+    assert set(matched.rows) == set(keys)
+    assert list(unmatched(matched)) == ["zzzzzzzzzzz,100000,100010"]
+    assert [len(read_kinetics(path, part)) for part in ("train", "val")] == [1, 2]
+
+
+def test_kinetics_without_labels_and_without_a_split(tmp_path):
+    path = tmp_path / "test.csv"
+    path.write_text("youtube_id,time_start,time_end\nabc,1.0,11.0\n")
+    assert set(read_kinetics(path).match(index_of("any/abc_000001_000011")).rows) == {"any/abc_000001_000011"}
+    matched = read_kinetics(path).match(index_of("a/abc", "b/abc"))
+    assert unmatched(matched) == {"abc,1,11": "may be any of a/abc, b/abc"}
+
+
+def test_kinetics_refuses_what_it_cannot_read(tmp_path):
+    path = tmp_path / "k.csv"
+    path.write_text("label,id\nx,y\n")
+    with pytest.raises(ArgumentError, match="no column time_end, time_start, youtube_id; found label, id"):
+        read_kinetics(path)
+    path.write_text(KINETICS)
+    with pytest.raises(ArgumentError, match="no line of split 'dev'; it has train, val"):
+        read_kinetics(path, "dev")
+    path.write_text(KINETICS + "x,y,soon,later,train,0\n")
+    with pytest.raises(ArgumentError, match=r"k.csv:5: times are 'soon' and 'later'"):
+        read_kinetics(path)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(SourceError, match="not a text file"):
+        read_kinetics(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("wave/a 120 1\nrun/b 30 0\n", {"wave/a": 1, "run/b": 0}),
+        ("wave/a.mp4 1\nrun/b.avi 0\n", {"wave/a": 1, "run/b": 0}),
+        ("/data/frames/wave/a 120 1\n./run/b/ 30 0\n", {"wave/a": 1, "run/b": 0}),
+        ("a.mp4 1\nb 0\n", {"wave/a": 1, "run/b": 0}),
+        ("a 5 1\nb 6 0\n", {"wave/a": 1, "run/b": 0}),
+        ("wave/two words.mp4 1\n", {"wave/two words": 1}),
+        ("wave/two words 40 1\n", {"wave/two words": 1}),
+    ],
+)
+def test_mmaction2(tmp_path, text, labels):
+    path = tmp_path / "list.txt"
+    path.write_text(text)
+    matched = read_mmaction2(path).match(index_of("wave/a", "run/b", "wave/two words"))
+    assert {key: line.label for key, line in matched.rows.items()} == labels
+    assert matched.unmatched == ()
+
+
+def test_mmaction2_where_a_name_ends_in_a_number(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text("wave/take 2 1\n")
+    assert read_mmaction2(path).lines[0].names == ("take",)
+    assert read_mmaction2(path, "videos").lines[0].names == ("take 2",)
+
+
+def test_mmaction2_refuses_what_it_cannot_read(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text("wave/a 120 1\nwave/b 120 one\n")
+    for kind in ("auto", "rawframes"):
+        with pytest.raises(ArgumentError, match=r"list.txt:2: 'wave/b 120 one', expected frame_dir total_frames label"):
+            read_mmaction2(path, kind)
+    with pytest.raises(ArgumentError, match=r"list.txt:2: 'wave/b 120 one', expected path label"):
+        read_mmaction2(path, "videos")
+    with pytest.raises(ArgumentError, match="found 'flow', expected one of auto, rawframes, videos"):
+        read_mmaction2(path, "flow")
