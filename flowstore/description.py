@@ -12,9 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from flowstore.errors import NameNotFoundError, StoreError, StoreNotFoundError
+from flowstore.estimates import format_bytes
 from flowstore.index import VideoIndex
 from flowstore.names import printable_name, unescape_name
-from flowstore.planning import format_bytes
 from flowstore.store import FlowStore, open_store
 from flowstore.video import Video
 

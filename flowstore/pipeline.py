@@ -12,6 +12,7 @@ from flowstore.errors import ArgumentError, FlowStoreError, StoreError
 from flowstore.estimators import compile_engine, make_estimator, needs_compiling, resolve_engine
 from flowstore.extraction import VideoTask, commit_failure, extract_video, library_versions, now_utc
 from flowstore.index import VideoIndex, class_paths, read_records, remove_index, write_index
+from flowstore.locking import writers_lock
 from flowstore.model import VideoRecord
 from flowstore.planning import ExtractPlan, plan_extract
 from flowstore.quantize import Quantizer
@@ -343,7 +344,7 @@ def run_plan(
 
 def _writers_lock(planned: ExtractPlan) -> contextlib.AbstractContextManager[None]:
     if isinstance(planned.storage, LocalStorage):
-        return planned.storage.writers_lock(is_shared=planned.is_part)
+        return writers_lock(planned.storage.root, is_shared=planned.is_part)
     return contextlib.nullcontext()
 
 

@@ -17,18 +17,12 @@ from typing import IO, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-
-try:
-    import fcntl
-except ImportError:  # not on Windows
-    fcntl = None  # type: ignore[assignment]
-
 import zarr
 from zarr.abc.store import RangeByteRequest, Store
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
-from flowstore.errors import ArgumentError, ChecksumError, FlowStoreError, StoreError, StoreFormatError
+from flowstore.errors import ChecksumError, FlowStoreError, StoreError, StoreFormatError
 
 
 class Storage(Protocol):
@@ -197,69 +191,6 @@ class LocalStorage:
     def zarr_store(self) -> Store:
         """Return the same folder as a store of zarr-python."""
         return zarr.storage.LocalStore(self.root)
-
-    @contextlib.contextmanager
-    def writers_lock(self, is_shared: bool) -> Iterator[None]:
-        """Hold the right to change the store: one run alone, or several that have agreed on disjoint parts.
-
-        Parameters
-        ----------
-        is_shared : bool
-            Whether others that share may run too.
-
-        Raises
-        ------
-        ArgumentError
-            If a run holds it that does not share, or this one does not and another runs.
-
-        Notes
-        -----
-        An advisory lock on ``STORE.lock`` beside the store. The system drops it when its process ends, however that
-        may be.
-        """
-        handle = self._lock(is_shared)
-        try:
-            yield
-        finally:
-            if handle is not None:
-                # The last one takes the file away; a newcomer that has opened it sees that it is another by then.
-                with contextlib.suppress(OSError):
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    os.unlink(self._lock_path)
-                os.close(handle)
-
-    @property
-    def _lock_path(self) -> str:
-        return f"{self.root}.lock"
-
-    def _lock(self, is_shared: bool) -> int | None:
-        """Return the descriptor that holds the lock; None where there are no locks, or no place to keep one."""
-        if fcntl is None:
-            return None
-        kind = fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX
-        while True:
-            try:
-                os.makedirs(os.path.dirname(self.root), exist_ok=True)
-                handle = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o666)
-            except OSError:
-                return None
-            try:
-                fcntl.flock(handle, kind | fcntl.LOCK_NB)
-                if os.path.samestat(os.fstat(handle), os.stat(self._lock_path)):
-                    return handle
-            except BlockingIOError:
-                os.close(handle)
-                raise ArgumentError(
-                    f"another run is writing to {self.root}: wait for it, or share the work by --part I/N"
-                ) from None
-            except FileNotFoundError:
-                # The run that held it has just taken the file away.
-                pass
-            except OSError:
-                # A file system without locks: what protects there is that each video has one writer.
-                os.close(handle)
-                return None
-            os.close(handle)
 
 
 class ZarrStorage:

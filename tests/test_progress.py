@@ -311,4 +311,8 @@ def test_no_thread_is_left(is_terminal, is_started):
     else:
         shown.start(make_plan())
     shown.stop()
-    assert set(threading.enumerate()) == before
+    left = set(threading.enumerate()) - before
+    for thread in left:
+        # Told to stop, it may have yet to notice.
+        thread.join(timeout=30)
+    assert not any(thread.is_alive() for thread in left)

@@ -13,7 +13,7 @@ from test_interrupts import DEADLINE_S, SLOW, commits, started, wait_until
 
 import flowstore
 from flowstore.errors import ArgumentError
-from flowstore.storage import LocalStorage
+from flowstore.locking import writers_lock
 
 
 @pytest.fixture
@@ -273,13 +273,13 @@ def test_an_export_writes_what_is_missing(source, tmp_path):
 
 def test_a_second_run_is_refused_while_one_writes(tmp_path):
     """Two runs at once would remove each other's files; parts of one dataset agree on who writes what."""
-    storage = LocalStorage(str(tmp_path / "s.zarr"))
-    with storage.writers_lock(is_shared=False):
+    root = str(tmp_path / "s.zarr")
+    with writers_lock(root, is_shared=False):
         for is_shared in (False, True):
-            with pytest.raises(ArgumentError, match="another run is writing to"), storage.writers_lock(is_shared):
+            with pytest.raises(ArgumentError, match="another run is writing to"), writers_lock(root, is_shared):
                 pass
-    with storage.writers_lock(is_shared=True), storage.writers_lock(is_shared=True):
-        with pytest.raises(ArgumentError, match="another run is writing to"), storage.writers_lock(is_shared=False):
+    with writers_lock(root, is_shared=True), writers_lock(root, is_shared=True):
+        with pytest.raises(ArgumentError, match="another run is writing to"), writers_lock(root, is_shared=False):
             pass
         assert (tmp_path / "s.zarr.lock").exists()
     assert list(tmp_path.iterdir()) == []
