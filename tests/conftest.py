@@ -1,11 +1,16 @@
 """What every test may ask for: the real clips, one OpenCV thread, no deadline for hypothesis on a busy machine."""
 
 import os
+import signal
 from pathlib import Path
 
 import cv2
 import pytest
 from hypothesis import settings
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell that starts tests in the background has Ctrl-C ignored, by every process that they start too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("flowstore", deadline=None, print_blob=True)
 settings.load_profile("flowstore")
