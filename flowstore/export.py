@@ -17,7 +17,7 @@ from flowstore.flow_images import ExportTask, VideoExport, export_video, write_w
 from flowstore.layouts import Layout, find_layout
 from flowstore.names import fold_name
 from flowstore.quantize import Quantizer
-from flowstore.scheduling import Job, check_scheduler, count_cores, run_job
+from flowstore.scheduling import Job, check_scheduler, choose_scheduler, run_job
 from flowstore.storage import LocalStorage, is_case_blind
 from flowstore.store import FlowStore, Place, open_store
 from flowstore.video import Video
@@ -220,10 +220,7 @@ def export(
         progress.start(len(videos), n_flows)
     started = time.monotonic()
     try:
-        n_workers = max(1, min(workers or count_cores(), len(tasks)))
-        where = scheduler
-        if scheduler == "auto":
-            where = "threads" if n_flows < AUTO_PROCESSES_FLOWS or n_workers == 1 else "processes"
+        where, n_workers = choose_scheduler(scheduler, workers, len(tasks), n_flows < AUTO_PROCESSES_FLOWS)
         run_job(Job(export_video, tasks, run.take, run.add_flows, _report_killed), where, n_workers)
     finally:
         if progress:

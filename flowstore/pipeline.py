@@ -17,7 +17,7 @@ from flowstore.model import VideoRecord
 from flowstore.planning import ExtractPlan, plan_extract
 from flowstore.quantize import Quantizer
 from flowstore.reporting import ExtractReport, Progress, SilentProgress
-from flowstore.scheduling import Job, check_cluster, check_scheduler, count_cores, run_job
+from flowstore.scheduling import Job, check_cluster, choose_scheduler, run_job
 from flowstore.settings import Compression, ExtractSettings, ParameterValue
 from flowstore.sources import discover, select_sources
 from flowstore.storage import LocalStorage, Storage, open_storage, write_error
@@ -291,14 +291,8 @@ def resolve_scheduler(scheduler: str, workers: int | None, planned: ExtractPlan)
     ArgumentError
         If there is no such scheduler, or the number cannot be used.
     """
-    check_scheduler(scheduler, workers)
-    n_workers = workers or count_cores()
-    if "://" not in scheduler:
-        n_workers = max(1, min(n_workers, len(planned.todo)))
-    if scheduler == "auto":
-        is_small = planned.estimate.n_frames < AUTO_PROCESSES_FRAMES or n_workers == 1
-        return "threads" if is_small else "processes", n_workers
-    return scheduler, n_workers
+    is_small = planned.estimate.n_frames < AUTO_PROCESSES_FRAMES
+    return choose_scheduler(scheduler, workers, len(planned.todo), is_small)
 
 
 def run_plan(

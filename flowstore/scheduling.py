@@ -88,6 +88,39 @@ def check_scheduler(scheduler: str, workers: int | None) -> None:
         )
 
 
+def choose_scheduler(scheduler: str, workers: int | None, n_tasks: int, is_small: bool) -> tuple[str, int]:
+    """Choose where tasks run and how many at a time.
+
+    Parameters
+    ----------
+    scheduler : str
+        As asked for.
+    workers : int or None
+        As asked for; None for all cores that this process may use.
+    n_tasks : int
+        How many there are.
+    is_small : bool
+        Whether starting processes would cost more than threads lose.
+
+    Returns
+    -------
+    tuple
+        ``processes``, ``threads``, ``sync`` or an address, and the number of workers.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no such scheduler, or the number cannot be used.
+    """
+    check_scheduler(scheduler, workers)
+    n_workers = workers or count_cores()
+    if "://" not in scheduler:
+        n_workers = max(1, min(n_workers, n_tasks))
+    if scheduler == "auto":
+        return "threads" if is_small or n_workers == 1 else "processes", n_workers
+    return scheduler, n_workers
+
+
 def check_cluster(scheduler: str) -> None:
     """Refuse an address at which no Dask scheduler answers; anything else than an address passes.
 

@@ -1,0 +1,71 @@
+"""What several commands share of the command line: kinds of arguments, and options that mean the same everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+
+class Place(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """A path or URL; anything but nothing."""
+
+    name = "place"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: D102
+        # An unset variable of a shell, which as a path would mean the current folder.
+        if not value:
+            self.fail("an empty path", param, ctx)
+        return value
+
+
+class Size(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """``WIDTHxHEIGHT`` as ``(height, width)``, in pixels."""
+
+    name = "WxH"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: D102
+        width, x, height = str(value).lower().partition("x")
+        if not (x and width.isdigit() and height.isdigit()):
+            self.fail(f"{value!r} is not of the form WIDTHxHEIGHT, such as 320x240", param, ctx)
+        return int(height), int(width)
+
+
+class Part(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """``I/N`` as ``(I, N)``."""
+
+    name = "I/N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: D102
+        number, slash, count = str(value).partition("/")
+        if not (slash and number.isdigit() and count.isdigit()):
+            self.fail(f"{value!r} is not of the form I/N, such as 1/4", param, ctx)
+        return int(number), int(count)
+
+
+def output_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what says how much is printed: ``--json``, ``--quiet``, ``--verbose``."""
+    for option in (
+        click.option("--json", "is_json", is_flag=True, help="Print one JSON object; messages go to stderr."),
+        click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors."),
+        click.option("-v", "--verbose", is_flag=True, help="Print more, and tracebacks of errors."),
+    ):
+        function = option(function)
+    return function
+
+
+def worker_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what says where the work runs: ``--workers``, ``--scheduler``."""
+    for option in (
+        click.option(
+            "--scheduler",
+            default="auto",
+            show_default=True,
+            metavar="auto|processes|threads|sync|tcp://HOST:PORT",
+            help="Where the work runs.",
+        ),
+        click.option("--workers", type=int, metavar="N", help="Videos at a time.  [default: all cores]"),
+    ):
+        function = option(function)
+    return function

@@ -1,0 +1,58 @@
+"""What a command says, to whom, and which errors are no refusals: results to stdout, all else to stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from flowstore.errors import ExportError, FlowStoreError, StoreError
+from flowstore.names import printable_name
+
+ERRORS = Console(stderr=True, highlight=False)
+EXIT_STOPPED = 130
+
+
+class WorkError(FlowStoreError):
+    """The work had begun and could not be finished."""
+
+
+@contextlib.contextmanager
+def working() -> Iterator[None]:
+    """Mark the part of a command in which work is done, so that an error there is no refusal.
+
+    Raises
+    ------
+    WorkError
+        For an error that a store or an export met on the way.
+    """
+    try:
+        yield
+    except (StoreError, ExportError) as error:
+        raise WorkError(str(error)) from error
+    except KeyboardInterrupt:
+        # Ends the line in which a terminal shows ^C.
+        click.echo(err=True)
+        say("stopped; what was finished is kept, and the same command goes on from there")
+        sys.exit(EXIT_STOPPED)
+
+
+def say(text: str) -> None:
+    """Print a line for people, to stderr."""
+    ERRORS.print(Text(text), soft_wrap=True)
+
+
+def say_failure(class_name: str, name: str, reason: str) -> None:
+    """Print which video failed, and why."""
+    say(f"failed {printable_name(class_name)}/{printable_name(name)}: {reason}")
+
+
+def print_json(value: Any) -> None:
+    """Print the one JSON object that a command gives, to stdout."""
+    click.echo(json.dumps(value, indent=1))
