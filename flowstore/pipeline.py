@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from flowstore.clusters import check_cluster
 from flowstore.errors import ArgumentError, FlowStoreError, StoreError
 from flowstore.estimators import compile_engine, make_estimator, needs_compiling, resolve_engine
 from flowstore.extraction import VideoTask, commit_failure, extract_video, library_versions, now_utc
@@ -20,7 +21,7 @@ from flowstore.planning import ExtractPlan, plan_extract
 from flowstore.quantize import Quantizer
 from flowstore.records import class_paths
 from flowstore.reporting import ExtractReport, Progress, SilentProgress
-from flowstore.scheduling import Job, check_cluster, choose_scheduler, run_job
+from flowstore.scheduling import Job, choose_scheduler, run_job
 from flowstore.settings import Compression, ExtractSettings, ParameterValue
 from flowstore.sources import discover, select_sources
 from flowstore.storage import LocalStorage, Storage, open_storage, write_error
@@ -31,6 +32,8 @@ from flowstore.writing import write_class, write_root
 # process of its own keeps a decoder that crashes from ending the run. Beyond so many frames, half a minute, that is
 # worth it.
 AUTO_PROCESSES_FRAMES = 10_000
+# A video that gives no flow for so long is ended: a large one may have to come over a slow network first.
+_STALL_S, _STALL_S_PER_FRAME = 300.0, 0.005
 
 
 def choose_engine(
@@ -328,7 +331,7 @@ def run_plan(
     """
     where, n_workers = resolve_scheduler(scheduler, workers, planned)
     if planned.todo:
-        check_cluster(where)
+        check_cluster(where, _shared_paths(planned))
     progress = progress or SilentProgress()
     started = time.monotonic()
     run = _Run(planned, progress)
@@ -359,7 +362,10 @@ def _run_locked(planned: ExtractPlan, run: _Run, where: str, n_workers: int) -> 
             _prepare_engine(planned.settings.engine, progress)
             _prepare_store(planned)
             tasks = [VideoTask(source, planned.settings, planned.storage) for source in planned.todo]
-            run_job(Job(extract_video, tasks, run.take, progress.add_flows, _commit_killed), where, n_workers)
+            job = Job(
+                extract_video, tasks, run.take, progress.add_flows, _commit_killed, _stall_limit_s, _commit_stalled
+            )
+            run_job(job, where, n_workers)
         _index_store(planned, progress)
     except KeyboardInterrupt:
         # Before the root there is no store, and a folder with nothing but an index would be refused the next time.
@@ -404,6 +410,25 @@ class _Run:
 
 def _commit_killed(task: VideoTask) -> VideoRecord:
     return commit_failure(task, "its worker process was killed, by the decoder or for want of memory")
+
+
+def _stall_limit_s(task: VideoTask) -> float:
+    return _STALL_S + task.source.cost * _STALL_S_PER_FRAME
+
+
+def _commit_stalled(task: VideoTask) -> VideoRecord:
+    return commit_failure(
+        task, f"gave no flow for {_stall_limit_s(task):.0f} s: its decoder hangs, or its disk does not answer"
+    )
+
+
+def _shared_paths(planned: ExtractPlan) -> list[str]:
+    """Return paths that every worker has to see: a source, and the folder that holds the store."""
+    paths = [planned.todo[0].path]
+    if isinstance(planned.storage, LocalStorage):
+        root = planned.storage.root
+        paths.append(root if os.path.exists(root) else os.path.dirname(root))
+    return paths
 
 
 def _prepare_engine(engine: str, progress: Progress) -> None:

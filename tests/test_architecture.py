@@ -15,7 +15,7 @@ SOURCES = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in so
 # other.
 ORDER = (
     "errors batch_memory",
-    "model names quantize sampling scenes colour lanes compiling caches",
+    "model names quantize sampling scenes colour lanes compiling caches mp4_boxes clusters",
     "motion layouts settings sources clip_sampling locking",
     "shards decoding fingerprints farneback_tables motion_kernels transforms",
     "documents storage farneback_kernels opencv_flow flow_encoder",
@@ -38,8 +38,8 @@ LEVELS = {name: level for level, names in enumerate(ORDER) for name in names.spl
 
 OWNERS = {
     "zarr": {"storage", "index", "store"},
-    "dask": {"scheduling"},
-    "distributed": {"scheduling"},
+    "dask": {"scheduling", "clusters"},
+    "distributed": {"scheduling", "clusters"},
     "click": {"cli", "cli_options", "console", "cli_extract", "cli_info", "cli_export", "cli_demo"},
     "rich": {"progress", "description", "console", "cli_info"},
     "cv2": {"decoding", "opencv_flow", "flow_images", "export", "demo"},
