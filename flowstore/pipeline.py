@@ -11,7 +11,7 @@ from dataclasses import replace
 from flowstore.errors import ArgumentError, FlowStoreError, StoreError
 from flowstore.estimators import compile_engine, make_estimator, needs_compiling, resolve_engine
 from flowstore.extraction import VideoTask, commit_failure, extract_video, library_versions, now_utc
-from flowstore.index import VideoIndex, class_paths, read_records, remove_index, write_index
+from flowstore.index import VideoIndex, read_records, remove_index, write_index
 from flowstore.locking import writers_lock
 from flowstore.model import VideoRecord
 from flowstore.planning import ExtractPlan, plan_extract
@@ -20,9 +20,9 @@ from flowstore.reporting import ExtractReport, Progress, SilentProgress
 from flowstore.scheduling import Job, check_cluster, choose_scheduler, run_job
 from flowstore.settings import Compression, ExtractSettings, ParameterValue
 from flowstore.sources import discover, select_sources
-from flowstore.storage import LocalStorage, Storage, open_storage, write_error
+from flowstore.storage import LocalStorage, open_storage, write_error
 from flowstore.store import Place, read_root
-from flowstore.writing import write_class, write_root
+from flowstore.writing import empty_store, write_class, write_root
 
 # On two and four cores threads are some 15 % faster than processes at any length, and start 2 s sooner; but only a
 # process of its own keeps a decoder that crashes from ending the run. Beyond so many frames, half a minute, that is
@@ -361,7 +361,7 @@ def _run_locked(planned: ExtractPlan, run: _Run, where: str, n_workers: int) -> 
     except OSError as error:
         if isinstance(error, FlowStoreError):
             raise
-        raise write_error(planned.storage, error) from error
+        raise write_error(planned.storage.url, error) from error
     finally:
         progress.stop()
 
@@ -408,7 +408,7 @@ def _prepare_engine(engine: str, progress: Progress) -> None:
 def _prepare_store(planned: ExtractPlan) -> None:
     storage = planned.storage
     if planned.is_overwritten:
-        _empty_store(storage)
+        empty_store(storage)
     else:
         remove_index(storage)
     if planned.is_new or planned.is_overwritten:
@@ -420,10 +420,3 @@ def _prepare_store(planned: ExtractPlan) -> None:
 def _index_store(planned: ExtractPlan) -> None:
     if not planned.is_part:
         write_index(planned.storage, VideoIndex.from_records(read_records(planned.storage)))
-
-
-def _empty_store(storage: Storage) -> None:
-    # The root with the old settings goes last: until then the store is one of the old settings with fewer videos.
-    remove_index(storage)
-    for class_path in class_paths(storage):
-        storage.delete_tree(class_path)
