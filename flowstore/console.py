@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from flowstore.errors import ExportError, FlowStoreError, StoreError
+from flowstore.errors import ClusterError, ExportError, FlowStoreError, StoreError
 from flowstore.names import printable_name
 
 ERRORS = Console(stderr=True, highlight=False)
@@ -30,11 +30,11 @@ def working() -> Iterator[None]:
     Raises
     ------
     WorkError
-        For an error that a store or an export met on the way.
+        For an error that a store, an export or a cluster met on the way.
     """
     try:
         yield
-    except (StoreError, ExportError) as error:
+    except (StoreError, ExportError, ClusterError) as error:
         raise WorkError(str(error)) from error
     except KeyboardInterrupt:
         # Ends the line in which a terminal shows ^C.

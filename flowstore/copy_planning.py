@@ -16,10 +16,10 @@ from typing import Any
 from flowstore.archives import ZipStorage
 from flowstore.errors import ArgumentError, ChecksumError, StoreFormatError, StoreNotFoundError
 from flowstore.estimates import format_bytes
-from flowstore.index import read_record, video_paths
 from flowstore.model import VideoRecord
 from flowstore.names import escape_name, printable_name, video_path
 from flowstore.planning import check_place, room_notes
+from flowstore.records import read_record, video_paths
 from flowstore.settings import Compression
 from flowstore.storage import LocalStorage, Storage, open_storage
 from flowstore.store import FlowStore, Place, RootAttributes, open_store, read_root
@@ -43,8 +43,8 @@ class CopyPlan:
         Of the copy.
     todo : tuple of VideoRecord
         Videos to copy, failed ones among them, largest first.
-    n_done : int
-        Videos that the target has already.
+    done : tuple of str
+        Paths of the videos that the target has already.
     n_others : int
         Videos of the target that are not among those to copy; they stay as they are.
     damaged : tuple of VideoCopy
@@ -57,7 +57,7 @@ class CopyPlan:
     dest: Storage | str
     root: RootAttributes
     todo: tuple[VideoRecord, ...]
-    n_done: int
+    done: tuple[str, ...]
     n_others: int
     damaged: tuple[VideoCopy, ...]
     is_new: bool
@@ -78,6 +78,11 @@ class CopyPlan:
     def keys(self) -> list[str]:
         """``class/video`` of each video to copy, in one line, for people."""
         return [f"{printable_name(record.class_name)}/{printable_name(record.name)}" for record in self.todo]
+
+    @property
+    def n_done(self) -> int:
+        """Videos that the target has already."""
+        return len(self.done)
 
     @property
     def n_flows(self) -> int:
@@ -171,7 +176,7 @@ def plan_copy(
         dest=zip_path or target,
         root=root,
         todo=tuple(sorted(todo, key=lambda record: (-record.size_bytes, record.class_name, record.name))),
-        n_done=len(records) - len(todo),
+        done=tuple(sorted({_path(record) for record in records} - {_path(record) for record in todo})),
         n_others=n_others,
         damaged=tuple(damaged),
         is_new=state == "new",

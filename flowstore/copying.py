@@ -6,21 +6,24 @@ Carries out a plan: one task a video, commits last, then the index.
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flowstore import documents
 from flowstore.archives import writing_zip
+from flowstore.clusters import check_cluster
 from flowstore.copy_planning import CopyPlan, plan_copy
-from flowstore.errors import ChecksumError, FlowStoreError, StoreFormatError
+from flowstore.errors import ChecksumError, FlowStoreError, StoreError
 from flowstore.estimates import format_bytes
 from flowstore.export import ExportProgress
-from flowstore.index import INDEX, VideoIndex, read_records, remove_index, write_index
+from flowstore.index import VideoIndex, index_tree, is_indexed, remove_index, write_index
+from flowstore.leftovers import remove_leftovers
 from flowstore.locking import writers_lock
 from flowstore.model import VideoRecord
-from flowstore.scheduling import Job, check_cluster, choose_scheduler, run_job
+from flowstore.records import INDEX
+from flowstore.scheduling import Job, choose_scheduler, run_job
 from flowstore.settings import Compression
 from flowstore.storage import LocalStorage, Storage, memory_storage, write_error
 from flowstore.store import FlowStore, Place
@@ -172,7 +175,7 @@ def run_copy(
     run = _Run(planned, progress)
     started = time.monotonic()
     dest = planned.dest
-    if not planned.todo and planned.n_done and (isinstance(dest, str) or _is_indexed(dest)):
+    if not planned.todo and planned.n_done and (isinstance(dest, str) or is_indexed(dest, planned.done)):
         return run.report(0.0)
     if progress:
         progress.start(len(planned.todo), planned.n_flows)
@@ -180,9 +183,11 @@ def run_copy(
         if isinstance(dest, str):
             _make_zip(planned, dest, run)
         else:
-            check_cluster(where)
-            with writers_lock(dest.root, is_shared=False) if isinstance(dest, LocalStorage) else _no_lock():
+            check_cluster(where, _shared_paths(planned))
+            with _writers_lock(dest) as is_locked:
                 _fill_store(planned, dest, run, where, n_workers)
+                if is_locked:
+                    remove_leftovers(dest)
     except OSError as error:
         if isinstance(error, FlowStoreError):
             raise
@@ -193,17 +198,17 @@ def run_copy(
     return run.report(time.monotonic() - started)
 
 
-def _is_indexed(dest: Storage) -> bool:
-    # Its group gets these attributes last.
-    data = dest.read(f"{INDEX}/zarr.json")
-    try:
-        return bool(data) and bool(documents.group_attributes(documents.parse_document(data or b"", INDEX), INDEX))
-    except StoreFormatError:
-        return False
+def _writers_lock(dest: Storage) -> contextlib.AbstractContextManager[bool]:
+    if isinstance(dest, LocalStorage):
+        return writers_lock(dest.root, is_shared=False)
+    return contextlib.nullcontext(False)
 
 
-def _no_lock() -> contextlib.AbstractContextManager[None]:
-    return contextlib.nullcontext()
+def _shared_paths(planned: CopyPlan) -> list[str]:
+    """Return what every worker has to see: the store, and the folder in which the copy is made."""
+    storages = (planned.source.storage, planned.dest)
+    source, dest = (storage.root if isinstance(storage, LocalStorage) else "" for storage in storages)
+    return [path for path in (source, os.path.dirname(dest)) if path and os.path.isdir(path)]
 
 
 class _Run:
@@ -269,9 +274,13 @@ def _fill_store(planned: CopyPlan, dest: Storage, run: _Run, where: str, n_worke
         job = Job(copy_video, _tasks(planned, dest, is_replacing=True), run.take, run.add_flows, copy_killed)
         run_job(job, where, n_workers)
     except KeyboardInterrupt:
-        write_index(dest, VideoIndex.from_records(read_records(dest)))
+        index_tree(dest, _leave_out)
         raise
-    write_index(dest, VideoIndex.from_records(read_records(dest)))
+    index_tree(dest, _leave_out)
+
+
+def _leave_out(path: str, error: StoreError) -> None:
+    """Say nothing of a damaged record: the plan has it copied again, or it is not this run's."""
 
 
 def _write_root(planned: CopyPlan, dest: Storage) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flowstore.errors import DecodeError
+from flowstore.mp4_boxes import shown_share
 from flowstore.names import is_unicode
 from flowstore.sources import VideoSource, list_frames
 
@@ -24,9 +25,13 @@ Frame = npt.NDArray[np.uint8]
 
 # Containers whose header counts frames; in the others the count is duration times rate, an estimate.
 _COUNTING_SUFFIXES = frozenset((".avi", ".mp4", ".mov", ".m4v", ".3gp"))
+# Among them those whose edit list can hide frames that the header counts.
+_EDITING_SUFFIXES = _COUNTING_SUFFIXES - {".avi"}
 # HMDB51's AVI headers count one frame more than there is.
 _MISSING_FRAMES_ALLOWED = 2
 _MISSING_SHARE_ALLOWED = 0.02
+# Besides one frame a byte: a file that gives more is one that makes a decoder go round in circles.
+_FRAMES_ALWAYS_POSSIBLE = 1000
 
 
 class FrameReader(Protocol):
@@ -89,7 +94,9 @@ class VideoFile:
     def __init__(self, path: str) -> None:
         self.path = path
         self.warnings: list[str] = []
+        self._n_frames_possible = _FRAMES_ALWAYS_POSSIBLE
         with self._open() as capture:
+            self._n_frames_possible += os.stat(path).st_size
             rate = capture.get(cv2.CAP_PROP_FPS)
             self.fps: float | None = rate if 0 < rate < 1e5 else None
             self.n_frames_header = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
@@ -135,16 +142,22 @@ class VideoFile:
                 shape = shape or frame.shape
                 check_frame_shape(frame.shape, shape, f"frame {n_frames}")
                 n_frames += 1
+                if n_frames > self._n_frames_possible:
+                    raise DecodeError(f"does not end: more frames than bytes, {n_frames}")
                 yield to_gray(frame)
         self._check_end(n_frames)
 
     def _check_end(self, n_frames: int) -> None:
-        missing = self.n_frames_header - n_frames
         if n_frames == 0:
             raise DecodeError("no frame can be decoded")
-        said = f"{n_frames} frames decoded, {self.n_frames_header} according to the file's header"
-        is_counted = os.path.splitext(self.path)[1].lower() in _COUNTING_SUFFIXES
-        allowed = max(_MISSING_FRAMES_ALLOWED, self.n_frames_header * _MISSING_SHARE_ALLOWED)
+        suffix = os.path.splitext(self.path)[1].lower()
+        n_expected = self.n_frames_header
+        allowed = max(_MISSING_FRAMES_ALLOWED, n_expected * _MISSING_SHARE_ALLOWED)
+        if n_expected - n_frames > allowed and suffix in _EDITING_SUFFIXES:
+            n_expected = round(n_expected * shown_share(self.path))
+        missing = n_expected - n_frames
+        said = f"{n_frames} frames decoded, {n_expected} according to the file's header"
+        is_counted = suffix in _COUNTING_SUFFIXES
         if missing > allowed and is_counted:
             raise DecodeError(f"ends early or is damaged: {said}")
         # One frame too many is HMDB51's usual header, and says nothing.
@@ -250,6 +263,8 @@ def read_image(path: str) -> Frame:
         raise DecodeError(f"{name} is empty (0 bytes)")
     if not is_whole_image(data):
         raise DecodeError(f"{name} is cut off after {len(data)} bytes")
+    if is_animation(data):
+        raise DecodeError(f"{name} is an animation, not one frame: give it as a video, such as a .gif or .mp4")
     try:
         frame = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
@@ -286,6 +301,16 @@ def is_whole_image(data: bytes) -> bool:
     if data.startswith(b"BM") and len(data) >= 6:
         return len(data) >= int(struct.unpack_from("<I", data, 2)[0])
     return True
+
+
+def is_animation(data: bytes) -> bool:
+    """Tell whether a file is an animated WebP, of which a decoder of pictures gives the first frame only.
+
+    References
+    ----------
+    RFC 9649 §2.7.1, the flag A of the chunk VP8X.
+    """
+    return data[:4] == b"RIFF" and data[8:16] == b"WEBPVP8X" and len(data) > 20 and bool(data[20] & 2)
 
 
 def resize_frame(frame: Frame, height: int, width: int) -> Frame:

@@ -62,6 +62,10 @@ class ExportError(FlowStoreError, OSError):
     """An export cannot be made, or can't be made without losing something."""
 
 
+class ClusterError(FlowStoreError, RuntimeError):
+    """A Dask cluster went away."""
+
+
 class MissingExtraError(FlowStoreError, ImportError):
     """An optional library is not installed; the message names the install line."""
 

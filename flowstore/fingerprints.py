@@ -56,7 +56,11 @@ def _fingerprint_folder(path: str) -> Fingerprint:
 
 def _stat_images(path: str) -> Iterator[tuple[str, os.stat_result]]:
     for name in list_frames(path):
-        yield name, os.stat(os.path.join(path, name))
+        try:
+            info = os.stat(os.path.join(path, name))
+        except OSError as error:
+            raise SourceError(f"{name} cannot be opened: {error.strerror or error}") from error
+        yield name, info
 
 
 def is_readable(source: VideoSource) -> bool:

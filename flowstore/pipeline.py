@@ -8,16 +8,19 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from flowstore.clusters import check_cluster
 from flowstore.errors import ArgumentError, FlowStoreError, StoreError
 from flowstore.estimators import compile_engine, make_estimator, needs_compiling, resolve_engine
 from flowstore.extraction import VideoTask, commit_failure, extract_video, library_versions, now_utc
-from flowstore.index import VideoIndex, read_records, remove_index, write_index
+from flowstore.index import index_tree, is_indexed, remove_index
+from flowstore.leftovers import remove_leftovers
 from flowstore.locking import writers_lock
 from flowstore.model import VideoRecord
+from flowstore.names import printable_name, video_path
 from flowstore.planning import ExtractPlan, plan_extract
 from flowstore.quantize import Quantizer
 from flowstore.reporting import ExtractReport, Progress, SilentProgress
-from flowstore.scheduling import Job, check_cluster, choose_scheduler, run_job
+from flowstore.scheduling import Job, choose_scheduler, run_job
 from flowstore.settings import Compression, ExtractSettings, ParameterValue
 from flowstore.sources import discover, select_sources
 from flowstore.storage import LocalStorage, open_storage, write_error
@@ -28,6 +31,8 @@ from flowstore.writing import empty_store, write_class, write_root
 # process of its own keeps a decoder that crashes from ending the run. Beyond so many frames, half a minute, that is
 # worth it.
 AUTO_PROCESSES_FRAMES = 10_000
+# A video that gives no flow for so long is ended: a large one may have to come over a slow network first.
+_STALL_S, _STALL_S_PER_FRAME = 300.0, 0.005
 
 
 def choose_engine(
@@ -325,21 +330,27 @@ def run_plan(
     """
     where, n_workers = resolve_scheduler(scheduler, workers, planned)
     if planned.todo:
-        check_cluster(where)
+        check_cluster(where, _shared_paths(planned))
     progress = progress or SilentProgress()
     started = time.monotonic()
     run = _Run(planned, progress)
-    if not planned.todo and planned.storage.read("index/zarr.json"):
+    if not planned.todo and (planned.is_part or _is_indexed(planned)):
         return run.report(0.0)
-    with _writers_lock(planned):
+    with _writers_lock(planned) as is_locked:
         _run_locked(planned, run, where, n_workers)
+        if is_locked and not planned.is_part:
+            remove_leftovers(planned.storage)
     return run.report(time.monotonic() - started)
 
 
-def _writers_lock(planned: ExtractPlan) -> contextlib.AbstractContextManager[None]:
+def _writers_lock(planned: ExtractPlan) -> contextlib.AbstractContextManager[bool]:
     if isinstance(planned.storage, LocalStorage):
         return writers_lock(planned.storage.root, is_shared=planned.is_part)
-    return contextlib.nullcontext()
+    return contextlib.nullcontext(False)
+
+
+def _is_indexed(planned: ExtractPlan) -> bool:
+    return is_indexed(planned.storage, (video_path(source.class_name, source.name) for source in planned.stored))
 
 
 def _run_locked(planned: ExtractPlan, run: _Run, where: str, n_workers: int) -> None:
@@ -350,13 +361,15 @@ def _run_locked(planned: ExtractPlan, run: _Run, where: str, n_workers: int) -> 
             _prepare_engine(planned.settings.engine, progress)
             _prepare_store(planned)
             tasks = [VideoTask(source, planned.settings, planned.storage) for source in planned.todo]
-            run_job(Job(extract_video, tasks, run.take, progress.add_flows, _commit_killed), where, n_workers)
-        if planned.todo or not planned.storage.read("index/zarr.json"):
-            _index_store(planned)
+            job = Job(
+                extract_video, tasks, run.take, progress.add_flows, _commit_killed, _stall_limit_s, _commit_stalled
+            )
+            run_job(job, where, n_workers)
+        _index_store(planned, progress)
     except KeyboardInterrupt:
         # Before the root there is no store, and a folder with nothing but an index would be refused the next time.
         if planned.storage.read("zarr.json"):
-            _index_store(planned)
+            _index_store(planned, progress)
         raise
     except OSError as error:
         if isinstance(error, FlowStoreError):
@@ -398,6 +411,25 @@ def _commit_killed(task: VideoTask) -> VideoRecord:
     return commit_failure(task, "its worker process was killed, by the decoder or for want of memory")
 
 
+def _stall_limit_s(task: VideoTask) -> float:
+    return _STALL_S + task.source.cost * _STALL_S_PER_FRAME
+
+
+def _commit_stalled(task: VideoTask) -> VideoRecord:
+    return commit_failure(
+        task, f"gave no flow for {_stall_limit_s(task):.0f} s: its decoder hangs, or its disk does not answer"
+    )
+
+
+def _shared_paths(planned: ExtractPlan) -> list[str]:
+    """Return paths that every worker has to see: a source, and the folder that holds the store."""
+    paths = [planned.todo[0].path]
+    if isinstance(planned.storage, LocalStorage):
+        root = planned.storage.root
+        paths.append(root if os.path.exists(root) else os.path.dirname(root))
+    return paths
+
+
 def _prepare_engine(engine: str, progress: Progress) -> None:
     # Once, here: the workers find what they need in the cache on disk.
     if needs_compiling(engine):
@@ -417,6 +449,13 @@ def _prepare_store(planned: ExtractPlan) -> None:
         write_class(storage, class_name)
 
 
-def _index_store(planned: ExtractPlan) -> None:
-    if not planned.is_part:
-        write_index(planned.storage, VideoIndex.from_records(read_records(planned.storage)))
+def _index_store(planned: ExtractPlan, progress: Progress) -> None:
+    if planned.is_part:
+        return
+    damaged: list[str] = []
+    index = index_tree(planned.storage, lambda path, error: damaged.append(printable_name(path)))
+    if damaged:
+        listed = ", ".join(damaged[:5]) + (", ..." if len(damaged) > 5 else "")
+        progress.note(f"{len(damaged)} videos are damaged, and not in the index: {listed} (flowstore verify says more)")
+    if index is None:
+        progress.note("another run changes the store, so it has no index now: a last run without --part writes it")

@@ -6,23 +6,21 @@ The only owner of Dask. Knows nothing of videos: a task is whatever a function t
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
-import signal
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from multiprocessing.resource_tracker import ensure_running
 from typing import Any, Generic, TypeVar
 
 import dask
 import dask.threaded
 from dask.callbacks import Callback
 
-from flowstore.errors import ArgumentError, StoppedError
+from flowstore.clusters import open_client
+from flowstore.errors import ArgumentError, ClusterError, StoppedError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -32,10 +30,11 @@ Tick = Callable[[int], None]
 SCHEDULERS = ("auto", "processes", "threads", "sync")
 _TICK_EVERY_S = 0.5
 _TASKS_AHEAD = 4
-_CONNECT_TIMEOUT = "10s"
+# How long the word that a task has stalled may take to the scheduler, before the process is ended.
+_STALL_NEWS_S = 2.0
+_STALLED = -1
 # How long tasks that were told to stop may take to get to their next tick, before their processes are ended.
 _STOP_TIMEOUT_S = 5.0
-_INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 # In a worker process: the jobs whose tasks are to end at their next tick.
 _STOPPED_JOBS: set[str] = set()
 
@@ -56,6 +55,11 @@ class Job(Generic[Task, Result]):
         Told how much work was done, from any thread.
     on_killed : callable
         ``on_killed(task) -> result`` for a task whose worker process died although it ran alone.
+    stall_limit_s : callable, optional
+        ``stall_limit_s(task)``: seconds that a task may go without a tick before its worker process is ended. Has no
+        effect on the schedulers of this process: a thread cannot be ended.
+    on_stalled : callable, optional
+        ``on_stalled(task) -> result`` for a task that was ended so; as `on_killed` by default.
     """
 
     function: Callable[[Task, Tick], Result]
@@ -63,6 +67,8 @@ class Job(Generic[Task, Result]):
     on_result: Callable[[Task, Result], None]
     on_tick: Tick
     on_killed: Callable[[Task], Result]
+    stall_limit_s: Callable[[Task], float] | None = None
+    on_stalled: Callable[[Task], Result] | None = None
 
 
 def count_cores() -> int:
@@ -121,19 +127,6 @@ def choose_scheduler(scheduler: str, workers: int | None, n_tasks: int, is_small
     return scheduler, n_workers
 
 
-def check_cluster(scheduler: str) -> None:
-    """Refuse an address at which no Dask scheduler answers; anything else than an address passes.
-
-    Raises
-    ------
-    ArgumentError
-        If none answers.
-    """
-    if "://" in scheduler:
-        with _connect(scheduler):
-            pass
-
-
 def run_job(job: Job[Any, Any], scheduler: str, n_workers: int) -> None:
     """Run every task of a job.
 
@@ -151,6 +144,8 @@ def run_job(job: Job[Any, Any], scheduler: str, n_workers: int) -> None:
     ------
     ArgumentError
         If no Dask cluster answers at the address.
+    ClusterError
+        If the cluster went away.
     Exception
         What a task raises ends the job. Tasks that were running are stopped or, on a cluster, cancelled.
     """
@@ -201,19 +196,41 @@ def _run_distributed(job: Job[Any, Any], scheduler: str, n_workers: int) -> None
     from distributed.scheduler import KilledWorker
 
     job_id = f"flowstore-{uuid.uuid4().hex}"
-    with _open_client(scheduler, n_workers) as client:
-        client.subscribe_topic(job_id, lambda event: job.on_tick(int(event[1])))
+    with open_client(scheduler, n_workers) as client:
+        futures: dict[Any, Any] = {}
+        stalled: set[str] = set()
+
+        async def hear(event: tuple[float, tuple[int, str]]) -> None:
+            amount, key = event[1]
+            if amount != _STALLED:
+                job.on_tick(amount)
+                return
+            stalled.add(key)
+            # Its worker dies in a moment; on a cluster it would be tried again there.
+            for future in [future for future in list(futures) if future.key == key]:
+                await future.cancel(asynchronous=True)
+
+        client.subscribe_topic(job_id, hear)
         killed = []
         waiting = iter(job.tasks)
         # A window of tasks, not all at once: the scheduler's memory does not grow with the dataset.
         window = _TASKS_AHEAD * max(n_workers, sum(client.nthreads().values()))
-        futures = {_submit(client, job, job_id, task): task for _, task in zip(range(window), waiting, strict=False)}
+        for _, task in zip(range(window), waiting, strict=False):
+            futures[_submit(client, job, job_id, task)] = task
         try:
             completed = as_completed(list(futures), loop=client.loop)
             for future in completed:
                 task = futures.pop(future)
                 error = future.exception() if future.status == "error" else None
-                if isinstance(error, KilledWorker):
+                is_stalled = future.key in stalled
+                if future.status in ("lost", "cancelled") and not is_stalled:
+                    raise ClusterError(
+                        f"lost the Dask scheduler at {scheduler}; what was finished is kept: start it again, "
+                        "and the same command goes on from there"
+                    )
+                if is_stalled:
+                    job.on_result(task, (job.on_stalled or job.on_killed)(task))
+                elif isinstance(error, KilledWorker):
                     killed.append(task)
                 elif error is not None:
                     raise error
@@ -233,6 +250,8 @@ def _run_distributed(job: Job[Any, Any], scheduler: str, n_workers: int) -> None
                 except KilledWorker:
                     result = job.on_killed(task)
                 job.on_result(task, result)
+        except ClusterError:
+            raise
         except BaseException:
             _stop_tasks(client, job_id, list(futures))
             raise
@@ -253,103 +272,61 @@ def _stop_job(job_id: str) -> None:
 
 
 def _submit(client: Any, job: Job[Any, Any], job_id: str, task: Any) -> Any:
-    return client.submit(_run_on_worker, job.function, task, job_id, pure=False)
+    limit_s = job.stall_limit_s(task) if job.stall_limit_s else None
+    return client.submit(_run_on_worker, job.function, task, job_id, limit_s, pure=False)
 
 
-def _run_on_worker(function: Callable[[Any, Tick], Any], task: Any, job_id: str) -> Any:
+def _run_on_worker(function: Callable[[Any, Tick], Any], task: Any, job_id: str, limit_s: float | None) -> Any:
     from distributed import get_worker
 
     worker = get_worker()
+    key = worker.get_current_task()
     untold, told_at = 0, time.monotonic()
+    watch = _StallWatch(limit_s, lambda: worker.log_event(job_id, (_STALLED, key)))
 
     def tick(amount: int) -> None:
         nonlocal untold, told_at
         if job_id in _STOPPED_JOBS:
             raise StoppedError("the run was stopped")
+        watch.restart()
         untold += amount
         if time.monotonic() - told_at > _TICK_EVERY_S:
-            worker.log_event(job_id, untold)
+            worker.log_event(job_id, (untold, key))
             untold, told_at = 0, time.monotonic()
 
-    tick(0)
-    result = function(task, tick)
+    with watch:
+        tick(0)
+        result = function(task, tick)
     if untold:
-        worker.log_event(job_id, untold)
+        worker.log_event(job_id, (untold, key))
     return result
 
 
-@contextlib.contextmanager
-def _open_client(scheduler: str, n_workers: int) -> Iterator[Any]:
-    from distributed import Client, LocalCluster
+class _StallWatch:
+    """Ends this process when it is not restarted for too long: code that never returns cannot be ended otherwise."""
 
-    if "://" in scheduler:
-        with _connect(scheduler) as client:
-            yield client
-        return
-    config = {
-        # One death is enough to run a task alone, where a second one decides.
-        "distributed.scheduler.allowed-failures": 0,
-        "distributed.diagnostics.nvml": False,
-    }
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(dask.config.set(config))
-        with _interrupts_held():
-            cluster = stack.enter_context(
-                LocalCluster(
-                    n_workers=n_workers,
-                    threads_per_worker=1,
-                    dashboard_address=None,
-                    # Without a dashboard its port is still taken, with a warning where another run has it.
-                    scheduler_kwargs={"dashboard_address": ":0"},
-                    silence_logs=logging.CRITICAL,
-                )
-            )
-            client = stack.enter_context(Client(cluster, set_as_default=False))
-            client.run(_let_terminate)
-        yield client
+    def __init__(self, limit_s: float | None, tell: Callable[[], None]) -> None:
+        self._limit_s = limit_s
+        self._tell = tell
+        self._restarted_at = time.monotonic()
+        self._is_over = threading.Event()
 
+    def restart(self) -> None:
+        self._restarted_at = time.monotonic()
 
-def _connect(address: str) -> Any:
-    from distributed import Client
+    def __enter__(self) -> None:
+        if self._limit_s is not None:
+            threading.Thread(target=self._watch, args=(self._limit_s,), daemon=True).start()
 
-    try:
-        return Client(address, timeout=_CONNECT_TIMEOUT, set_as_default=False)
-    except (OSError, TimeoutError, ValueError) as error:
-        raise ArgumentError(
-            f"no Dask scheduler answers at {address} ({type(error).__name__}: {error}): "
-            "start one with: dask scheduler, and workers with: dask worker"
-        ) from error
+    def __exit__(self, *reason: object) -> None:
+        self._is_over.set()
 
-
-@contextlib.contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Keep interrupts waiting: a cluster that is interrupted while it starts cannot be closed in order.
-
-    Processes that are started within keep them waiting for good: Ctrl-C reaches every process of the terminal, and
-    the coordinator alone decides what it means.
-    """
-    _start_resource_tracker()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _start_resource_tracker() -> None:
-    # Multiprocessing starts it with the first process, and then lets interrupts through again. Started here it also
-    # learns not to warn, at the very end, of what a killed worker could not give back; it gives that back all the same.
-    name, rule = "PYTHONWARNINGS", "ignore:resource_tracker"
-    before = os.environ.get(name)
-    os.environ[name] = f"{before},{rule}" if before else rule
-    try:
-        ensure_running()
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
-
-
-def _let_terminate() -> None:
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
+    def _watch(self, limit_s: float) -> None:
+        left_s = limit_s
+        while left_s > 0:
+            if self._is_over.wait(left_s):
+                return
+            left_s = self._restarted_at + limit_s - time.monotonic()
+        self._tell()
+        if not self._is_over.wait(_STALL_NEWS_S):
+            os._exit(1)

@@ -11,6 +11,7 @@ Zarr v3, codec ``sharding_indexed`` version 1.0; codec ``crc32c`` version 1.0 (R
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -211,7 +212,9 @@ class ShardWriter:
         self._file = file
         self._codec = codec
         self._entries: list[tuple[int, int]] = []
+        self._checksums: list[bytes] = []
         self.size_bytes = 0
+        self.digest = ""
 
     @property
     def n_chunks(self) -> int:
@@ -229,6 +232,7 @@ class ShardWriter:
         data = self._codec.encode(codes)
         self._file.write(data)
         self._entries.append((self.size_bytes, len(data)))
+        self._checksums.append(data[-_CHECKSUM_BYTES:])
         self.size_bytes += len(data)
 
     def finish(self, n_entries: int) -> None:
@@ -244,6 +248,24 @@ class ShardWriter:
         index += checksum(index)
         self._file.write(index)
         self.size_bytes += len(index)
+        self.digest = shard_digest(self._checksums, index)
+
+
+def shard_digest(checksums: Iterable[bytes], index: bytes) -> str:
+    """Return what tells a shard from every other: hexadecimal BLAKE2b, of 128 bits, of its checksums and its index.
+
+    Parameters
+    ----------
+    checksums : iterable of bytes
+        The four bytes behind each chunk, in order.
+    index : bytes
+        The last `index_size` bytes of the shard.
+
+    Notes
+    -----
+    Not a CRC-32C of the file: that of chunks with their own CRC-32C behind them depends on their lengths alone.
+    """
+    return hashlib.blake2b(b"".join((*checksums, index)), digest_size=16).hexdigest()
 
 
 def index_size(n_entries: int) -> int:
@@ -385,7 +407,7 @@ def decode_chunks(
         pass
 
 
-def check_shard(data: bytes, n_entries: int, n_chunks: int, codec: ChunkCodec, n_raw: int) -> None:
+def check_shard(data: bytes, n_entries: int, n_chunks: int, codec: ChunkCodec, n_raw: int) -> str:
     """Compare every chunk of a whole shard with its checksum; nothing is unpacked.
 
     Parameters
@@ -401,18 +423,28 @@ def check_shard(data: bytes, n_entries: int, n_chunks: int, codec: ChunkCodec, n
     n_raw : int
         Bytes of one chunk, unpacked.
 
+    Returns
+    -------
+    str
+        Its `shard_digest`.
+
     Raises
     ------
     ChecksumError
         If the index or a chunk is damaged; the message names the chunk's number in the shard.
     """
-    index = parse_shard_index(data[-index_size(n_entries) :], n_entries)
+    index_bytes = data[-index_size(n_entries) :]
+    index = parse_shard_index(index_bytes, n_entries)
     chunk_span(index, 0, n_chunks, len(data))
+    checksums = []
     for number, (offset, size) in enumerate(index[:n_chunks].tolist()):
+        chunk = data[offset : offset + size]
         try:
-            codec.check(data[offset : offset + size], n_raw)
+            codec.check(chunk, n_raw)
         except ChecksumError as error:
             raise ChecksumError(f"chunk {number}: {error}") from error
+        checksums.append(chunk[-_CHECKSUM_BYTES:])
+    return shard_digest(checksums, index_bytes)
 
 
 def set_single_threaded() -> None:

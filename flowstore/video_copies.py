@@ -64,7 +64,7 @@ def is_same_video(ours: VideoRecord, theirs: VideoRecord) -> bool:
 
 
 def _unpacked(record: VideoRecord) -> VideoRecord:
-    return replace(record, size_bytes=0, shard_sizes=())
+    return replace(record, size_bytes=0, shard_sizes=(), shard_digests=(), flow_digest="")
 
 
 def copy_video(task: CopyTask, tick: Tick) -> VideoCopy:
@@ -109,24 +109,45 @@ def copy_video(task: CopyTask, tick: Tick) -> VideoCopy:
 def _copy_flow(task: CopyTask, tick: Tick) -> VideoRecord:
     folder = f"{video_path(task.record.class_name, task.record.name)}/{FLOW}"
     sizes: list[int] = []
-    for name, data, n_flows in _packed(task, folder):
-        _write_checked(task.dest, f"{folder}/{name}", data)
-        if n_flows:
-            sizes.append(len(data))
-            tick(n_flows)
-    return replace(task.record, size_bytes=sum(sizes), shard_sizes=tuple(sizes))
+    digests: list[str] = []
+    document = b""
+    for packed in _pack(task, folder):
+        if not packed.n_flows:
+            document = packed.data
+            break
+        _write_checked(task.dest, f"{folder}/c.{len(sizes)}.0.0.0", packed.data)
+        sizes.append(len(packed.data))
+        digests.append(packed.digest)
+        tick(packed.n_flows)
+    _write_checked(task.dest, f"{folder}/zarr.json", document)
+    return replace(
+        task.record,
+        size_bytes=sum(sizes),
+        shard_sizes=tuple(sizes),
+        shard_digests=tuple(digests),
+        flow_digest=documents.flow_digest(documents.parse_document(document, folder)),
+    )
 
 
-def _packed(task: CopyTask, folder: str) -> Iterator[tuple[str, bytes, int]]:
-    """Yield name, bytes and number of flows of each file of the flow: its shards, then its document, which has none."""
+@dataclass(frozen=True)
+class _Packed:
+    """One file of a video's flow: a shard with its digest, or, without flows, the array's document."""
+
+    data: bytes
+    n_flows: int = 0
+    digest: str = ""
+
+
+def _pack(task: CopyTask, folder: str) -> Iterator[_Packed]:
+    """Yield each shard, then the document of the array."""
     record = task.record
     video = Video(task.source, video_path(record.class_name, record.name), record, task.settings)
     try:
         layout = video.read_layout()
         if layout is None or task.compression is not None:
-            yield from _packed_anew(video, task.compression or task.settings.compression)
+            yield from _pack_anew(video, task.compression or task.settings.compression)
         else:
-            yield from _packed_as_is(task.source, folder, video, layout)
+            yield from _pack_as_is(task.source, folder, video, layout)
     except (ChecksumError, StoreFormatError, StoreUnreachableError):
         raise
     except StoreError as error:
@@ -134,44 +155,43 @@ def _packed(task: CopyTask, folder: str) -> Iterator[tuple[str, bytes, int]]:
         raise ChecksumError(f"{video.key}: {error}") from error
 
 
-def _packed_as_is(
-    source: Storage, folder: str, video: Video, layout: documents.FlowLayout
-) -> Iterator[tuple[str, bytes, int]]:
-    """Yield name, bytes and number of flows of each shard as it is, each chunk checked; last the array's document."""
-    n_raw = video.quantizer.dtype.itemsize * 2 * video.record.height * video.record.width
-    for number, size in enumerate(video.record.shard_sizes):
-        name = f"c.{number}.0.0.0"
+def _pack_as_is(source: Storage, folder: str, video: Video, layout: documents.FlowLayout) -> Iterator[_Packed]:
+    record = video.record
+    n_raw = video.quantizer.dtype.itemsize * 2 * record.height * record.width
+    for number, size in enumerate(record.shard_sizes):
         first = number * layout.shard_frames
         n_flows = min(layout.shard_frames, video.n_flows - first)
         try:
-            data = source.read_range(f"{folder}/{name}", 0, size + 1)
+            data = source.read_range(f"{folder}/c.{number}.0.0.0", 0, size + 1)
             if data is None:
                 raise ChecksumError("the file is missing")
             if len(data) != size:
-                raise ChecksumError(f"the file has {len(data)} bytes or more, its record says {size}")
-            shards.check_shard(data, layout.shard_frames, n_flows, layout.codec, n_raw)
+                found = f"{len(data)} bytes" if len(data) < size else "more bytes"
+                raise ChecksumError(f"the file has {found}, its record says {size}")
+            digest = shards.check_shard(data, layout.shard_frames, n_flows, layout.codec, n_raw)
+            if record.shard_digests and digest != record.shard_digests[number]:
+                raise ChecksumError("it is not the shard that was written (the digest differs)")
         except ChecksumError as error:
             raise ChecksumError(f"{video.key}: shard {number} from flow {first} on: {error}") from error
-        yield name, data, n_flows
-    yield "zarr.json", source.read(f"{folder}/zarr.json") or b"", 0
+        yield _Packed(data, n_flows, digest)
+    yield _Packed(source.read(f"{folder}/zarr.json") or b"")
 
 
-def _packed_anew(video: Video, compression: Compression) -> Iterator[tuple[str, bytes, int]]:
-    """Yield name, bytes and number of flows of each shard, its flows packed anew; last the array's document."""
+def _pack_anew(video: Video, compression: Compression) -> Iterator[_Packed]:
     _, _, height, width = video.shape
     quantizer = video.quantizer
     codec = shards.codec_for(compression, quantizer.dtype.name)
     shard_frames = min(shards.frames_per_shard(height, width, quantizer.dtype.name), video.n_flows)
-    for number, first in enumerate(range(0, video.n_flows, shard_frames)):
+    for first in range(0, video.n_flows, shard_frames):
         file = io.BytesIO()
         writer = shards.ShardWriter(file, codec)
         stop = min(first + shard_frames, video.n_flows)
         for codes in video.read_codes(first, stop):
             writer.append(codes)
         writer.finish(shard_frames)
-        yield f"c.{number}.0.0.0", file.getvalue(), stop - first
+        yield _Packed(file.getvalue(), stop - first, writer.digest)
     document = documents.flow_document(video.n_flows, height, width, shard_frames, quantizer, codec)
-    yield "zarr.json", documents.to_bytes(document), 0
+    yield _Packed(documents.to_bytes(document))
 
 
 def _write_checked(dest: Storage, key: str, data: bytes) -> None:

@@ -1,13 +1,10 @@
 """What is left after Ctrl-C, SIGTERM, kill -9, a dead worker, a lost cluster and a full disk."""
 
 import contextlib
-import json
 import os
 import resource
 import signal
-import socket
 import subprocess
-import sys
 import time
 
 import psutil
@@ -23,43 +20,15 @@ from datasets import (
     write_frames,
     write_video,
 )
+from processes import DEADLINE_S, started, wait_until
 
 import flowstore
 
-DEADLINE_S = 60
 # Some 5 ms a flow on frames of 32×24.
 SLOW = ["--engine", "opencv", "--param", "iterations=400"]
 # After the empty line that keeps it from the terminal's ^C.
 STOPPED = "stopped; what was finished is kept, and the same command goes on from there"
 SCHEDULERS = ["sync", "threads", "processes"]
-
-
-def wait_until(is_reached, process=None):
-    """Poll for a state of the world; a process that ends first will not reach it."""
-    deadline = time.monotonic() + DEADLINE_S
-    while not is_reached():
-        assert time.monotonic() < deadline, "the state was not reached"
-        assert process is None or process.poll() is None, process.communicate()
-        time.sleep(0.005)
-
-
-@contextlib.contextmanager
-def started(*args, **more):
-    """A command in a process group of its own, which nothing of survives."""
-    process = subprocess.Popen(
-        command_line(*args),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=process_environment(**more),
-        start_new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
 
 
 def is_running(process):
@@ -227,92 +196,6 @@ def test_a_killed_worker_is_one_failed_row(tmp_path):
     retried = call("extract", tmp_path / "videos", store, "--retry-failed", "--engine", "opencv")
     assert retried.code == 0
     assert len(flowstore.open_store(store)["run/deadly"]) == 59
-
-
-@contextlib.contextmanager
-def cluster(folder):
-    """A Dask scheduler and two workers, as a user starts them; gives the address."""
-    address_file = folder / "scheduler.json"
-    flags = ["--scheduler-file", str(address_file)]
-    commands = [["scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", *flags]]
-    commands += 2 * [["worker", "--nthreads", "1", "--no-dashboard", *flags]]
-    processes = []
-    log = (folder / "cluster.log").open("w")
-    try:
-        for command in commands:
-            processes.append(
-                subprocess.Popen(
-                    [sys.executable, "-m", "dask", *command],
-                    env=process_environment(),
-                    cwd=folder,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                )
-            )
-            wait_until(lambda: address_file.exists() and address_file.stat().st_size, processes[0])
-        yield json.loads(address_file.read_text())["address"]
-    finally:
-        for process in reversed(processes):
-            process.terminate()
-        for process in processes:
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-        log.close()
-
-
-@pytest.mark.slow
-def test_a_running_cluster(long_source, tmp_path):
-    from distributed import Client
-
-    write_dataset(tmp_path / "small", n_videos=2)
-    with cluster(tmp_path) as address:
-        with Client(address, set_as_default=False) as client:
-            client.wait_for_workers(2, timeout=DEADLINE_S)
-        done = call("extract", tmp_path / "small", tmp_path / "small.zarr", "--scheduler", address)
-        assert done.code == 0, done.err
-        assert f"({address})" in done.err
-        assert flowstore.open_store(tmp_path / "small.zarr").n_flows == 20
-        alone = call("extract", tmp_path / "small", tmp_path / "alone.zarr", "--scheduler", "sync")
-        assert alone.code == 0
-        _same_flow(tmp_path / "small.zarr", tmp_path / "alone.zarr")
-
-        # Ctrl-C stops the tasks of this run on the cluster too, and leaves the cluster.
-        store = tmp_path / "flow.zarr"
-        with started("extract", long_source, store, "--scheduler", address, *SLOW) as process:
-            wait_until(lambda: len(partial_files(store)) == 2, process)
-            os.killpg(process.pid, signal.SIGINT)
-            _, err = process.communicate(timeout=DEADLINE_S)
-            assert process.returncode == 130
-            assert "Traceback" not in err
-        assert partial_files(store) == []
-        assert unfinished(store) == []
-        exported = call("export", tmp_path / "small.zarr", tmp_path / "images", "--scheduler", address)
-        assert exported.code == 0, exported.err
-        assert "40 images written" in exported.out
-
-
-def _same_flow(one, other):
-    flows = [
-        {path: data[1] for path, data in tree(store).items() if data and "/flow/" in path} for store in (one, other)
-    ]
-    assert flows[0] == flows[1]
-    assert flows[0]
-
-
-def test_a_wrong_address_is_refused_before_any_work(tmp_path, monkeypatch):
-    monkeypatch.setattr("flowstore.scheduling._CONNECT_TIMEOUT", "500ms")
-    write_dataset(tmp_path / "videos", n_videos=1)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
-        refused = call("extract", tmp_path / "videos", tmp_path / "flow.zarr", "--scheduler", address, "--quiet")
-    assert refused.code == 2
-    assert refused.error_line.startswith(f"flowstore: no Dask scheduler answers at {address} (")
-    assert refused.out == ""
-    assert os.listdir(tmp_path) == ["videos"]
 
 
 def _check_full(full, store):

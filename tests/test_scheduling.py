@@ -44,6 +44,13 @@ def fail_on_three(task, tick):
     return task
 
 
+def hang_on_three(task, tick):
+    tick(1)
+    if task == 3:
+        threading.Event().wait()
+    return task * task
+
+
 class Gathered:
     """Keeps what a job says, in order."""
 
@@ -200,9 +207,9 @@ def test_a_running_cluster_is_used_and_left_running():
 
 
 def test_an_address_where_nothing_answers_is_refused(monkeypatch):
-    from flowstore import scheduling
+    from flowstore import clusters
 
-    monkeypatch.setattr(scheduling, "_CONNECT_TIMEOUT", "0.3s")
+    monkeypatch.setattr(clusters, "_CONNECT_TIMEOUT", "0.3s")
     with pytest.raises(ArgumentError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9 "):
         run_job(Gathered().job(square, [1]), "tcp://127.0.0.1:9", 1)
 
@@ -220,3 +227,33 @@ def test_schedulers_that_cannot(scheduler, workers):
 
 def test_cores_are_those_of_this_process():
     assert count_cores() == len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def stalled(task):
+    return "stalled"
+
+
+def test_a_task_that_hangs_is_ended_and_the_others_finish():
+    gathered = Gathered()
+    tasks = [5, 3, 4, 2, 1]
+    job = Job(hang_on_three, tasks, gathered.take, gathered.tick, gathered.mourn, lambda task: 1.0, stalled)
+    run_job(job, "processes", 2)
+    assert gathered.killed == []
+    expected = [(1, 1), (2, 4), (3, "stalled"), (4, 16), (5, 25)]
+    assert sorted(gathered.results, key=lambda entry: entry[0]) == expected
+
+
+def tick_for_two_seconds(task, tick):
+    for _ in range(20):
+        # Work that takes time, in pieces shorter than the limit.
+        threading.Event().wait(0.1)
+        tick(1)
+    return "done"
+
+
+def test_a_slow_task_that_ticks_is_no_hanging_one():
+    gathered = Gathered()
+    job = Job(tick_for_two_seconds, [1], gathered.take, gathered.tick, gathered.mourn, lambda task: 1.0, stalled)
+    run_job(job, "processes", 1)
+    assert gathered.results == [(1, "done")]
+    assert gathered.n_ticks == 20

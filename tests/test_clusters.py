@@ -1,0 +1,158 @@
+"""Working on a Dask cluster of processes of its own; what is wrong with a cluster is found before the work."""
+
+import os
+import signal
+import socket
+
+import pytest
+from datasets import call, partial_files, tree, write_dataset, write_video
+from processes import DEADLINE_S, cluster, started, wait_until
+
+import flowstore
+
+# Some 5 ms a flow on frames of 32×24.
+SLOW = ["--engine", "opencv", "--param", "iterations=400"]
+
+
+def _same_flow(one, other):
+    flows = [
+        {path: data[1] for path, data in tree(store).items() if data and "/flow/" in path} for store in (one, other)
+    ]
+    assert flows[0] == flows[1]
+    assert flows[0]
+
+
+@pytest.mark.slow
+def test_a_cluster_that_loses_a_worker_does_the_whole_work(tmp_path):
+    write_dataset(tmp_path / "videos", n_videos=4, n_frames=60)
+    alone = call("extract", tmp_path / "videos", tmp_path / "alone.zarr", "--scheduler", "sync", *SLOW)
+    assert alone.code == 0
+    store = tmp_path / "flow.zarr"
+    with cluster(tmp_path) as (address, (_, _, worker)):
+        with started("extract", tmp_path / "videos", store, "--scheduler", address, *SLOW) as process:
+            wait_until(lambda: len(partial_files(store)) == 2, process)
+            os.killpg(worker.pid, signal.SIGKILL)
+            _, err = process.communicate(timeout=2 * DEADLINE_S)
+        assert process.returncode == 0, err
+        assert f"({address})" in err
+        _same_flow(store, tmp_path / "alone.zarr")
+        assert flowstore.open_store(store).n_flows == 8 * 59
+        assert partial_files(store) == []
+        exported = call("export", store, tmp_path / "images", "--scheduler", address)
+        assert exported.code == 0, exported.err
+        assert f"{2 * 8 * 59} images written" in exported.out
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_the_tasks_on_a_cluster_and_leaves_the_cluster(tmp_path):
+    for number in range(4):
+        write_video(tmp_path / "videos" / "c" / f"long{number}.avi", 250, seed=number)
+    store = tmp_path / "flow.zarr"
+    with cluster(tmp_path) as (address, processes):
+        with started("extract", tmp_path / "videos", store, "--scheduler", address, *SLOW) as process:
+            wait_until(lambda: len(partial_files(store)) == 2, process)
+            os.killpg(process.pid, signal.SIGINT)
+            _, err = process.communicate(timeout=DEADLINE_S)
+            assert process.returncode == 130
+            assert "Traceback" not in err
+        assert partial_files(store) == []
+        assert [path for path in store.glob("c/*") if path.is_dir()] == []
+        assert all(process.poll() is None for process in processes)
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_goes_away_ends_the_run_in_one_line(tmp_path):
+    for number in range(4):
+        write_video(tmp_path / "videos" / "c" / f"long{number}.avi", 250, seed=number)
+    store = tmp_path / "flow.zarr"
+    arguments = ["extract", tmp_path / "videos", store, *SLOW]
+    with cluster(tmp_path) as (address, (scheduler, *_)):
+        with started(*arguments, "--scheduler", address, "--quiet") as process:
+            wait_until(lambda: len(partial_files(store)) == 2, process)
+            os.killpg(scheduler.pid, signal.SIGKILL)
+            out, err = process.communicate(timeout=DEADLINE_S)
+        assert process.returncode == 1, err
+        assert out == ""
+        (line,) = err.splitlines()
+        assert line == (
+            f"flowstore: lost the Dask scheduler at {address}; what was finished is kept: "
+            "start it again, and the same command goes on from there"
+        )
+    assert call(*arguments, "--limit", "1", "--scheduler", "sync").code == 0
+
+
+@pytest.mark.slow
+def test_a_worker_over_its_memory_limit_is_one_failed_row(tmp_path):
+    write_dataset(tmp_path / "videos", classes=("c",), n_videos=2)
+    # Its flow alone is larger than the worker's limit.
+    write_video(tmp_path / "videos" / "c" / "large.avi", 3, 6000, 4500)
+    limits = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0"}
+    with cluster(tmp_path, n_workers=1, worker_flags=["--memory-limit", "600MB"], **limits) as (address, _):
+        outcome = call("extract", tmp_path / "videos", tmp_path / "flow.zarr", "--scheduler", address)
+    assert outcome.code == 1, outcome
+    records = {row["video"]: row for row in flowstore.open_store(tmp_path / "flow.zarr").videos}
+    assert {name: row["status"] for name, row in records.items()} == {"large": "failed", "v0": "ok", "v1": "ok"}
+    assert records["large"]["reason"] == "its worker process was killed, by the decoder or for want of memory"
+
+
+def refusal(tmp_path, address):
+    """The line of a run that was refused before any work."""
+    before = tree(tmp_path / "videos")
+    outcome = call("extract", tmp_path / "videos", tmp_path / "flow.zarr", "--scheduler", address, "--quiet")
+    assert outcome.code == 2, outcome
+    assert outcome.out == ""
+    assert not (tmp_path / "flow.zarr").exists()
+    assert tree(tmp_path / "videos") == before
+    return outcome.error_line
+
+
+@pytest.mark.slow
+def test_another_version_on_a_worker_is_refused(tmp_path):
+    write_dataset(tmp_path / "videos", n_videos=1)
+    other = tmp_path / "site" / "flowstore-9.9.9.dist-info"
+    other.mkdir(parents=True)
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: flowstore\nVersion: 9.9.9\n")
+    path = os.pathsep.join([str(tmp_path / "site"), str(flowstore.__path__[0]).removesuffix("flowstore")])
+    with cluster(tmp_path, n_workers=1, worker_environment={"PYTHONPATH": path}) as (address, _):
+        line = refusal(tmp_path, address)
+    assert "has other versions: flowstore 9.9.9 there, " in line
+    assert line.endswith("Install the same everywhere")
+
+
+@pytest.mark.slow
+def test_a_path_that_a_worker_does_not_see_is_refused(tmp_path):
+    write_dataset(tmp_path / "videos", n_videos=1)
+    (tmp_path / "site").mkdir()
+    # On one machine every process sees the same paths; this one is made blind to those of the source.
+    (tmp_path / "site" / "sitecustomize.py").write_text(
+        "import os.path\nreal = os.path.exists\n"
+        "os.path.exists = lambda path: '/videos/' not in str(path) and real(path)\n"
+    )
+    path = os.pathsep.join([str(tmp_path / "site"), str(flowstore.__path__[0]).removesuffix("flowstore")])
+    with cluster(tmp_path, n_workers=1, worker_environment={"PYTHONPATH": path}) as (address, _):
+        line = refusal(tmp_path, address)
+    assert f"does not see {tmp_path}/videos/run/v0.avi: give a path on a file system that all workers share" in line
+
+
+@pytest.mark.slow
+def test_a_cluster_without_workers_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("flowstore.clusters._JOIN_TIMEOUT", "500ms")
+    write_dataset(tmp_path / "videos", n_videos=1)
+    with cluster(tmp_path, n_workers=0) as (address, _):
+        line = refusal(tmp_path, address)
+    assert line == (
+        f"flowstore: no worker has joined the Dask scheduler at {address}: start some with: dask worker {address}"
+    )
+
+
+def test_a_wrong_address_is_refused_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setattr("flowstore.clusters._CONNECT_TIMEOUT", "500ms")
+    write_dataset(tmp_path / "videos", n_videos=1)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+        refused = call("extract", tmp_path / "videos", tmp_path / "flow.zarr", "--scheduler", address, "--quiet")
+    assert refused.code == 2
+    assert refused.error_line.startswith(f"flowstore: no Dask scheduler answers at {address} (")
+    assert refused.out == ""
+    assert os.listdir(tmp_path) == ["videos"]
