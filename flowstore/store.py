@@ -24,6 +24,7 @@ from flowstore.errors import (
     StoreFormatError,
     StoreNotFoundError,
 )
+from flowstore.flow_index import FlowIndex
 from flowstore.index import VideoIndex, class_paths, read_index, read_record
 from flowstore.names import escape_name, is_shortened, printable_name, suggest_name, unescape_name, video_path
 from flowstore.settings import ExtractSettings, describe_settings
@@ -152,8 +153,13 @@ class FlowStore:
     def videos(self) -> VideoIndex:
         """The index: one row a video, failed ones among them."""
         if self._index is None:
-            self._index = read_index(self.storage)
+            self._index = read_index(self.storage, self.settings.quantizer.encoding)
         return self._index
+
+    @property
+    def flows(self) -> FlowIndex:
+        """The flows of all videos, one row a flow, from the index."""
+        return FlowIndex(self.videos)
 
     @property
     def classes(self) -> list[str]:

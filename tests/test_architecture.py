@@ -18,9 +18,9 @@ ORDER = (
     "model names quantize sampling scenes colour lanes compiling caches mp4_boxes clusters",
     "motion layouts settings sources clip_sampling locking",
     "shards decoding fingerprints farneback_tables motion_kernels transforms",
-    "documents storage farneback_kernels opencv_flow flow_encoder",
+    "documents storage tables farneback_kernels opencv_flow flow_encoder",
     "index video farneback",
-    "clips",
+    "clips flow_index",
     "store writing estimators splits",
     "scheduling clip_table estimates",
     "extraction planning flow_images loaders",
@@ -44,7 +44,7 @@ OWNERS = {
     "cv2": {"decoding", "opencv_flow", "flow_images", "export", "demo"},
     "numcodecs": {"shards"},
     "google_crc32c": {"shards"},
-    "pandas": {"index"},
+    "pandas": {"tables"},
     "torch": {"loaders"},
     "numba": {"lanes", "farneback_kernels", "compiling", "motion_kernels"},
     "llvmlite": {"lanes", "farneback_kernels"},
@@ -60,6 +60,8 @@ READING = {
     "documents",
     "storage",
     "index",
+    "tables",
+    "flow_index",
     "video",
     "caches",
     "clips",
@@ -180,6 +182,7 @@ PURE = {
     "scenes",
     "motion",
     "documents",
+    "tables",
 }
 WORLD = {"open", "print", "input", "exec", "eval"}
 
