@@ -5,18 +5,22 @@ Written out here and not by zarr-python, so that a store's bytes do not depend o
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flowstore.errors import StoreFormatError
+from flowstore.errors import ChecksumError, StoreFormatError
 from flowstore.quantize import Quantizer
 from flowstore.shards import ChunkCodec
 
 FORMAT = 1
 ATTRIBUTE = "flowstore"
 FLOW = "flow"
+# JSON has no checksum of its own.
+DIGEST = "digest"
+_FLOW_ATTRIBUTES = ("units", "long_name", "component", "scale_factor", "add_offset")
 
 
 def to_bytes(document: Mapping[str, Any]) -> bytes:
@@ -41,13 +45,20 @@ def parse_document(data: bytes, where: str) -> dict[str, Any]:
     return document
 
 
+def json_digest(value: Any) -> str:
+    """Return the hexadecimal BLAKE2b, of 128 bits, of a JSON value: the same however the value is written down."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
 def group_document(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the document of a group whose attributes stand under the key ``flowstore``."""
-    return {"zarr_format": 3, "node_type": "group", "attributes": {ATTRIBUTE: dict(attributes)}}
+    """Return the document of a group whose attributes stand under the key ``flowstore``, with their digest."""
+    own = {**attributes, DIGEST: json_digest(attributes)}
+    return {"zarr_format": 3, "node_type": "group", "attributes": {ATTRIBUTE: own}}
 
 
-def group_attributes(document: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return flowstore's own attributes of a group's document.
+def stated_attributes(document: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return flowstore's own attributes of a group's document as they stand there, with their digest if it has one.
 
     Raises
     ------
@@ -59,6 +70,31 @@ def group_attributes(document: Mapping[str, Any], where: str) -> dict[str, Any]:
     if document.get("node_type") != "group" or not isinstance(own, dict):
         raise StoreFormatError(f"{where}: a Zarr node, but not one of flowstore's (attribute {ATTRIBUTE!r} is missing)")
     return own
+
+
+def group_attributes(document: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return flowstore's own attributes of a group's document, compared with their digest where it has one.
+
+    Raises
+    ------
+    StoreFormatError
+        If there are none.
+    ChecksumError
+        If they are not the ones that were written.
+    """
+    own = dict(stated_attributes(document, where))
+    stated = own.pop(DIGEST, None)
+    if stated is not None and stated != json_digest(own):
+        raise ChecksumError(f"{where}: damaged: its attributes are not the ones that were written (the digest differs)")
+    return own
+
+
+def flow_digest(document: Mapping[str, Any]) -> str:
+    """Return the digest of the document of a flow array; attributes that others add to it do not change it."""
+    attributes = document.get("attributes")
+    if isinstance(attributes, dict):
+        attributes = {name: attributes[name] for name in _FLOW_ATTRIBUTES if name in attributes}
+    return json_digest({**document, "attributes": attributes})
 
 
 def flow_document(

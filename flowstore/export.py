@@ -12,10 +12,11 @@ from typing import Any, Literal, Protocol
 import cv2
 import numpy as np
 
-from flowstore.errors import ArgumentError, ExportError
+from flowstore.errors import ArgumentError, ExportError, StoreError
+from flowstore.file_encodings import FileQuantizer
 from flowstore.flow_images import ExportTask, VideoExport, export_video, write_whole
 from flowstore.layouts import Layout, find_layout
-from flowstore.names import fold_name
+from flowstore.names import fold_name, printable_name
 from flowstore.quantize import Quantizer
 from flowstore.scheduling import Job, check_scheduler, choose_scheduler, run_job
 from flowstore.storage import LocalStorage, is_case_blind
@@ -121,6 +122,12 @@ class _Run:
     results: list[VideoExport] = field(default_factory=list)
 
     def take(self, task: ExportTask, result: VideoExport) -> None:
+        self._add(result)
+
+    def take_damaged(self, path: str, error: StoreError) -> None:
+        self._add(VideoExport(printable_name(path), problem=str(error)))
+
+    def _add(self, result: VideoExport) -> None:
         self.results.append(result)
         if self.progress:
             self.progress.finish_item(result.key, result.problem)
@@ -193,10 +200,11 @@ def export(
     quantizer = choose_quantizer(opened.settings.quantizer, chosen, encoding, bound)
     target = os.path.abspath(os.fspath(dest))
     _check_dest(target, opened)
-    videos = list(opened.iter_videos())
+    run = _Run(progress)
+    videos = list(opened.iter_videos(run.take_damaged))
     check_folders(videos, chosen, target)
     for video in videos:
-        folder = os.path.join(target, chosen.video_folder(video.class_name, video.name))
+        folder = os.path.join(target, os.path.dirname(chosen.paths(video.class_name, video.name)[0]))
         if _is_inside_store(folder, opened):
             raise ArgumentError(f"DEST {target}: {video.key} would go into the store {opened.url}; give another folder")
     n_flows = sum(video.n_flows for video in videos)
@@ -215,7 +223,6 @@ def export(
     is_overwriting = overwrite or not is_resumed
     tasks = [ExportTask(video, target, chosen, quantizer, jpeg_quality, is_overwriting) for video in videos]
     tasks.sort(key=lambda task: -task.video.n_flows)
-    run = _Run(progress)
     if progress:
         progress.start(len(videos), n_flows)
     started = time.monotonic()
@@ -228,7 +235,7 @@ def export(
     good = [result for result in run.results if not result.problem]
     n_exported = sum(result.n_written + result.n_present for result in good) // 2
     _write_manifest(
-        target, manifest | {"n_videos": len(good), "n_flows": n_exported, "complete": len(good) == len(videos)}
+        target, manifest | {"n_videos": len(good), "n_flows": n_exported, "complete": len(good) == len(run.results)}
     )
     return ExportReport(
         dest=target,
@@ -261,7 +268,10 @@ def choose_quantizer(stored: Quantizer, layout: Layout, encoding: str, bound: fl
         return stored
     if encoding != "layout":
         raise ArgumentError(f"encoding is {encoding!r}, expected 'layout' or 'keep'")
-    return Quantizer(layout.encoding, bound_px)
+    quantizer = FileQuantizer(layout.encoding, bound_px).stored
+    if quantizer is None or layout.packing != "planes":
+        raise ArgumentError(f"layout {layout.name} cannot be exported yet")
+    return quantizer
 
 
 def describe_encoding(stored: Quantizer, exported: Quantizer) -> str:
@@ -302,7 +312,7 @@ def check_folders(videos: list[Video], layout: Layout, target: str) -> None:
     """
     by_folder: defaultdict[str, list[str]] = defaultdict(list)
     for video in videos:
-        by_folder[layout.video_folder(video.class_name, video.name)].append(video.key)
+        by_folder[layout.paths(video.class_name, video.name)[0]].append(video.key)
     shared = [keys for keys in by_folder.values() if len(keys) > 1]
     if shared:
         raise ArgumentError(f"layout {layout.name} would put {' and '.join(shared[0])} into one folder")

@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
 
@@ -20,13 +19,13 @@ import numpy.typing as npt
 import zarr
 
 from flowstore import documents
-from flowstore.errors import ArgumentError, StoreError, StoreFormatError
+from flowstore.errors import ArgumentError, ChecksumError, StoreError, StoreFormatError
 from flowstore.model import VideoRecord
-from flowstore.names import escape_name, is_shortened, unescape_name, video_path
-from flowstore.storage import LocalStorage, Storage
+from flowstore.names import display_name, escape_name, is_shortened, unescape_name, video_path
+from flowstore.records import INDEX, OnDamaged, read_records, video_paths
+from flowstore.storage import Storage
 from flowstore.tables import videos_table
 
-INDEX = "index"
 FLOW_MEANS = "flow_mean_magnitude"
 _STRINGS = ("class", "video", "path", "status", "reason", "source_path", "source_kind")
 _NUMBERS: dict[str, str] = {
@@ -46,7 +45,7 @@ _NUMBERS: dict[str, str] = {
 _NAMES = (*_STRINGS, *_NUMBERS)
 # Strings become Python objects on their way out of a chunk: few at a time.
 _CHUNK, _STRING_CHUNK = 2**20, 2**16
-_N_REMOTE_READERS = 32
+_INDEX_TRIES = 3
 # NumPy 2 keeps a short string in 16 bytes, a fifth of what a Python object takes.
 _STRING_TYPE: np.dtype[Any] = np.dtypes.StringDType() if hasattr(np.dtypes, "StringDType") else np.dtype(object)
 
@@ -266,66 +265,49 @@ def _row(record: VideoRecord) -> dict[str, Any]:
     }
 
 
-def display_name(name: str) -> str:
-    r"""Return a name that can be written as UTF-8: bytes that are not become ``\xNN``."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+def remove_index(storage: Storage) -> None:
+    """Remove the index: what a run does before it changes the tree, so that no index is ever behind it."""
+    storage.delete(f"{INDEX}/zarr.json")
+    storage.delete_tree(INDEX)
 
 
-def video_paths(storage: Storage) -> list[str]:
-    """Return the path of every folder that may be a video, committed or not: ``class/video``, escaped, sorted."""
-    return [f"{path}/{child}" for path in class_paths(storage) for child in storage.list_folders(path)]
+def forget_index(storage: Storage) -> None:
+    """Remove the index if there is one: whoever adds or removes a video does so before and after it.
+
+    Runs on several machines cannot lock one another out. A run that wrote the index while another one committed a video
+    either finds that one in the tree afterwards (`index_tree`), or its index is found here.
+    """
+    if storage.size_bytes(f"{INDEX}/zarr.json") is not None:
+        remove_index(storage)
 
 
-def class_paths(storage: Storage) -> list[str]:
-    """Return the path of every folder that may be a class, escaped, sorted."""
-    return [name for name in storage.list_folders("") if name != INDEX]
-
-
-def read_record(storage: Storage, path: str) -> VideoRecord | None:
-    """Read the record of a video.
+def index_tree(storage: Storage, on_damaged: OnDamaged | None = None) -> VideoIndex | None:
+    """Gather the index from the tree and write it.
 
     Parameters
     ----------
     storage : Storage
         Of the store.
-    path : str
-        ``class/video``, escaped.
+    on_damaged : callable, optional
+        See `read_records`.
 
     Returns
     -------
-    VideoRecord or None
-        None where no video was committed.
-
-    Raises
-    ------
-    StoreFormatError
-        If what is there is damaged or is not a video.
+    VideoIndex or None
+        None where other runs changed the tree all the while: there is no index then.
     """
-    key = f"{path}/zarr.json"
-    data = storage.read(key)
-    # A power cut can leave a commit with no bytes; it says nothing, so it commits nothing.
-    if not data:
-        return None
-    try:
-        return VideoRecord.from_json(documents.group_attributes(documents.parse_document(data, key), key))
-    except ArgumentError as error:
-        raise StoreFormatError(f"{key}: {error}") from error
+    for _ in range(_INDEX_TRIES):
+        before = _tree_stamps(storage)
+        index = VideoIndex.from_records(read_records(storage, on_damaged))
+        write_index(storage, index)
+        if _tree_stamps(storage) == before:
+            return index
+    remove_index(storage)
+    return None
 
 
-def read_records(storage: Storage) -> Iterator[VideoRecord]:
-    """Yield the record of every committed video of the tree, in the order of paths."""
-    paths = video_paths(storage)
-    if isinstance(storage, LocalStorage):
-        yield from (record for path in paths if (record := read_record(storage, path)) is not None)
-        return
-    with ThreadPoolExecutor(_N_REMOTE_READERS) as pool:
-        yield from (record for record in pool.map(lambda path: read_record(storage, path), paths) if record is not None)
-
-
-def remove_index(storage: Storage) -> None:
-    """Remove the index: what a run does before it changes the tree, so that no index is ever behind it."""
-    storage.delete(f"{INDEX}/zarr.json")
-    storage.delete_tree(INDEX)
+def _tree_stamps(storage: Storage) -> dict[str, tuple[int, ...] | None]:
+    return {path: storage.stamp(f"{path}/zarr.json") for path in video_paths(storage)}
 
 
 def write_index(storage: Storage, index: VideoIndex) -> None:
@@ -359,14 +341,41 @@ def read_index(storage: Storage, encoding: str = "") -> VideoIndex:
     encoding : str
         Of the store's flow, which its index does not say.
     """
-    data = storage.read(f"{INDEX}/zarr.json")
-    if data:
+    try:
+        columns = _open_columns(storage)
+    except StoreError:
         # Whatever is wrong with a cache, the tree still holds the truth.
-        with contextlib.suppress(LookupError, ValueError, TypeError):
-            attributes = documents.group_attributes(documents.parse_document(data, INDEX), INDEX)
-            columns = _StoredColumns(storage, attributes["n_videos"], attributes["n_flows"], attributes["digests"])
-            return VideoIndex(LazyColumns(columns.load), columns.n_videos, encoding=encoding)
-    return VideoIndex.from_records(read_records(storage), encoding)
+        columns = None
+    if columns is None:
+        return VideoIndex.from_records(read_records(storage), encoding)
+    return VideoIndex(LazyColumns(columns.load), columns.n_videos, encoding=encoding)
+
+
+def is_indexed(storage: Storage, paths: Iterable[str]) -> bool:
+    """Tell whether the store has an index, undamaged, in which all of some videos are."""
+    try:
+        columns = _open_columns(storage)
+        return columns is not None and {*columns.read("path").tolist()}.issuperset(paths)
+    except StoreError:
+        return False
+
+
+def _open_columns(storage: Storage) -> _StoredColumns | None:
+    """Return the columns of a store's index, None if it has none.
+
+    Raises
+    ------
+    StoreError
+        If they are damaged.
+    """
+    data = storage.read(f"{INDEX}/zarr.json")
+    if not data:
+        return None
+    attributes = documents.group_attributes(documents.parse_document(data, INDEX), INDEX)
+    try:
+        return _StoredColumns(storage, attributes["n_videos"], attributes["n_flows"], attributes["digests"])
+    except (LookupError, ValueError, TypeError, AttributeError) as error:
+        raise StoreFormatError("the index is damaged") from error
 
 
 class _StoredColumns:
@@ -383,27 +392,40 @@ class _StoredColumns:
 
     def load(self, name: str) -> Column:
         if self._gathered is None:
-            # What zarr-python and its codecs raise on damaged bytes.
-            with contextlib.suppress(LookupError, ValueError, TypeError, RuntimeError, OSError):
-                return self._read(name)
+            with contextlib.suppress(StoreError):
+                return self.read(name)
             self._gathered = VideoIndex.from_records(read_records(self._storage))
         if len(self._gathered) != self.n_videos:
             raise StoreError(
-                f"{self._storage.url}: column {name} of its index is damaged, and the store has changed since it was "
-                f"opened: open it again; if that does not help, remove {INDEX}/, which the next run makes anew"
+                f"{self._storage.url}: column {name} of its index is damaged or gone, and the store has changed since "
+                f"it was opened: open it again; if that does not help, remove {INDEX}/, which the next run makes anew"
             )
         return self._gathered.flow_means if name == FLOW_MEANS else self._gathered.columns[name]
+
+    def read(self, name: str) -> Column:
+        """Return a column as it is stored.
+
+        Raises
+        ------
+        StoreError
+            If it is damaged.
+        """
+        # What zarr-python and its codecs raise on damaged bytes.
+        try:
+            column = self._read(name)
+        except (LookupError, ValueError, TypeError, RuntimeError, OSError) as error:
+            raise StoreFormatError(f"column {name} of the index is damaged ({error})") from error
+        # A chunk that is missing reads as zeros, and its codec has no checksum.
+        if self._digests[name] != _digest(name, column):
+            raise ChecksumError(f"column {name} of the index is damaged: its digest differs")
+        return column
 
     def _read(self, name: str) -> Column:
         array = zarr.open_array(self._storage.zarr_store(), path=f"{INDEX}/{name}", mode="r")
         if array.shape != ((self._n_flows if name == FLOW_MEANS else self.n_videos),):
-            raise StoreFormatError(f"the index is damaged: column {name}")
+            raise StoreFormatError(f"its shape is {array.shape}")
         dtype = _STRING_TYPE if name in _STRINGS else np.dtype(_NUMBERS.get(name, "float32"))
-        column = np.asarray(array[:]).astype(dtype, copy=False)
-        # A chunk that is missing reads as zeros, and its codec has no checksum.
-        if self._digests[name] != _digest(name, column):
-            raise StoreFormatError(f"the index is damaged: column {name}")
-        return column
+        return np.asarray(array[:]).astype(dtype, copy=False)
 
 
 def _digest(name: str, column: Column) -> str:

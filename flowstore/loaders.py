@@ -19,8 +19,8 @@ from flowstore.batch_memory import Slot, process_pool, receive
 from flowstore.clip_sampling import Sampling, Short, check_choice
 from flowstore.clip_table import ClipDraw, ClipRule, ClipTable, Labels
 from flowstore.errors import ArgumentError, FlowStoreWarning, MissingExtraError
-from flowstore.index import read_record
 from flowstore.names import is_shortened, unescape_name
+from flowstore.records import read_record
 from flowstore.splits import Split, SplitList
 from flowstore.store import FlowStore, Place, open_store
 from flowstore.transforms import Array, Compose, Crop, FlowTransform, Window

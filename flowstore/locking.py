@@ -15,7 +15,7 @@ from flowstore.errors import ArgumentError
 
 
 @contextlib.contextmanager
-def writers_lock(root: str, is_shared: bool) -> Iterator[None]:
+def writers_lock(root: str, is_shared: bool) -> Iterator[bool]:
     """Hold the right to change the store: one run alone, or several that have agreed on disjoint parts.
 
     Parameters
@@ -24,6 +24,11 @@ def writers_lock(root: str, is_shared: bool) -> Iterator[None]:
         Absolute path of the store's folder.
     is_shared : bool
         Whether others that share may run too.
+
+    Yields
+    ------
+    bool
+        Whether it is held: some file systems have no locks, and some folders cannot be written.
 
     Raises
     ------
@@ -37,7 +42,7 @@ def writers_lock(root: str, is_shared: bool) -> Iterator[None]:
     """
     handle = _lock(root, is_shared)
     try:
-        yield
+        yield handle is not None
     finally:
         if handle is not None:
             # The last one takes the file away; a newcomer that has opened it sees that it is another by then.

@@ -103,6 +103,10 @@ class VideoRecord:
         Bytes of the stored flow.
     shard_sizes : tuple of int
         Bytes of each shard file, in order: what a resumed run compares.
+    shard_digests : tuple of str
+        What tells each shard file from every other, see `flowstore.shards.shard_digest`; none in older stores.
+    flow_digest : str
+        Of the flow array's ``zarr.json``, see `flowstore.documents.flow_digest`; empty in older stores.
     statistics : MotionStatistics or None
         None for a failed video.
     warnings : tuple of str
@@ -132,6 +136,8 @@ class VideoRecord:
     fps: float | None = None
     size_bytes: int = 0
     shard_sizes: tuple[int, ...] = ()
+    shard_digests: tuple[str, ...] = ()
+    flow_digest: str = ""
     statistics: MotionStatistics | None = None
     warnings: tuple[str, ...] = ()
     created: str = ""
@@ -144,11 +150,20 @@ class VideoRecord:
             raise ArgumentError(f"video {self.name!r} is ok, so it needs flows and statistics and no reason")
         if not self.is_ok and (not self.reason or self.n_flows):
             raise ArgumentError(f"video {self.name!r} failed, so it needs a reason and no flows")
+        if self.shard_digests and len(self.shard_digests) != len(self.shard_sizes):
+            raise ArgumentError(
+                f"video {self.name!r} has {len(self.shard_digests)} digests of {len(self.shard_sizes)} shards"
+            )
 
     @property
     def is_ok(self) -> bool:
         """Whether the video has flow."""
         return self.status == "ok"
+
+    @property
+    def key(self) -> str:
+        """``class/name``, original names."""
+        return f"{self.class_name}/{self.name}"
 
     @property
     def duration_s(self) -> float | None:
@@ -176,6 +191,7 @@ class VideoRecord:
                     "fingerprint": Fingerprint(**fingerprint) if fingerprint else None,
                     "statistics": MotionStatistics.from_json(statistics) if statistics else None,
                     "shard_sizes": tuple(values.get("shard_sizes", ())),
+                    "shard_digests": tuple(values.get("shard_digests", ())),
                     "warnings": tuple(values.get("warnings", ())),
                 }
             )

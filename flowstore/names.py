@@ -141,6 +141,11 @@ def printable_name(name: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
 
 
+def display_name(name: str) -> str:
+    r"""Return a name that can be written as UTF-8: bytes that are not become ``\xNN``."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def suggest_name(name: str, candidates: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the candidate nearest to a mistyped name, or an empty string.
 

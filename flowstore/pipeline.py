@@ -12,11 +12,14 @@ from flowstore.clusters import check_cluster
 from flowstore.errors import ArgumentError, FlowStoreError, StoreError
 from flowstore.estimators import compile_engine, make_estimator, needs_compiling, resolve_engine
 from flowstore.extraction import VideoTask, commit_failure, extract_video, library_versions, now_utc
-from flowstore.index import VideoIndex, class_paths, read_records, remove_index, write_index
+from flowstore.index import index_tree, is_indexed, remove_index
+from flowstore.leftovers import remove_leftovers
 from flowstore.locking import writers_lock
 from flowstore.model import VideoRecord
+from flowstore.names import printable_name, video_path
 from flowstore.planning import ExtractPlan, plan_extract
 from flowstore.quantize import Quantizer
+from flowstore.records import class_paths
 from flowstore.reporting import ExtractReport, Progress, SilentProgress
 from flowstore.scheduling import Job, choose_scheduler, run_job
 from flowstore.settings import Compression, ExtractSettings, ParameterValue
@@ -332,17 +335,23 @@ def run_plan(
     progress = progress or SilentProgress()
     started = time.monotonic()
     run = _Run(planned, progress)
-    if not planned.todo and planned.storage.read("index/zarr.json"):
+    if not planned.todo and (planned.is_part or _is_indexed(planned)):
         return run.report(0.0)
-    with _writers_lock(planned):
+    with _writers_lock(planned) as is_locked:
         _run_locked(planned, run, where, n_workers)
+        if is_locked and not planned.is_part:
+            remove_leftovers(planned.storage)
     return run.report(time.monotonic() - started)
 
 
-def _writers_lock(planned: ExtractPlan) -> contextlib.AbstractContextManager[None]:
+def _writers_lock(planned: ExtractPlan) -> contextlib.AbstractContextManager[bool]:
     if isinstance(planned.storage, LocalStorage):
         return writers_lock(planned.storage.root, is_shared=planned.is_part)
-    return contextlib.nullcontext()
+    return contextlib.nullcontext(False)
+
+
+def _is_indexed(planned: ExtractPlan) -> bool:
+    return is_indexed(planned.storage, (video_path(source.class_name, source.name) for source in planned.stored))
 
 
 def _run_locked(planned: ExtractPlan, run: _Run, where: str, n_workers: int) -> None:
@@ -357,12 +366,11 @@ def _run_locked(planned: ExtractPlan, run: _Run, where: str, n_workers: int) -> 
                 extract_video, tasks, run.take, progress.add_flows, _commit_killed, _stall_limit_s, _commit_stalled
             )
             run_job(job, where, n_workers)
-        if planned.todo or not planned.storage.read("index/zarr.json"):
-            _index_store(planned)
+        _index_store(planned, progress)
     except KeyboardInterrupt:
         # Before the root there is no store, and a folder with nothing but an index would be refused the next time.
         if planned.storage.read("zarr.json"):
-            _index_store(planned)
+            _index_store(planned, progress)
         raise
     except OSError as error:
         if isinstance(error, FlowStoreError):
@@ -442,9 +450,16 @@ def _prepare_store(planned: ExtractPlan) -> None:
         write_class(storage, class_name)
 
 
-def _index_store(planned: ExtractPlan) -> None:
-    if not planned.is_part:
-        write_index(planned.storage, VideoIndex.from_records(read_records(planned.storage)))
+def _index_store(planned: ExtractPlan, progress: Progress) -> None:
+    if planned.is_part:
+        return
+    damaged: list[str] = []
+    index = index_tree(planned.storage, lambda path, error: damaged.append(printable_name(path)))
+    if damaged:
+        listed = ", ".join(damaged[:5]) + (", ..." if len(damaged) > 5 else "")
+        progress.note(f"{len(damaged)} videos are damaged, and not in the index: {listed} (flowstore verify says more)")
+    if index is None:
+        progress.note("another run changes the store, so it has no index now: a last run without --part writes it")
 
 
 def _empty_store(storage: Storage) -> None:

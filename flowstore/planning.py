@@ -10,22 +10,26 @@ import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from flowstore.errors import (
     ArgumentError,
+    ChecksumError,
     SettingsMismatchError,
+    StoreFormatError,
     StoreNotFoundError,
 )
 from flowstore.estimates import Estimate, estimate_work, format_bytes
 from flowstore.fingerprints import is_readable, is_unchanged
-from flowstore.index import read_record, video_paths
 from flowstore.names import escape_name, fold_name, printable_name, video_path
+from flowstore.records import read_record, video_paths
 from flowstore.settings import ExtractSettings, describe_settings
 from flowstore.sources import Discovery, VideoSource
 from flowstore.storage import LocalStorage, Storage, is_case_blind
 from flowstore.store import read_root
 from flowstore.writing import is_intact
+
+_State = Literal["absent", "changed", "damaged", "done", "failed", "kept"]
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,11 @@ class ExtractPlan:
     is_overwritten: bool
     estimate: Estimate
     is_part: bool = False
+
+    @property
+    def stored(self) -> tuple[VideoSource, ...]:
+        """Videos that the store has and that stay as they are."""
+        return (*self.done, *self.failed)
 
     @property
     def n_videos(self) -> int:
@@ -164,29 +173,16 @@ def plan_extract(
     if settings.fps is not None and any(source.kind == "frames" for source in sources):
         raise ArgumentError("--fps needs a frame rate, and folders of frames have none: leave it out, or use --step")
     is_new = not _has_store(storage, settings, is_overwriting)
-    todo: list[VideoSource] = []
-    done: list[VideoSource] = []
-    failed: list[VideoSource] = []
-    changed: list[VideoSource] = []
-    kept: list[VideoSource] = []
+    by_state: defaultdict[_State, list[VideoSource]] = defaultdict(list)
     for source in sources:
-        record = None if is_new or is_overwriting else read_record(storage, video_path(source.class_name, source.name))
-        if record is None:
-            todo.append(source)
-        elif not is_intact(storage, record):
-            changed.append(source)
-        elif not (is_unchanged(source, record.fingerprint) or _is_still_missing(source, record.is_ok)):
-            # Frames that were removed after their flow was stored, or a disk that is not mounted, must not cost the
-            # flow.
-            (changed if is_readable(source) or not record.is_ok else kept).append(source)
-        elif record.is_ok:
-            done.append(source)
-        else:
-            (todo if is_retrying else failed).append(source)
-    ordered = tuple(sorted((*todo, *changed), key=lambda source: (-source.cost, source.class_name, source.name)))
-    if kept:
-        listed = ", ".join(source.key for source in kept[:5]) + (", ..." if len(kept) > 5 else "")
-        notes.append(f"{len(kept)} sources cannot be read any more; their stored flow is kept: {listed}")
+        by_state["absent" if is_new or is_overwriting else _stored_state(source, storage)].append(source)
+    changed = by_state["changed"] + by_state["damaged"]
+    todo = by_state["absent"] + changed + (by_state["failed"] if is_retrying else [])
+    ordered = tuple(sorted(todo, key=lambda source: (-source.cost, source.class_name, source.name)))
+    if kept := by_state["kept"]:
+        notes.append(f"{len(kept)} sources cannot be read any more; their stored flow is kept: {_listed(kept)}")
+    if damaged := by_state["damaged"]:
+        notes.append(f"{len(damaged)} videos in the store are damaged and extracted again: {_listed(damaged)}")
     if is_overwriting and not is_new:
         notes.append(_overwrite_note(storage, sources, len(sources) < len(discovery.sources)))
     estimate = estimate_work(ordered, settings)
@@ -195,14 +191,33 @@ def plan_extract(
         storage,
         settings,
         ordered,
-        (*done, *kept),
-        tuple(failed),
+        (*by_state["done"], *kept),
+        () if is_retrying else tuple(by_state["failed"]),
         tuple(changed),
         tuple(notes),
         is_new,
         is_overwriting and not is_new,
         estimate,
     )
+
+
+def _stored_state(source: VideoSource, storage: Storage) -> _State:
+    try:
+        record = read_record(storage, video_path(source.class_name, source.name))
+    except (ChecksumError, StoreFormatError):
+        return "damaged"
+    if record is None:
+        return "absent"
+    if not is_intact(storage, record):
+        return "damaged"
+    if not (is_unchanged(source, record.fingerprint) or _is_still_missing(source, record.is_ok)):
+        # Frames that were removed after their flow was stored, or a disk that is not mounted, must not cost the flow.
+        return "changed" if is_readable(source) or not record.is_ok else "kept"
+    return "done" if record.is_ok else "failed"
+
+
+def _listed(sources: Sequence[VideoSource]) -> str:
+    return ", ".join(source.key for source in sources[:5]) + (", ..." if len(sources) > 5 else "")
 
 
 def _overwrite_note(storage: Storage, sources: Sequence[VideoSource], is_selection: bool) -> str:

@@ -11,6 +11,7 @@ Zarr v3, codec ``sharding_indexed`` version 1.0; codec ``crc32c`` version 1.0 (R
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -194,7 +195,9 @@ class ShardWriter:
         self._file = file
         self._codec = codec
         self._entries: list[tuple[int, int]] = []
+        self._checksums: list[bytes] = []
         self.size_bytes = 0
+        self.digest = ""
 
     @property
     def n_chunks(self) -> int:
@@ -212,6 +215,7 @@ class ShardWriter:
         data = self._codec.encode(codes)
         self._file.write(data)
         self._entries.append((self.size_bytes, len(data)))
+        self._checksums.append(data[-_CHECKSUM_BYTES:])
         self.size_bytes += len(data)
 
     def finish(self, n_entries: int) -> None:
@@ -227,6 +231,24 @@ class ShardWriter:
         index += checksum(index)
         self._file.write(index)
         self.size_bytes += len(index)
+        self.digest = shard_digest(self._checksums, index)
+
+
+def shard_digest(checksums: Iterable[bytes], index: bytes) -> str:
+    """Return what tells a shard from every other: hexadecimal BLAKE2b, of 128 bits, of its checksums and its index.
+
+    Parameters
+    ----------
+    checksums : iterable of bytes
+        The four bytes behind each chunk, in order.
+    index : bytes
+        The last `index_size` bytes of the shard.
+
+    Notes
+    -----
+    Not a CRC-32C of the file: that of chunks with their own CRC-32C behind them depends on their lengths alone.
+    """
+    return hashlib.blake2b(b"".join((*checksums, index)), digest_size=16).hexdigest()
 
 
 def index_size(n_entries: int) -> int:

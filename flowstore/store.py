@@ -20,13 +20,15 @@ from flowstore.clips import read_clips
 from flowstore.documents import FORMAT
 from flowstore.errors import (
     ArgumentError,
+    ChecksumError,
     NameNotFoundError,
     StoreFormatError,
     StoreNotFoundError,
 )
 from flowstore.flow_index import FlowIndex
-from flowstore.index import VideoIndex, class_paths, read_index, read_record
+from flowstore.index import VideoIndex, read_index
 from flowstore.names import escape_name, is_shortened, printable_name, suggest_name, unescape_name, video_path
+from flowstore.records import OnDamaged, class_paths, read_record
 from flowstore.settings import ExtractSettings, describe_settings
 from flowstore.storage import Storage, open_storage
 from flowstore.video import Crop, Video
@@ -88,6 +90,8 @@ def read_root(storage: Storage) -> RootAttributes:
         If there is nothing.
     StoreFormatError
         If it is no store of flowstore, or one of a newer format.
+    ChecksumError
+        If what it says is not what was written.
     """
     data = storage.read("zarr.json")
     if data is None:
@@ -96,14 +100,15 @@ def read_root(storage: Storage) -> RootAttributes:
             raise StoreFormatError(f"{storage.url}: a folder that is not a flowstore store (it has no zarr.json)")
         raise StoreNotFoundError(f"{storage.url}: no store here; check the path, or make one with: flowstore extract")
     where = f"{storage.url}/zarr.json"
-    attributes = documents.group_attributes(documents.parse_document(data, where), where)
-    found = attributes.get("format")
+    document = documents.parse_document(data, where)
+    found = documents.stated_attributes(document, where).get("format")
     if type(found) is not int or found < 1:
         raise StoreFormatError(f"{where}: the root of a store must state its format, found {found!r}")
     if found > FORMAT:
         raise StoreFormatError(
             f"{storage.url}: a store of format {found}, this flowstore reads up to {FORMAT}: pip install -U flowstore"
         )
+    attributes = documents.group_attributes(document, where)
     try:
         settings = ExtractSettings.from_json(attributes["settings"])
         return RootAttributes(found, settings, dict(attributes["versions"]), str(attributes["created"]))
@@ -274,11 +279,28 @@ class FlowStore:
             mask &= index.column("status") == status
         return FlowStore(self.storage, self.root, index.where(mask))
 
-    def iter_videos(self) -> Iterator[Video]:
-        """Yield every video that has flow, by class and name."""
+    def iter_videos(self, on_damaged: OnDamaged | None = None) -> Iterator[Video]:
+        """Yield every video that has flow, by class and name.
+
+        Parameters
+        ----------
+        on_damaged : callable, optional
+            Told the path and the error of each video whose record is damaged, which is left out.
+
+        Raises
+        ------
+        ChecksumError, StoreFormatError
+            If a record is damaged, and there is nobody to tell.
+        """
         for number in np.flatnonzero(self.videos.column("status") == "ok"):
             path = str(self.videos.column("path")[number])
-            record = read_record(self.storage, path)
+            try:
+                record = read_record(self.storage, path)
+            except (ChecksumError, StoreFormatError) as error:
+                if on_damaged is None:
+                    raise
+                on_damaged(path, error)
+                continue
             # An index can be older than the tree: a video may be gone, or be a failed one by now.
             if record is not None and record.is_ok:
                 yield Video(self.storage, path, record, self.settings, self._cache)

@@ -238,6 +238,8 @@ class Video:
             if data is None:
                 raise ChecksumError(f"{self.key}: {where} is missing")
             document = documents.parse_document(data, where)
+            if self.record.flow_digest and documents.flow_digest(document) != self.record.flow_digest:
+                raise ChecksumError(f"{self.key}: {where} is damaged: it is not the one that was written")
             try:
                 layout = documents.parse_flow_document(document, where)
             except StoreFormatError:

@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from flowstore import documents
 from flowstore.documents import FLOW, FORMAT
-from flowstore.errors import ArgumentError, StoreError
+from flowstore.errors import ArgumentError, StoreError, StoreFormatError
+from flowstore.index import forget_index
 from flowstore.model import VideoRecord
 from flowstore.names import escape_name, video_path
 from flowstore.quantize import Quantizer
@@ -40,6 +41,7 @@ def write_class(storage: Storage, class_name: str) -> None:
 def remove_video(storage: Storage, class_name: str, name: str) -> None:
     """Remove what is at a video's place; its commit goes first, so that no moment shows half a video."""
     path = video_path(class_name, name)
+    forget_index(storage)
     storage.delete(f"{path}/zarr.json")
     storage.delete_tree(path)
 
@@ -57,10 +59,11 @@ def _commit(storage: Storage, record: VideoRecord) -> None:
     path = video_path(record.class_name, record.name)
     document = documents.group_document(record.to_json())
     storage.write(f"{path}/zarr.json", documents.to_bytes(document), is_durable=True)
+    forget_index(storage)
 
 
 def is_intact(storage: Storage, record: VideoRecord) -> bool:
-    """Tell whether the files of a committed video are there in their recorded sizes; their content is not read.
+    """Tell whether the files of a committed video are there in their recorded sizes; no flow is read.
 
     A power cut can keep a commit and lose what was written before it, on file systems that reorder.
     """
@@ -68,7 +71,16 @@ def is_intact(storage: Storage, record: VideoRecord) -> bool:
     if not record.is_ok:
         return True
     sizes = [storage.size_bytes(f"{folder}/c.{number}.0.0.0") for number in range(len(record.shard_sizes))]
-    return sizes == list(record.shard_sizes) and bool(storage.size_bytes(f"{folder}/zarr.json"))
+    if sizes != list(record.shard_sizes):
+        return False
+    key = f"{folder}/zarr.json"
+    data = storage.read(key)
+    if not record.flow_digest:
+        return bool(data)
+    try:
+        return documents.flow_digest(documents.parse_document(data or b"", key)) == record.flow_digest
+    except StoreFormatError:
+        return False
 
 
 @contextlib.contextmanager
@@ -124,6 +136,7 @@ class VideoWriter:
         self._shard: ShardWriter | None = None
         self._sink = contextlib.ExitStack()
         self._shard_sizes: list[int] = []
+        self._shard_digests: list[str] = []
         self._is_committed = False
         self.n_flows = 0
 
@@ -163,6 +176,7 @@ class VideoWriter:
         shard.finish(self._shard_frames if self._shard_sizes else shard.n_chunks)
         self._sink.close()
         self._shard_sizes.append(shard.size_bytes)
+        self._shard_digests.append(shard.digest)
         self._shard = None
 
     def commit(self, record: VideoRecord) -> VideoRecord:
@@ -206,6 +220,8 @@ class VideoWriter:
             width=width,
             size_bytes=sum(self._shard_sizes),
             shard_sizes=tuple(self._shard_sizes),
+            shard_digests=tuple(self._shard_digests),
+            flow_digest=documents.flow_digest(flow_document),
         )
         _commit(self._storage, record)
         self._is_committed = True

@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from store_factory import make_codes, settings_of, tree_files, write_store, write_video
+from store_factory import drop_digests, make_codes, settings_of, tree_files, write_store, write_video
 
 import flowstore
 from flowstore import flow_images
@@ -288,25 +288,24 @@ def rename_in_record(root: Path, folder: str, **names) -> None:
     path.write_text(json.dumps(document))
 
 
-@pytest.mark.parametrize(
-    "names",
-    [
-        {"name": ".."},
-        {"name": "a/b"},
-        {"name": "/tmp/x"},
-        {"class_name": ".."},
-        {"class_name": "../.."},
-        {"class_name": "/etc"},
-        {"name": "x\0y"},
-        {"name": ""},
-    ],
-    ids=str,
-)
+HOSTILE = [
+    ("wave", ".."),
+    ("wave", "a/b"),
+    ("wave", "/tmp/x"),
+    ("..", "b"),
+    ("../..", "b"),
+    ("/etc", "b"),
+    ("wave", "x\0y"),
+]
+
+
+@pytest.mark.parametrize("names", HOSTILE, ids=str)
 @pytest.mark.parametrize("layout", NAMES)
-def test_a_store_made_by_hand_leads_nowhere_else(tmp_path, names, layout):
+def test_hostile_names_lead_nowhere_else(tmp_path, names, layout):
     work = tmp_path / "work"
-    write_store(work / "s.zarr", {"a/good": make_codes(2, 8, 8), "wave/b": make_codes(2, 8, 8)})
-    rename_in_record(work / "s.zarr", "wave/b", **names)
+    storage = write_store(work / "s.zarr", {"a/good": make_codes(2, 8, 8)})
+    write_class(storage, names[0])
+    write_video(storage, *names, make_codes(2, 8, 8))
     before = tree_files(tmp_path)
     with pytest.raises(ArgumentError, match="cannot be a file name"):
         export(work / "s.zarr", work / "deep" / "out", layout)
@@ -314,12 +313,19 @@ def test_a_store_made_by_hand_leads_nowhere_else(tmp_path, names, layout):
     assert not (work / "deep").exists()
 
 
-def test_two_videos_of_one_name_are_refused(tmp_path):
-    write_store(tmp_path / "s.zarr", {"wave/a": make_codes(2, 8, 8), "wave/b": make_codes(2, 8, 8)})
-    rename_in_record(tmp_path / "s.zarr", "wave/b", name="a")
-    with pytest.raises(ArgumentError, match="layout notebook would put wave/a and wave/a into one folder"):
-        export(tmp_path / "s.zarr", tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+@pytest.mark.parametrize("names", [*HOSTILE, ("wave", ""), ("a", "good")], ids=str)
+def test_a_record_of_other_names_than_its_place_is_a_failure(tmp_path, names):
+    write_store(tmp_path / "s.zarr", {"a/good": make_codes(2, 8, 8), "wave/b": make_codes(2, 8, 8)})
+    rename_in_record(tmp_path / "s.zarr", "wave/b", class_name=names[0], name=names[1])
+    for problem in ("damaged", "the record of another video|an empty name"):
+        report = export(tmp_path / "s.zarr", tmp_path / "out")
+        (failure,) = report.failures
+        assert failure.key == "wave/b"
+        assert re.search(f"wave/b/zarr.json: .*({problem})", failure.problem)
+        drop_digests(tmp_path / "s.zarr", "wave/b")
+    assert {path.partition("/")[0] for path in tree_files(tmp_path / "out")} == {"a", MANIFEST}
+    assert json.loads((tmp_path / "out" / MANIFEST).read_bytes())["complete"] is False
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "s.zarr"]
 
 
 OWN_NAMES = ["a b", "[HD]", "-v", "__x", "index", "zarr.json", "new\nline", "...", "{video}", "a\\b", "cafe\u0301"]

@@ -11,7 +11,8 @@ import pytest
 from store_factory import failed_record, make_codes, make_record, write_store
 
 import flowstore
-from flowstore.index import VideoIndex, read_record, video_paths, write_index
+from flowstore.index import VideoIndex, write_index
+from flowstore.records import read_record, video_paths
 from flowstore.storage import LocalStorage
 from flowstore.tables import flow_frames, flow_videos
 

@@ -9,7 +9,7 @@ import google_crc32c
 import numpy as np
 import pytest
 import zarr
-from store_factory import write_store
+from store_factory import drop_digests, write_store
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec
 
 import flowstore
@@ -296,6 +296,9 @@ def test_a_store_whose_shards_lie_about_their_room_is_an_error(tmp_path, shard_f
     document = json.loads(storage.read("wave/a/flow/zarr.json"))
     document["chunk_grid"]["configuration"]["chunk_shape"][0] = shard_frames
     storage.write("wave/a/flow/zarr.json", to_bytes(document))
+    with pytest.raises(ChecksumError, match=r"wave/a: wave/a/flow/zarr.json is damaged"):
+        flowstore.open_store(root)["wave/a"][:]
+    drop_digests(storage, "wave/a")
     with pytest.raises(ChecksumError, match=r"wave/a: flows \[0, 3\), shard 0 from flow 0 on: "):
         flowstore.open_store(root)["wave/a"][:]
 

@@ -13,7 +13,7 @@ import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from store_factory import make_codes, settings_of, write_store
+from store_factory import drop_digests, make_codes, settings_of, write_store
 
 import flowstore
 from flowstore import shards
@@ -312,6 +312,7 @@ def test_a_cut_shard_says_how_much_is_left(stored, tmp_path):
 def test_a_chunk_that_was_never_written_is_an_error(stored, tmp_path):
     """A whole shard with a valid index that says that flow 5 is missing, as a create-then-fill writer leaves it."""
     root = Path(shutil.copytree(stored, tmp_path / "s.zarr"))
+    drop_digests(root, KEY)
     array = zarr.open_array(str(root), path=f"{KEY}/flow", mode="r+")
     array[5] = 128
     size = shard_file(root).stat().st_size
@@ -357,6 +358,7 @@ def test_a_damaged_flow_document_is_an_error(stored, tmp_path, content, place):
 @pytest.mark.parametrize("place", ["folder", "memory"])
 def test_a_flow_document_of_another_shape_is_an_error(stored, tmp_path, place):
     root = Path(shutil.copytree(stored, tmp_path / "s.zarr"))
+    drop_digests(root, KEY)
     document = root / KEY / "flow" / "zarr.json"
     # Twelve flows, where the record says eleven: the twelfth chunk of the array was never written.
     document.write_bytes(document.read_bytes().replace(b"  11,", b"  12,", 1))
@@ -370,6 +372,7 @@ def test_a_flow_document_of_another_shape_is_an_error(stored, tmp_path, place):
 
 def rewrite_flow(root: Path, key: str = KEY, **layout) -> Path:
     """Write a video's flow again with zarr-python and of another layout; return the flow's folder."""
+    drop_digests(root, key)
     folder = root / key / "flow"
     codes = zarr.open_array(folder, mode="r")[:]
     shutil.rmtree(folder)
@@ -422,6 +425,7 @@ def test_a_foreign_layout_of_another_shape_is_an_error(stored, tmp_path):
 
 def test_a_layout_that_nobody_knows_is_an_error(stored, tmp_path):
     root = Path(shutil.copytree(stored, tmp_path / "s.zarr"))
+    drop_digests(root, KEY)
     document = root / KEY / "flow" / "zarr.json"
     document.write_bytes(document.read_bytes().replace(b"sharding_indexed", b"sharding_of_nobody"))
     with pytest.raises(StoreFormatError, match=r"wave/clip \[HD\] 1.*flow/zarr.json: zarr-python cannot read it"):
