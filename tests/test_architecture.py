@@ -18,10 +18,10 @@ ORDER = (
     "model names quantize sampling scenes colour lanes compiling caches mp4_boxes clusters archives",
     "motion file_encodings path_templates settings sources clip_sampling locking",
     "layouts shards decoding fingerprints farneback_tables motion_kernels transforms",
-    "documents storage farneback_kernels opencv_flow flow_encoder",
+    "documents storage tables farneback_kernels opencv_flow flow_encoder",
     "records video farneback",
     "index leftovers",
-    "clips",
+    "clips flow_index",
     "store writing estimators splits",
     "scheduling clip_table estimates",
     "extraction planning flow_images video_copies loaders",
@@ -46,7 +46,7 @@ OWNERS = {
     "cv2": {"decoding", "opencv_flow", "flow_images", "export", "demo"},
     "numcodecs": {"shards"},
     "google_crc32c": {"shards"},
-    "pandas": {"index"},
+    "pandas": {"tables"},
     "torch": {"loaders"},
     "numba": {"lanes", "farneback_kernels", "compiling", "motion_kernels"},
     "llvmlite": {"lanes", "farneback_kernels"},
@@ -64,6 +64,8 @@ READING = {
     "storage",
     "records",
     "index",
+    "tables",
+    "flow_index",
     "video",
     "caches",
     "clips",
@@ -186,6 +188,7 @@ PURE = {
     "scenes",
     "motion",
     "documents",
+    "tables",
 }
 WORLD = {"open", "print", "input", "exec", "eval"}
 
