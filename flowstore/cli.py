@@ -14,6 +14,7 @@ from typing import NoReturn
 import click
 
 from flowstore import __version__
+from flowstore.cli_copy import copy
 from flowstore.cli_demo import demo
 from flowstore.cli_export import export
 from flowstore.cli_extract import extract
@@ -30,6 +31,7 @@ Examples:
   flowstore info flow.zarr/wave                  what is in it
   flowstore export flow.zarr out/                classic folders of JPEGs
   flowstore verify flow.zarr                     is every byte of it as it was written?
+  flowstore copy flow.zarr flow.zip              one file, or s3://...
 """
 
 
@@ -43,7 +45,7 @@ def cli() -> None:
     """Dense optical flow of video datasets in one chunked, indexed Zarr store."""
 
 
-for command in (extract, info, export, verify, demo):
+for command in (extract, info, export, verify, copy, demo):
     cli.add_command(command)
 
 
