@@ -30,7 +30,7 @@ Examples:
   flowstore extract videos/ flow.zarr --dry-run  only print the plan
   flowstore info flow.zarr/wave                  what is in it
   flowstore export flow.zarr out/                classic folders of JPEGs
-  flowstore verify flow.zarr                     is every byte of it as it was written?
+  flowstore verify flow.zarr                     is it as it was written?
   flowstore copy flow.zarr flow.zip              one file, or s3://...
 """
 

@@ -10,7 +10,9 @@ from flowstore.console import ERRORS, print_json, say, working
 
 @click.command()
 @click.argument("store", type=Place())
-@click.option("--source", type=Place(), metavar="SOURCE", help="Also compare with what it was extracted from.")
+@click.option(
+    "--source", type=Place(), metavar="SOURCE", help="Also compare with what it was extracted from.  [default: not]"
+)
 @click.option("--deep", is_flag=True, help="Extract a sample of SOURCE anew, and compare the flow.")
 @click.option(
     "--sample", type=int, default=16, show_default=True, metavar="N", help="Videos that --deep extracts anew."
