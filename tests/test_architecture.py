@@ -15,7 +15,7 @@ SOURCES = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in so
 # other.
 ORDER = (
     "errors batch_memory",
-    "model names quantize sampling scenes colour lanes compiling caches mp4_boxes clusters",
+    "model names quantize sampling scenes colour lanes compiling caches mp4_boxes clusters archives",
     "motion motion_fields file_encodings path_templates settings sources clip_sampling locking",
     "layouts shards decoding fingerprints farneback_tables motion_kernels transforms",
     "documents storage tables labelled_arrays farneback_kernels opencv_flow flow_encoder",
@@ -24,23 +24,24 @@ ORDER = (
     "clips flow_index",
     "store writing estimators splits",
     "scheduling clip_table estimates",
-    "extraction planning flow_images loaders",
-    "reporting",
+    "extraction planning flow_images video_copies loaders",
+    "reporting copy_planning",
     "pipeline export progress description",
+    "copying",
     "demo",
     "__init__",
     "cli_options console",
-    "cli_extract cli_info cli_export cli_demo",
+    "cli_extract cli_info cli_export cli_copy cli_demo",
     "cli",
     "__main__",
 )
 LEVELS = {name: level for level, names in enumerate(ORDER) for name in names.split()}
 
 OWNERS = {
-    "zarr": {"storage", "index", "store"},
+    "zarr": {"archives", "storage", "index", "store"},
     "dask": {"scheduling", "clusters", "labelled_arrays"},
     "distributed": {"scheduling", "clusters"},
-    "click": {"cli", "cli_options", "console", "cli_extract", "cli_info", "cli_export", "cli_demo"},
+    "click": {"cli", "cli_options", "console", "cli_extract", "cli_info", "cli_export", "cli_copy", "cli_demo"},
     "rich": {"progress", "description", "console", "cli_info"},
     "cv2": {"decoding", "opencv_flow", "flow_images", "export", "demo"},
     "numcodecs": {"shards"},
@@ -60,6 +61,7 @@ READING = {
     "settings",
     "shards",
     "documents",
+    "archives",
     "storage",
     "records",
     "index",
