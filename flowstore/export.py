@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from flowstore.errors import ArgumentError, ExportError, StoreError
+from flowstore.file_encodings import FileQuantizer
 from flowstore.flow_images import ExportTask, VideoExport, export_video, write_whole
 from flowstore.layouts import Layout, find_layout
 from flowstore.names import fold_name, printable_name
@@ -203,7 +204,7 @@ def export(
     videos = list(opened.iter_videos(run.take_damaged))
     check_folders(videos, chosen, target)
     for video in videos:
-        folder = os.path.join(target, chosen.video_folder(video.class_name, video.name))
+        folder = os.path.join(target, os.path.dirname(chosen.paths(video.class_name, video.name)[0]))
         if _is_inside_store(folder, opened):
             raise ArgumentError(f"DEST {target}: {video.key} would go into the store {opened.url}; give another folder")
     n_flows = sum(video.n_flows for video in videos)
@@ -267,7 +268,10 @@ def choose_quantizer(stored: Quantizer, layout: Layout, encoding: str, bound: fl
         return stored
     if encoding != "layout":
         raise ArgumentError(f"encoding is {encoding!r}, expected 'layout' or 'keep'")
-    return Quantizer(layout.encoding, bound_px)
+    quantizer = FileQuantizer(layout.encoding, bound_px).stored
+    if quantizer is None or layout.packing != "planes":
+        raise ArgumentError(f"layout {layout.name} cannot be exported yet")
+    return quantizer
 
 
 def describe_encoding(stored: Quantizer, exported: Quantizer) -> str:
@@ -308,7 +312,7 @@ def check_folders(videos: list[Video], layout: Layout, target: str) -> None:
     """
     by_folder: defaultdict[str, list[str]] = defaultdict(list)
     for video in videos:
-        by_folder[layout.video_folder(video.class_name, video.name)].append(video.key)
+        by_folder[layout.paths(video.class_name, video.name)[0]].append(video.key)
     shared = [keys for keys in by_folder.values() if len(keys) > 1]
     if shared:
         raise ArgumentError(f"layout {layout.name} would put {' and '.join(shared[0])} into one folder")

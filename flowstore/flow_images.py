@@ -80,9 +80,8 @@ def export_video(task: ExportTask, tick: Tick) -> VideoExport:
     configure_opencv()
     key, n_written, n_present = task.video.key, 0, 0
     try:
-        os.makedirs(
-            os.path.join(task.dest, task.layout.video_folder(task.video.class_name, task.video.name)), exist_ok=True
-        )
+        for path in task.layout.paths(task.video.class_name, task.video.name):
+            os.makedirs(os.path.join(task.dest, os.path.dirname(path)), exist_ok=True)
         for paths, codes in _missing_images(task):
             for path, plane in zip(paths, codes, strict=True):
                 if path:
@@ -120,7 +119,7 @@ def _missing_images(task: ExportTask) -> Iterator[tuple[tuple[str, str], npt.NDA
         yield from zip(wanted, codes, strict=True)
 
 
-def _wanted_paths(task: ExportTask, paths: tuple[str, str]) -> tuple[str, str]:
+def _wanted_paths(task: ExportTask, paths: tuple[str, ...]) -> tuple[str, str]:
     x_path, y_path = (os.path.join(task.dest, path) for path in paths)
     if task.is_overwriting:
         return x_path, y_path

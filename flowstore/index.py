@@ -19,11 +19,12 @@ import numpy.typing as npt
 import zarr
 
 from flowstore import documents
-from flowstore.errors import ArgumentError, ChecksumError, MissingExtraError, StoreError, StoreFormatError
+from flowstore.errors import ArgumentError, ChecksumError, StoreError, StoreFormatError
 from flowstore.model import VideoRecord
 from flowstore.names import display_name, escape_name, is_shortened, unescape_name, video_path
 from flowstore.records import INDEX, OnDamaged, read_records, video_paths
 from flowstore.storage import Storage
+from flowstore.tables import videos_table
 
 FLOW_MEANS = "flow_mean_magnitude"
 _STRINGS = ("class", "video", "path", "status", "reason", "source_path", "source_kind")
@@ -95,6 +96,8 @@ class VideoIndex:
         Number of rows.
     flow_means : float32 array (sum of n_flows,), optional
         Mean magnitude of each flow in pixels, video after video; by default the columns give them.
+    encoding : str
+        Of the store's flow, where it is known.
 
     Examples
     --------
@@ -104,9 +107,14 @@ class VideoIndex:
     """
 
     def __init__(
-        self, columns: Mapping[str, Column], n_videos: int, flow_means: npt.NDArray[np.float32] | None = None
+        self,
+        columns: Mapping[str, Column],
+        n_videos: int,
+        flow_means: npt.NDArray[np.float32] | None = None,
+        encoding: str = "",
     ) -> None:
         self.columns = columns
+        self._encoding = encoding
         self._n_videos = n_videos
         self._flow_means = flow_means
 
@@ -116,7 +124,7 @@ class VideoIndex:
         return self.columns[FLOW_MEANS] if self._flow_means is None else self._flow_means
 
     @classmethod
-    def from_records(cls, records: Iterable[VideoRecord]) -> VideoIndex:
+    def from_records(cls, records: Iterable[VideoRecord], encoding: str = "") -> VideoIndex:
         """Make an index of records in any order."""
         ordered = sorted(records, key=lambda record: (record.class_name, record.name))
         rows = [_row(record) for record in ordered]
@@ -127,6 +135,7 @@ class VideoIndex:
             columns,
             len(rows),
             np.concatenate([np.array(mean, np.float32) for mean in means] or [np.empty(0, np.float32)]),
+            encoding,
         )
 
     def __len__(self) -> int:
@@ -194,21 +203,28 @@ class VideoIndex:
 
     def where(self, mask: npt.NDArray[np.bool_]) -> VideoIndex:
         """Return the rows for which a boolean array of shape (n_videos,) is true."""
-        return VideoIndex(LazyColumns(_Selection(self, mask).load), int(np.count_nonzero(mask)))
+        return VideoIndex(
+            LazyColumns(_Selection(self, mask).load), int(np.count_nonzero(mask)), encoding=self._encoding
+        )
 
     def to_pandas(self) -> Any:
-        """Return the index as a `pandas.DataFrame`, a row a video.
+        """Return the index as a `pandas.DataFrame`, a row a video; what `column` has besides is left out.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Indexed by ``video``, which is ``class/name`` and what ``store[...]`` takes; with columns ``class``,
+            ``name``, ``n_frames``, ``n_flows``, ``height``, ``width``, ``fps`` and ``duration_s`` (NaN where the frame
+            rate is unknown), ``mean_magnitude_px``, ``p99_magnitude_px`` and ``max_magnitude_px`` (NaN for a failed
+            video), ``clipped_share`` (0 to 1, of values), ``encoding``, ``size_bytes``, ``status``, ``reason``. Class,
+            encoding and status are categorical.
 
         Raises
         ------
         MissingExtraError
             If pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise MissingExtraError("to_pandas needs pandas: pip install 'flowstore[notebook]'") from error
-        return pd.DataFrame({name: column.tolist() for name, column in self.columns.items()})
+        return videos_table(self.columns, self._encoding)
 
 
 class _Selection:
@@ -315,16 +331,24 @@ def write_index(storage: Storage, index: VideoIndex) -> None:
     storage.write(f"{INDEX}/zarr.json", documents.to_bytes(documents.group_document(attributes)))
 
 
-def read_index(storage: Storage) -> VideoIndex:
-    """Open the index, or gather it from the tree where the store has none, or one that is damaged."""
+def read_index(storage: Storage, encoding: str = "") -> VideoIndex:
+    """Open the index, or gather it from the tree where the store has none, or one that is damaged.
+
+    Parameters
+    ----------
+    storage : Storage
+        Of the store.
+    encoding : str
+        Of the store's flow, which its index does not say.
+    """
     try:
         columns = _open_columns(storage)
     except StoreError:
         # Whatever is wrong with a cache, the tree still holds the truth.
         columns = None
     if columns is None:
-        return VideoIndex.from_records(read_records(storage))
-    return VideoIndex(LazyColumns(columns.load), columns.n_videos)
+        return VideoIndex.from_records(read_records(storage), encoding)
+    return VideoIndex(LazyColumns(columns.load), columns.n_videos, encoding=encoding)
 
 
 def is_indexed(storage: Storage, paths: Iterable[str]) -> bool:

@@ -1,130 +1,340 @@
-"""Layouts: how existing training code names flow images. Pure: values and paths, no files.
+"""Layouts: how existing training code names flow files, and what stands in them. Pure: values and paths, no files.
 
 A preset is a row of `LAYOUTS`. To add one, add a row.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from flowstore.errors import ArgumentError
-from flowstore.names import MAX_COMPONENT_BYTES, printable_name, suggest_name
-from flowstore.quantize import Encoding
+from flowstore.file_encodings import FLOAT_ENCODINGS, FileEncoding
+from flowstore.names import suggest_name
+from flowstore.path_templates import (
+    PathPattern,
+    check_component,
+    check_template,
+    fill_template,
+    template_fields,
+)
+
+FileFormat = Literal["jpg", "png", "npy", "flo", "kitti", "hdf5"]
+Packing = Literal["planes", "rgb", "pair", "video"]
+ClassFolder = Literal["always", "never", "optional"]
+
+SUFFIXES: dict[FileFormat, tuple[str, ...]] = {
+    "jpg": (".jpg", ".jpeg"),
+    "png": (".png",),
+    "npy": (".npy",),
+    "flo": (".flo",),
+    "kitti": (".png",),
+    "hdf5": (".h5", ".hdf5"),
+}
+_PACKINGS: dict[FileFormat, tuple[Packing, ...]] = {
+    "jpg": ("planes", "rgb"),
+    "png": ("planes", "rgb"),
+    "npy": ("video",),
+    "flo": ("pair",),
+    "kitti": ("pair",),
+    "hdf5": ("video",),
+}
+_CLASS_FOLDER = "{class}/"
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the flow images of a dataset stand, and how their gray levels encode flow.
+    """Where the flow files of a dataset stand, and how their numbers encode flow.
 
     Parameters
     ----------
     name : str
         Of the preset.
-    folder : str
-        Template of a video's folder, with ``{class}`` and ``{video}``.
-    file_x, file_y : str
-        Template of an image's name, with ``{number}`` (``{number:05d}`` pads) and ``{step}``, which is empty for
-        step 1 and else ``_p`` and the step.
+    x_template, y_template : str
+        Paths of the files of x and of y, relative to the root, with ``{class}``, ``{video}``, ``{number}``
+        (``{number:05d}`` pads) and ``{step}``, which is empty for step 1 and else ``_p`` and the step. One template,
+        the first, where a file holds both.
     first : int
-        Number of the first image.
-    encoding : {"truncate", "denseflow", "centred"}
-        The quantizer that the layout's readers expect.
+        Number of the first flow.
+    file_format : {"jpg", "png", "npy", "flo", "kitti", "hdf5"}
+        Of the files.
+    packing : {"planes", "rgb", "pair", "video"}
+        What a file holds: one component of a flow; a flow as the first two channels, red and green, of a picture whose
+        blue is 128; a flow; a video.
+    encoding : {"centred", "denseflow", "truncate", "i3d-128", "mmcv", "i3d-float", "pixels"}
+        What the layout's readers expect; see `flowstore.file_encodings.FileQuantizer`.
     quality : int
-        JPEG quality, 0 to 100.
+        JPEG quality, 0 to 100; without meaning for other formats.
+    class_folder : {"always", "never", "optional"}
+        Whether paths begin with the class. Where it is optional, templates do, and `without_class_folder` leaves it
+        out.
+    is_padded : bool
+        Whether the last flow stands twice, so that there are as many flows as frames.
     used_by : str
         Who writes or reads it.
+
+    Raises
+    ------
+    ArgumentError
+        If a template leads out of the root, lacks what tells videos or flows apart, or does not fit the rest.
 
     Examples
     --------
     >>> LAYOUTS["notebook"].paths("wave", "v1", 0)
     ('wave/v1/flow_x_0001.jpg', 'wave/v1/flow_y_0001.jpg')
+    >>> LAYOUTS["npy"].paths("wave", "v1")
+    ('wave/v1.npy',)
     """
 
     name: str
-    folder: str
-    file_x: str
-    file_y: str
-    first: int
-    encoding: Encoding
+    x_template: str
+    y_template: str = ""
+    first: int = 1
+    file_format: FileFormat = "jpg"
+    packing: Packing = "planes"
+    encoding: FileEncoding = "denseflow"
     quality: int = 95
+    class_folder: ClassFolder = "always"
+    is_padded: bool = False
     used_by: str = ""
 
-    def video_folder(self, class_name: str, video: str) -> str:
-        """Return the folder of a video's images, relative to the export's root.
+    def __post_init__(self) -> None:
+        _check_choices(self)
+        for template in self.templates:
+            check_template(template, SUFFIXES[self.file_format], self.packing != "video")
+            if self.class_folder == "optional" and not template.startswith(_CLASS_FOLDER):
+                raise ArgumentError(f"template {template!r}: expected to begin with {{class}}/, which is optional")
+        if self.packing == "planes" and (not self.y_template or self.x_template == self.y_template):
+            raise ArgumentError(f"layout {self.name}: x and y need templates of their own; found {self.x_template!r}")
+        if self.packing != "planes" and self.y_template:
+            raise ArgumentError(
+                f"layout {self.name}: packing {self.packing} has one file for x and y; y has a template"
+            )
 
-        Raises
-        ------
-        ArgumentError
-            If a name cannot be a folder's.
-        """
-        for name in (class_name, video):
-            check_component(name)
-        return self.folder.format(**{"class": class_name, "video": video})
+    @property
+    def templates(self) -> tuple[str, ...]:
+        """The templates of a flow's files: of x and of y, or of the one file."""
+        return (self.x_template, self.y_template) if self.y_template else (self.x_template,)
 
-    def paths(self, class_name: str, video: str, index: int, step: int = 1) -> tuple[str, str]:
-        """Return the relative paths of the two images of a flow.
+    @property
+    def has_class_folder(self) -> bool:
+        """Whether paths hold the class."""
+        return any("class" in template_fields(template) for template in self.templates)
+
+    @property
+    def is_lossless(self) -> bool:
+        """Whether files give back the numbers that were written."""
+        return self.file_format != "jpg"
+
+    def paths(self, class_name: str, video: str, index: int = 0, step: int = 1) -> tuple[str, ...]:
+        """Return the paths of a flow's files, relative to the root, with ``/``.
 
         Parameters
         ----------
         class_name, video : str
             Original names.
         index : int
-            Number of the flow in its video, from 0.
+            Number of the flow in its video, from 0; without meaning where a file holds a video.
         step : int
             Distance of its frames.
 
         Returns
         -------
         tuple of str
-            Of x and of y.
+            Of x and of y, or of the one file that holds both.
+
+        Raises
+        ------
+        ArgumentError
+            If a name cannot be part of a file's.
         """
-        folder = self.video_folder(class_name, video)
-        values = {"number": self.first + index, "step": "" if step == 1 else f"_p{step}"}
-        return f"{folder}/{self.file_x.format(**values)}", f"{folder}/{self.file_y.format(**values)}"
+        patterns = self.path_patterns(class_name, video, step)
+        return tuple(pattern.path(self.first + index) for pattern in patterns)
+
+    def path_patterns(self, class_name: str, video: str, step: int = 1) -> tuple[PathPattern, ...]:
+        """Return the paths of a video's files with only the number left open, one for each template.
+
+        Raises
+        ------
+        ArgumentError
+            If a name cannot be part of a file's.
+        """
+        for name in (class_name, video):
+            check_component(name)
+        values = {"class": class_name, "video": video, "step": "" if step == 1 else f"_p{step}"}
+        patterns = tuple(fill_template(template, values) for template in self.templates)
+        for pattern in patterns:
+            pattern.check_length()
+        return patterns
 
     @property
     def example(self) -> str:
-        """Path of the first x image of some video."""
-        return self.paths("wave", "some_video", 0)[0]
+        """Path of the first file of some video."""
+        return self.paths("wave", "some_video")[0]
+
+    def without_class_folder(self) -> Layout:
+        """Return the layout without the folders of classes.
+
+        Raises
+        ------
+        ArgumentError
+            If the layout always has them.
+        """
+        if self.class_folder == "always":
+            raise ArgumentError(f"layout {self.name} has class folders always; use --layout custom to leave them out")
+        return dataclasses.replace(
+            self,
+            x_template=self.x_template.removeprefix(_CLASS_FOLDER),
+            y_template=self.y_template.removeprefix(_CLASS_FOLDER),
+            class_folder="never",
+        )
+
+    def with_image_format(self, file_format: Literal["jpg", "png"]) -> Layout:
+        """Return the layout with images of another format.
+
+        Raises
+        ------
+        ArgumentError
+            If its files are no images of codes.
+        """
+        if self.file_format not in ("jpg", "png"):
+            raise ArgumentError(f"layout {self.name} has {self.file_format} files: they cannot be {file_format}")
+        if file_format == self.file_format:
+            return self
+        return dataclasses.replace(
+            self,
+            file_format=file_format,
+            x_template=os.path.splitext(self.x_template)[0] + SUFFIXES[file_format][0],
+            y_template=self.y_template and os.path.splitext(self.y_template)[0] + SUFFIXES[file_format][0],
+        )
+
+
+def _check_choices(layout: Layout) -> None:
+    for value, kind, what in (
+        (layout.file_format, FileFormat, "format"),
+        (layout.packing, Packing, "packing"),
+        (layout.encoding, FileEncoding, "encoding"),
+        (layout.class_folder, ClassFolder, "class folder"),
+    ):
+        if value not in get_args(kind):
+            expected = ", ".join(get_args(kind))
+            raise ArgumentError(f"layout {layout.name}: {what} is {value!r}, expected one of {expected}")
+    if layout.packing not in _PACKINGS[layout.file_format]:
+        raise ArgumentError(
+            f"layout {layout.name}: packing is {layout.packing!r}, expected "
+            f"{' or '.join(_PACKINGS[layout.file_format])} for {layout.file_format} files"
+        )
+    is_code = layout.file_format in ("jpg", "png")
+    if is_code == (layout.encoding in FLOAT_ENCODINGS):
+        raise ArgumentError(f"layout {layout.name}: {layout.file_format} files cannot hold encoding {layout.encoding}")
+    if layout.first < 0:
+        raise ArgumentError(f"layout {layout.name}: first is {layout.first}, expected 0 or more")
+    if not 0 <= layout.quality <= 100:
+        raise ArgumentError(f"layout {layout.name}: quality is {layout.quality}, expected 0 to 100")
+
+
+def _planes(name: str, template: str, used_by: str, encoding: FileEncoding = "denseflow", first: int = 1) -> Layout:
+    """Return a layout of two JPEG files a flow; ``#`` stands for x and y."""
+    class_folder: ClassFolder = "always" if "{class}" in template else "never"
+    return Layout(
+        name,
+        template.replace("#", "x"),
+        template.replace("#", "y"),
+        first,
+        encoding=encoding,
+        class_folder=class_folder,
+        used_by=used_by,
+    )
 
 
 _ROWS = (
-    Layout(
-        "notebook",
-        "{class}/{video}",
-        "flow_x_{number:04d}.jpg",
-        "flow_y_{number:04d}.jpg",
-        1,
-        "truncate",
-        used_by="the common OpenCV loop over frame folders",
+    _planes(
+        "notebook", "{class}/{video}/flow_#_{number:04d}.jpg", "the common OpenCV loop over frame folders", "truncate"
     ),
-    Layout(
+    _planes(
         "notebook-tidy",
-        "{class}/{video}/flows",
-        "flow_x_{number:04d}.jpg",
-        "flow_y_{number:04d}.jpg",
-        1,
+        "{class}/{video}/flows/flow_#_{number:04d}.jpg",
+        "the same after its files were moved into flows/",
         "truncate",
-        used_by="the same after its files were moved into flows/",
+    ),
+    dataclasses.replace(
+        _planes("denseflow", "{class}/{video}/flow_#{step}_{number:05d}.jpg", "open-mmlab/denseflow", first=0),
+        class_folder="optional",
+    ),
+    _planes("tsn", "{video}/flow_#_{number:05d}.jpg", "temporal-segment-networks, TSM, yjxiong/dense_flow"),
+    _planes("mmaction2", "{class}/{video}/#_{number:05d}.jpg", "mmaction2 raw frames, '{}_{:05d}.jpg'"),
+    _planes(
+        "mmaction2-activitynet", "{video}/flow_#_{number:05d}.jpg", "mmaction2 on ActivityNet, 'flow_{}_{:05d}.jpg'"
     ),
     Layout(
-        "denseflow",
-        "{class}/{video}",
-        "flow_x{step}_{number:05d}.jpg",
-        "flow_y{step}_{number:05d}.jpg",
-        0,
-        "denseflow",
-        used_by="open-mmlab/denseflow",
+        "twostream",
+        "u/{video}/frame{number:06d}.jpg",
+        "v/{video}/frame{number:06d}.jpg",
+        class_folder="never",
+        used_by="feichtenhofer/twostreamfusion, tvl1_flow/",
+    ),
+    _planes("gpu-flow", "#/{class}/{video}/frame{number:06d}.jpg", "feichtenhofer/gpu_flow"),
+    Layout(
+        "flowty",
+        "{video}/u/frame_{number:05d}.jpg",
+        "{video}/v/frame_{number:05d}.jpg",
+        encoding="truncate",
+        class_folder="never",
+        used_by="flowty",
     ),
     Layout(
-        "mmaction2",
-        "{class}/{video}",
-        "x_{number:05d}.jpg",
-        "y_{number:05d}.jpg",
-        1,
-        "denseflow",
-        used_by="mmaction2 raw frames, '{}_{:05d}.jpg'",
+        "epic",
+        "{video}/u/frame_{number:010d}.jpg",
+        "{video}/v/frame_{number:010d}.jpg",
+        class_folder="never",
+        used_by="EPIC-KITCHENS",
+    ),
+    _planes("charades", "{video}/{video}-{number:06d}#.jpg", "Charades"),
+    _planes("tsm-sthv1", "{video}/{video}-#_{number:05d}.jpg", "TSM on Something-Something v1"),
+    _planes("mars", "{class}/{video}/TVL1jpg_#_{number:05d}.jpg", "MARS", "truncate"),
+    Layout("coclr", "{class}/{video}/flow_{number:05d}.jpg", packing="rgb", quality=100, used_by="CoCLR"),
+    Layout(
+        "i3d-npy",
+        "{class}/{video}.npy",
+        file_format="npy",
+        packing="video",
+        encoding="i3d-float",
+        class_folder="optional",
+        used_by="kinetics-i3d: float32 (1, T, H, W, 2)",
+    ),
+    Layout(
+        "npy",
+        "{class}/{video}.npy",
+        file_format="npy",
+        packing="video",
+        encoding="pixels",
+        used_by="NumPy: float32 (T, 2, H, W)",
+    ),
+    Layout(
+        "flo",
+        "{class}/{video}/{number:06d}.flo",
+        file_format="flo",
+        packing="pair",
+        encoding="pixels",
+        used_by="Middlebury, OpenCV, RAFT",
+    ),
+    Layout(
+        "kitti",
+        "{class}/{video}/{number:06d}_10.png",
+        file_format="kitti",
+        packing="pair",
+        encoding="pixels",
+        used_by="the KITTI devkit",
+    ),
+    Layout(
+        "hdf5",
+        "{class}/{video}.h5",
+        file_format="hdf5",
+        packing="video",
+        encoding="pixels",
+        used_by="h5py: dataset flow (T, 2, H, W)",
     ),
 )
 LAYOUTS = {layout.name: layout for layout in _ROWS}
@@ -143,18 +353,54 @@ def find_layout(name: str) -> Layout:
     return LAYOUTS[name]
 
 
-def check_component(name: str) -> None:
-    """Refuse a name that cannot be one component of a path, or would lead out of its folder.
+def custom_layout(
+    x_template: str,
+    y_template: str = "",
+    first: int = 1,
+    file_format: FileFormat = "jpg",
+    packing: Packing | None = None,
+    encoding: FileEncoding | None = None,
+    quality: int = 95,
+) -> Layout:
+    """Return a layout of one's own.
+
+    Parameters
+    ----------
+    x_template, y_template : str
+        Paths as `Layout` takes them; only the first where one file holds both components.
+    first : int
+        Number of the first flow.
+    file_format : {"jpg", "png", "npy", "flo", "kitti", "hdf5"}
+        Of the files.
+    packing : {"planes", "rgb", "pair", "video"}, optional
+        What a file holds; by default what the format takes, images ``planes`` with two templates and ``rgb`` with one.
+    encoding : str, optional
+        By default ``denseflow`` for images and ``pixels`` for the others.
+    quality : int
+        Of JPEG.
 
     Raises
     ------
     ArgumentError
-        If it would.
+        If they do not fit one another.
+
+    Examples
+    --------
+    >>> custom_layout("{class}/{video}/{number:04d}_u.png", "{class}/{video}/{number:04d}_v.png", 0, "png").example
+    'wave/some_video/0000_u.png'
     """
-    separators = [separator for separator in (os.sep, os.altsep, "/", "\0") if separator]
-    if not name or name in {".", ".."} or any(separator in name for separator in separators):
-        raise ArgumentError(
-            f"name {printable_name(name)!r} cannot be a file name, so it cannot be exported under its own"
-        )
-    if len(os.fsencode(name)) > MAX_COMPONENT_BYTES:
-        raise ArgumentError(f"name {printable_name(name)[:40]!r}... is longer than {MAX_COMPONENT_BYTES} bytes")
+    if packing is None and file_format in _PACKINGS:
+        packings = _PACKINGS[file_format]
+        packing = packings[0] if y_template or len(packings) == 1 else packings[1]
+    is_image = file_format in ("jpg", "png")
+    return Layout(
+        "custom",
+        x_template,
+        y_template,
+        first,
+        file_format,
+        packing or "planes",
+        encoding or ("denseflow" if is_image else "pixels"),
+        quality,
+        "always" if "{class}" in x_template else "never",
+    )

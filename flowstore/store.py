@@ -25,6 +25,7 @@ from flowstore.errors import (
     StoreFormatError,
     StoreNotFoundError,
 )
+from flowstore.flow_index import FlowIndex
 from flowstore.index import VideoIndex, read_index
 from flowstore.names import escape_name, is_shortened, printable_name, suggest_name, unescape_name, video_path
 from flowstore.records import OnDamaged, class_paths, read_record
@@ -157,8 +158,13 @@ class FlowStore:
     def videos(self) -> VideoIndex:
         """The index: one row a video, failed ones among them."""
         if self._index is None:
-            self._index = read_index(self.storage)
+            self._index = read_index(self.storage, self.settings.quantizer.encoding)
         return self._index
+
+    @property
+    def flows(self) -> FlowIndex:
+        """The flows of all videos, one row a flow, from the index."""
+        return FlowIndex(self.videos)
 
     @property
     def classes(self) -> list[str]:

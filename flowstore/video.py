@@ -197,7 +197,7 @@ class Video:
         ChecksumError, StoreFormatError
             See `read_codes`.
         """
-        layout = self._read_layout()
+        layout = self.read_layout()
         if layout is None:
             return self._read_foreign(start, out, crop)
         first, stop = start, start + len(out)
@@ -230,8 +230,14 @@ class Video:
         if not self.record.is_ok:
             raise FailedVideoError(f"{self.key} has no flow: it failed ({self.record.reason})")
 
-    def _read_layout(self) -> documents.FlowLayout | None:
-        """Return how the flow is laid out, None where only zarr-python can tell."""
+    def read_layout(self) -> documents.FlowLayout | None:
+        """Return how the flow is laid out, None where only zarr-python can tell.
+
+        Raises
+        ------
+        ChecksumError, StoreFormatError
+            If the flow's document is missing, damaged, or says otherwise than the video's record.
+        """
         if self._layout is None and not self._is_foreign:
             where = f"{self._path}/{FLOW}/zarr.json"
             data = self._storage.read(where)
