@@ -14,6 +14,7 @@ from typing import NoReturn
 import click
 
 from flowstore import __version__
+from flowstore.cli_copy import copy
 from flowstore.cli_demo import demo
 from flowstore.cli_export import export
 from flowstore.cli_extract import extract
@@ -28,6 +29,7 @@ Examples:
   flowstore extract videos/ flow.zarr --dry-run  only print the plan
   flowstore info flow.zarr/wave                  what is in it
   flowstore export flow.zarr out/                classic folders of JPEGs
+  flowstore copy flow.zarr flow.zip              one file, or s3://...
 """
 
 
@@ -41,7 +43,7 @@ def cli() -> None:
     """Dense optical flow of video datasets in one chunked, indexed Zarr store."""
 
 
-for command in (extract, info, export, demo):
+for command in (extract, info, export, copy, demo):
     cli.add_command(command)
 
 

@@ -38,6 +38,10 @@ class StoreNotFoundError(StoreError, FileNotFoundError):
     """There is no store at the given place."""
 
 
+class StoreUnreachableError(StoreError):
+    """The place of a store does not answer, or refuses whoever asks: nothing can be said about what it holds."""
+
+
 class StoreFormatError(StoreError, ValueError):
     """What is at the given place is not a store that this version of flowstore reads."""
 

@@ -19,14 +19,13 @@ from flowstore.model import VideoRecord
 from flowstore.names import printable_name, video_path
 from flowstore.planning import ExtractPlan, plan_extract
 from flowstore.quantize import Quantizer
-from flowstore.records import class_paths
 from flowstore.reporting import ExtractReport, Progress, SilentProgress
 from flowstore.scheduling import Job, choose_scheduler, run_job
 from flowstore.settings import Compression, ExtractSettings, ParameterValue
 from flowstore.sources import discover, select_sources
-from flowstore.storage import LocalStorage, Storage, open_storage, write_error
+from flowstore.storage import LocalStorage, open_storage, write_error
 from flowstore.store import Place, read_root
-from flowstore.writing import write_class, write_root
+from flowstore.writing import empty_store, write_class, write_root
 
 # On two and four cores threads are some 15 % faster than processes at any length, and start 2 s sooner; but only a
 # process of its own keeps a decoder that crashes from ending the run. Beyond so many frames, half a minute, that is
@@ -375,7 +374,7 @@ def _run_locked(planned: ExtractPlan, run: _Run, where: str, n_workers: int) -> 
     except OSError as error:
         if isinstance(error, FlowStoreError):
             raise
-        raise write_error(planned.storage, error) from error
+        raise write_error(planned.storage.url, error) from error
     finally:
         progress.stop()
 
@@ -441,7 +440,7 @@ def _prepare_engine(engine: str, progress: Progress) -> None:
 def _prepare_store(planned: ExtractPlan) -> None:
     storage = planned.storage
     if planned.is_overwritten:
-        _empty_store(storage)
+        empty_store(storage)
     else:
         remove_index(storage)
     if planned.is_new or planned.is_overwritten:
@@ -460,10 +459,3 @@ def _index_store(planned: ExtractPlan, progress: Progress) -> None:
         progress.note(f"{len(damaged)} videos are damaged, and not in the index: {listed} (flowstore verify says more)")
     if index is None:
         progress.note("another run changes the store, so it has no index now: a last run without --part writes it")
-
-
-def _empty_store(storage: Storage) -> None:
-    # The root with the old settings goes last: until then the store is one of the old settings with fewer videos.
-    remove_index(storage)
-    for class_path in class_paths(storage):
-        storage.delete_tree(class_path)

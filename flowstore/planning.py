@@ -186,7 +186,7 @@ def plan_extract(
     if is_overwriting and not is_new:
         notes.append(_overwrite_note(storage, sources, len(sources) < len(discovery.sources)))
     estimate = estimate_work(ordered, settings)
-    notes += _room_notes(storage, estimate)
+    notes += room_notes(storage, estimate.size_bytes)
     return ExtractPlan(
         storage,
         settings,
@@ -237,11 +237,7 @@ def _is_still_missing(source: VideoSource, was_ok: bool) -> bool:
 
 
 def _has_store(storage: Storage, settings: ExtractSettings, is_overwriting: bool) -> bool:
-    if isinstance(storage, LocalStorage):
-        place = _existing_place(storage.root)
-        if not os.path.isdir(place):
-            what = "a file" if place == storage.root else f"{place} is a file"
-            raise ArgumentError(f"STORE {storage.url}: {what}; give the path of a folder to make")
+    check_place("STORE", storage)
     try:
         root = read_root(storage)
     except StoreNotFoundError:
@@ -253,6 +249,21 @@ def _has_store(storage: Storage, settings: ExtractSettings, is_overwriting: bool
             "Use the store's, another STORE, or --overwrite to make everything anew"
         )
     return True
+
+
+def check_place(role: str, storage: Storage) -> None:
+    """Refuse a place on a disk where there can be no folder.
+
+    Raises
+    ------
+    ArgumentError
+        If the place is a file, or lies below one.
+    """
+    if isinstance(storage, LocalStorage):
+        place = _existing_place(storage.root)
+        if not os.path.isdir(place):
+            what = "a file" if place == storage.root else f"{place} is a file"
+            raise ArgumentError(f"{role} {storage.url}: {what}; give the path of a folder to make")
 
 
 def check_names(sources: Iterable[VideoSource], storage: Storage) -> list[str]:
@@ -299,14 +310,15 @@ def check_names(sources: Iterable[VideoSource], storage: Storage) -> list[str]:
     return [f"{len(close)} names differ only in case or Unicode form; a Mac or Windows disk cannot hold both: {listed}"]
 
 
-def _room_notes(storage: Storage, estimate: Estimate) -> list[str]:
+def room_notes(storage: Storage, size_bytes: int) -> list[str]:
+    """Return a note where a disk has less room than so many bytes take."""
     if not isinstance(storage, LocalStorage):
         return []
     path = _existing_place(storage.root)
     free = shutil.disk_usage(path).free
-    if free >= estimate.size_bytes:
+    if free >= size_bytes:
         return []
-    return [f"{format_bytes(estimate.size_bytes)} are needed and {format_bytes(free)} are free at {path}"]
+    return [f"{format_bytes(size_bytes)} are needed and {format_bytes(free)} are free at {path}"]
 
 
 def _existing_place(path: str) -> str:

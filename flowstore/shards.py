@@ -93,16 +93,33 @@ class ChunkCodec:
         """
         if not isinstance(data, bytes):
             data = bytes(data)
+        self.check(data, out.nbytes)
+        if self.cname is None:
+            out.reshape(-1).view(np.uint8)[:] = np.frombuffer(data, np.uint8, out.nbytes)
+        else:
+            blosc.decompress(data, out)
+
+    def check(self, data: bytes, n_raw: int) -> None:
+        """Compare a chunk with its checksum and the size of what it holds; nothing is unpacked.
+
+        Parameters
+        ----------
+        data : bytes
+            What `encode` returned.
+        n_raw : int
+            Bytes that it holds, unpacked.
+
+        Raises
+        ------
+        ChecksumError
+            If the bytes are not the ones that were written.
+        """
         # The CRC-32C of bytes with their own behind them is the same for all bytes.
         if len(data) < _CHECKSUM_BYTES or google_crc32c.value(data) != _RESIDUE:
             raise ChecksumError("checksum differs: the bytes on disk are not the ones that were written")
         size = len(data) - _CHECKSUM_BYTES if self.cname is None else _blosc_size(data)
-        if size != out.nbytes:
-            raise ChecksumError(f"a chunk of {size} bytes where {out.nbytes} are expected")
-        if self.cname is None:
-            out.reshape(-1).view(np.uint8)[:] = np.frombuffer(data, np.uint8, size)
-        else:
-            blosc.decompress(data, out)
+        if size != n_raw:
+            raise ChecksumError(f"a chunk of {size} bytes where {n_raw} are expected")
 
     def to_json(self) -> list[dict[str, Any]]:
         """Return the chunk's codecs as Zarr metadata has them."""
@@ -388,6 +405,46 @@ def decode_chunks(
     """
     for _ in iter_chunks(data, first, index, start, start + len(out), codec, out):
         pass
+
+
+def check_shard(data: bytes, n_entries: int, n_chunks: int, codec: ChunkCodec, n_raw: int) -> str:
+    """Compare every chunk of a whole shard with its checksum; nothing is unpacked.
+
+    Parameters
+    ----------
+    data : bytes
+        The shard.
+    n_entries : int
+        Chunks that a shard of the array has room for.
+    n_chunks : int
+        Chunks that it must hold.
+    codec : ChunkCodec
+        Of the chunks.
+    n_raw : int
+        Bytes of one chunk, unpacked.
+
+    Returns
+    -------
+    str
+        Its `shard_digest`.
+
+    Raises
+    ------
+    ChecksumError
+        If the index or a chunk is damaged; the message names the chunk's number in the shard.
+    """
+    index_bytes = data[-index_size(n_entries) :]
+    index = parse_shard_index(index_bytes, n_entries)
+    chunk_span(index, 0, n_chunks, len(data))
+    checksums = []
+    for number, (offset, size) in enumerate(index[:n_chunks].tolist()):
+        chunk = data[offset : offset + size]
+        try:
+            codec.check(chunk, n_raw)
+        except ChecksumError as error:
+            raise ChecksumError(f"chunk {number}: {error}") from error
+        checksums.append(chunk[-_CHECKSUM_BYTES:])
+    return shard_digest(checksums, index_bytes)
 
 
 def set_single_threaded() -> None:

@@ -11,7 +11,6 @@ import io
 import itertools
 import os
 import shutil
-import zipfile
 from collections.abc import Iterator
 from typing import IO, Any, Protocol
 
@@ -22,6 +21,7 @@ from zarr.abc.store import RangeByteRequest, Store
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
+from flowstore.archives import ZipStorage
 from flowstore.errors import ChecksumError, FlowStoreError, StoreError, StoreFormatError
 
 
@@ -194,7 +194,7 @@ class LocalStorage:
 
 
 class ZarrStorage:
-    """Any store of zarr-python: a zip, memory, an object store.
+    """Any store of zarr-python: memory, an object store.
 
     Parameters
     ----------
@@ -270,10 +270,15 @@ class ZarrStorage:
         return self._store
 
 
-def write_error(storage: Storage, error: OSError) -> StoreError:
+def memory_storage() -> ZarrStorage:
+    """Return an empty storage in this process's memory."""
+    return ZarrStorage(zarr.storage.MemoryStore())
+
+
+def write_error(url: str, error: OSError) -> StoreError:
     """Return what to raise where a store's place refuses to be written."""
     hint = ": free some room and run again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-    return StoreError(f"cannot write to {storage.url}: {error.strerror or error}{hint}")
+    return StoreError(f"cannot write to {url}: {error.strerror or error}{hint}")
 
 
 def open_storage(place: str | os.PathLike[str] | Store | Storage, is_written: bool = False) -> Storage:
@@ -291,7 +296,7 @@ def open_storage(place: str | os.PathLike[str] | Store | Storage, is_written: bo
     StoreError
         If zarr-python cannot open the place.
     """
-    if isinstance(place, LocalStorage | ZarrStorage):
+    if isinstance(place, LocalStorage | ZarrStorage | ZipStorage):
         return place
     if isinstance(place, zarr.storage.LocalStore):
         return LocalStorage(str(place.root))
@@ -304,8 +309,10 @@ def open_storage(place: str | os.PathLike[str] | Store | Storage, is_written: bo
         if "://" in path:
             return ZarrStorage(_url_store(path, is_written))
         if path.endswith(".zip") and os.path.isfile(path):
-            return ZarrStorage(zarr.storage.ZipStore(path, mode="r"))
-    except (OSError, ValueError, ImportError, zipfile.BadZipFile) as error:
+            return ZipStorage(path)
+    except (OSError, ValueError, ImportError) as error:
+        if isinstance(error, FlowStoreError):
+            raise
         raise StoreError(f"cannot open {path}: {error}") from error
     return LocalStorage(path)
 

@@ -17,10 +17,11 @@ import numpy.typing as npt
 from flowstore import documents
 from flowstore.documents import FLOW, FORMAT
 from flowstore.errors import ArgumentError, StoreError, StoreFormatError
-from flowstore.index import forget_index
+from flowstore.index import forget_index, remove_index
 from flowstore.model import VideoRecord
 from flowstore.names import escape_name, video_path
 from flowstore.quantize import Quantizer
+from flowstore.records import class_paths
 from flowstore.settings import Compression, ExtractSettings
 from flowstore.shards import ShardWriter, codec_for, frames_per_shard
 from flowstore.storage import Storage, write_error
@@ -46,16 +47,24 @@ def remove_video(storage: Storage, class_name: str, name: str) -> None:
     storage.delete_tree(path)
 
 
+def empty_store(storage: Storage) -> None:
+    """Remove every class; the root stays: until it is replaced the store is one of its settings with fewer videos."""
+    remove_index(storage)
+    for class_path in class_paths(storage):
+        storage.delete_tree(class_path)
+
+
 def write_failed(storage: Storage, record: VideoRecord) -> None:
     """Commit a failed video: a group with its reason and no flow."""
     if record.is_ok:
         raise ArgumentError(f"video {record.name!r} is not a failed one")
-    with _store_errors(storage):
+    with store_errors(storage):
         remove_video(storage, record.class_name, record.name)
-        _commit(storage, record)
+        commit_record(storage, record)
 
 
-def _commit(storage: Storage, record: VideoRecord) -> None:
+def commit_record(storage: Storage, record: VideoRecord) -> None:
+    """Commit a video whose files are all there: the last that is written of it."""
     path = video_path(record.class_name, record.name)
     document = documents.group_document(record.to_json())
     storage.write(f"{path}/zarr.json", documents.to_bytes(document), is_durable=True)
@@ -84,14 +93,14 @@ def is_intact(storage: Storage, record: VideoRecord) -> bool:
 
 
 @contextlib.contextmanager
-def _store_errors(storage: Storage) -> Iterator[None]:
-    # A fault of the target must not be taken for a fault of the video that happened to meet it.
+def store_errors(storage: Storage) -> Iterator[None]:
+    """Turn what the target's system refuses into a `StoreError`: no fault of the video that happens to meet it."""
     try:
         yield
     except StoreError:
         raise
     except OSError as error:
-        raise write_error(storage, error) from error
+        raise write_error(storage.url, error) from error
 
 
 class VideoWriter:
@@ -141,7 +150,7 @@ class VideoWriter:
         self.n_flows = 0
 
     def __enter__(self) -> VideoWriter:
-        with _store_errors(self._storage):
+        with store_errors(self._storage):
             remove_video(self._storage, *self._names)
         return self
 
@@ -158,7 +167,7 @@ class VideoWriter:
         StoreError
             If the store cannot be written.
         """
-        with _store_errors(self._storage):
+        with store_errors(self._storage):
             self._append(codes)
 
     def _append(self, codes: npt.NDArray[Any]) -> None:
@@ -197,7 +206,7 @@ class VideoWriter:
         StoreError
             If the store cannot be written.
         """
-        with _store_errors(self._storage):
+        with store_errors(self._storage):
             return self._finish(record)
 
     def _finish(self, record: VideoRecord) -> VideoRecord:
@@ -223,7 +232,7 @@ class VideoWriter:
             shard_digests=tuple(self._shard_digests),
             flow_digest=documents.flow_digest(flow_document),
         )
-        _commit(self._storage, record)
+        commit_record(self._storage, record)
         self._is_committed = True
         return record
 
