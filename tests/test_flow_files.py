@@ -1,5 +1,6 @@
 """Files of one flow: OpenCV's own readers and writers, formulas on paper, and files that are not what they say."""
 
+import contextlib
 import struct
 import tracemalloc
 import zlib
@@ -204,10 +205,8 @@ def test_any_flipped_bit_of_a_png_is_found():
 @given(st.binary(max_size=200), st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"PIEH", b"GIF89a"]))
 def test_any_bytes_are_decoded_or_refused(data, beginning):
     for decode in (decode_plane, decode_pair, decode_kitti, decode_flo):
-        try:
+        with contextlib.suppress(DecodeError):
             decode(beginning + data)
-        except DecodeError as error:
-            assert str(error)
 
 
 def png_chunk(kind, body):
