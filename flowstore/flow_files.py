@@ -1,7 +1,8 @@
 """The files of a single flow in classic layouts: arrays to bytes and back. Pure: no path.
 
-Videos in one file are `flowstore.flow_npy`'s and `flowstore.flow_hdf5`'s. Owns OpenCV's coding of flow images. What is wrong with a file is found from its header, before room is made
-for what it claims to hold. Knows no layout, no folder and no quantizer.
+Videos in one file are `flowstore.flow_npy`'s and `flowstore.flow_hdf5`'s. Owns OpenCV's coding of flow images. What is
+wrong with a file is found from its header, before room is made for what it claims to hold. Knows no layout, no folder
+and no quantizer.
 """
 
 from __future__ import annotations
