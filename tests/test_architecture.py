@@ -15,7 +15,7 @@ SOURCES = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in so
 # other.
 ORDER = (
     "errors batch_memory",
-    "model names quantize sampling scenes colour lanes compiling caches mp4_boxes clusters archives",
+    "model names quantize sampling scenes colour lanes compiling caches mp4_boxes clusters archives object_stores",
     "motion file_encodings path_templates settings sources clip_sampling locking",
     "layouts shards decoding fingerprints farneback_tables motion_kernels transforms",
     "documents storage tables farneback_kernels opencv_flow flow_encoder",
@@ -38,7 +38,7 @@ ORDER = (
 LEVELS = {name: level for level, names in enumerate(ORDER) for name in names.split()}
 
 OWNERS = {
-    "zarr": {"archives", "storage", "index", "store"},
+    "zarr": {"archives", "object_stores", "storage", "index", "store"},
     "dask": {"scheduling", "clusters"},
     "distributed": {"scheduling", "clusters"},
     "click": {"cli", "cli_options", "console", "cli_extract", "cli_info", "cli_export", "cli_copy", "cli_demo"},
@@ -46,6 +46,9 @@ OWNERS = {
     "cv2": {"decoding", "opencv_flow", "flow_images", "export", "demo"},
     "numcodecs": {"shards"},
     "google_crc32c": {"shards"},
+    "fsspec": {"object_stores"},
+    "botocore": {"object_stores"},
+    "aiohttp": {"object_stores"},
     "pandas": {"tables"},
     "torch": {"loaders"},
     "numba": {"lanes", "farneback_kernels", "compiling", "motion_kernels"},
@@ -61,6 +64,7 @@ READING = {
     "shards",
     "documents",
     "archives",
+    "object_stores",
     "storage",
     "records",
     "index",
