@@ -25,7 +25,7 @@ Answer = TypeVar("Answer")
 
 # A request that fails is tried again: by botocore where the server asks for it or the connection drops, by s3fs where
 # the answer stops on its way. Where nobody answers at all that takes some seconds.
-_N_TRIES, _N_OUTER_TRIES = 3, 3
+_N_TRIES, _N_OUTER_TRIES = 3, 2
 _CONNECT_TIMEOUT_S, _READ_TIMEOUT_S = 5, 30
 _N_CONNECTIONS = 64
 # All tries of one request together: so long, and a second more for each so many bytes.
@@ -71,8 +71,16 @@ class ObjectStorage:
 
     def _filesystem(self) -> Any:
         environment = tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_")))
-        with _MAKING:
-            return _make_filesystem(self._protocol, self._options, environment, os.getpid())
+        try:
+            with _MAKING:
+                return _make_filesystem(self._protocol, self._options, environment, os.getpid())
+        except ImportError as error:
+            package = _EXTRAS.get(self._protocol, "fsspec")
+            raise MissingExtraError(
+                f"{self._url} needs a package that is not installed ({_in_one_line(error)}): pip install '{package}'"
+            ) from error
+        except (ValueError, TypeError, KeyError, OSError) as error:
+            raise StoreError(f"cannot open {self._url}: {_in_one_line(error)}") from error
 
     def _path(self, key: str) -> str:
         if "?versionId=" in key:
@@ -229,25 +237,15 @@ class ObjectStorage:
 @functools.lru_cache(maxsize=8)
 def _make_filesystem(protocol: str, options: str, environment: tuple[tuple[str, str], ...], pid: int) -> Any:
     """Make the client of this process for some settings."""
-    del environment, pid
-    where = f"{protocol}://"
-    try:
-        import fsspec
+    import fsspec
 
-        kind = fsspec.get_filesystem_class(protocol)
-        values = json.loads(options)
-        if protocol in ("s3", "s3a"):
-            values = _s3_options(fsspec.config.conf.get("s3", {}), values)
-        filesystem = kind(**values, skip_instance_cache=True) if kind.cachable else kind(**values)
-    except ImportError as error:
-        package = _EXTRAS.get(protocol, f"the package that fsspec needs for {where}")
-        raise MissingExtraError(
-            f"a store at {where} needs another package ({error}): pip install '{package}'"
-        ) from error
-    except (ValueError, TypeError, KeyError, OSError) as error:
-        raise ArgumentError(f"{where} cannot be opened: {_in_one_line(error)}") from error
-    if protocol in ("s3", "s3a"):
-        filesystem.retries = _N_OUTER_TRIES
+    del environment, pid
+    kind = fsspec.get_filesystem_class(protocol)
+    values = json.loads(options)
+    if protocol not in ("s3", "s3a"):
+        return kind(**values)
+    filesystem = kind(**_s3_options(fsspec.config.conf.get("s3", {}), values), skip_instance_cache=True)
+    filesystem.retries = _N_OUTER_TRIES
     return filesystem
 
 
@@ -265,7 +263,8 @@ def _s3_options(configured: Mapping[str, Any], given: Mapping[str, Any]) -> dict
 
 def _foreign_errors() -> tuple[type[Exception], ...]:
     """Return what clients raise that is no OSError, of those that are installed."""
-    errors: list[type[Exception]] = []
+    # A setting that cannot be used shows when the first request is made, as a ValueError.
+    errors: list[type[Exception]] = [ValueError]
     with contextlib.suppress(ImportError):
         from botocore.exceptions import BotoCoreError, ClientError
 

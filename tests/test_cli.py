@@ -90,7 +90,7 @@ def test_layouts_are_listed_without_a_store():
     ("args", "reason"),
     [
         (["extrct"], "No such command 'extrct'"),
-        (["--bogus"], "No such option '--bogus'"),
+        (["--bogus"], "No such option"),
         (["extract"], "Missing argument 'SOURCE'"),
         (["extract", "videos"], "Missing argument 'STORE'"),
         (["extract", "videos", "flow.zarr", "more"], "unexpected extra argument (more)"),

@@ -300,7 +300,7 @@ def test_an_upload_that_is_cut_off_leaves_nothing(s3, s3_server, monkeypatch):
 def test_an_upload_of_several_parts_that_is_cut_off_leaves_nothing(s3, s3_server, monkeypatch):
     # The first part arrives, the second does not.
     value = bytes(101 * 2**20)
-    with CuttingProxy(port_of(s3_server), cut_after=lambda n: 70_000_000) as proxy:
+    with CuttingProxy(port_of(s3_server), cut_after=lambda n: 70_000_000 if n == 0 else 1_000_000) as proxy:
         through(proxy, monkeypatch)
         with pytest.raises(StoreError):
             ObjectStorage(s3).write("c.0.0.0.0", value)
@@ -382,7 +382,7 @@ def test_what_is_not_installed_is_named(missing, url, why):
     ("url", "why"), [("s3://", "not the URL of a store"), ("nothing://a/b", "nothing://"), ("s3://a::b", "not the URL")]
 )
 def test_no_url_of_a_store(url, why):
-    with pytest.raises(ArgumentError, match=why):
+    with pytest.raises((ArgumentError, StoreError), match=why):
         open_storage(url)
 
 
