@@ -199,6 +199,22 @@ class ObjectStorage:
         """Return the names right below a prefix that have keys below them, sorted."""
         return [name for name, is_folder in self._entries(prefix) if is_folder]
 
+    def list_keys(self, prefix: str) -> list[str]:
+        """Return every key below a prefix, relative to it, sorted."""
+        start = len(self._path(prefix)) + 1
+        return sorted(path.strip("/")[start:] for path in self._find(prefix) if len(path.strip("/")) > start)
+
+    def _find(self, prefix: str) -> list[str]:
+        try:
+            found: list[str] = self._ask("find", self._path(prefix), size=2**26)
+        except FileNotFoundError:
+            return []
+        return found
+
+    def is_file(self, key: str) -> bool:
+        """Tell whether a key has a value."""
+        return self.size_bytes(key) is not None
+
     def delete(self, key: str) -> None:
         """Remove a key; nothing happens if there is none."""
         with contextlib.suppress(FileNotFoundError):
@@ -206,15 +222,9 @@ class ObjectStorage:
 
     def delete_tree(self, prefix: str) -> None:
         """Remove every key below a prefix."""
-        with contextlib.suppress(FileNotFoundError):
-            paths = self._ask("find", self._path(prefix), size=2**26)
-            if len(paths) < _N_DELETING:
-                for path in paths:
-                    self._ask("rm_file", path)
-                return
-            with ThreadPoolExecutor(_N_DELETING) as pool:
-                for _ in pool.map(lambda path: self._ask("rm_file", path), paths):
-                    pass
+        with ThreadPoolExecutor(_N_DELETING) as pool:
+            for _ in pool.map(lambda path: self._ask("rm_file", path), self._find(prefix)):
+                pass
 
     def size_bytes(self, key: str) -> int | None:
         """Return the size of a key's value, None if there is none."""

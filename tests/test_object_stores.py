@@ -168,6 +168,10 @@ def test_every_command_takes_a_url(s3, source, expected, tmp_path):
     assert "wave/v1" in call("info", f"{s3}/wave/v1").out
     assert call("export", s3, tmp_path / "jpeg", "--quiet").code == 0
     assert call("export", expected.url, tmp_path / "local", "--quiet").code == 0
+    assert call("verify", s3, "--source", source, "--quiet").code == 0
+    storage, key = ObjectStorage(s3), "wave/v1/flow/c.0.0.0.0"
+    storage.write(key, bytes(storage.size_bytes(key)))
+    assert "wave/v1" in call("verify", s3, "--quiet").err
     ours, theirs = (tree_files(tmp_path / name) for name in ("jpeg", "local"))
     ours.pop("flowstore-export.json"), theirs.pop("flowstore-export.json")
     assert ours == theirs
