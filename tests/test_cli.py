@@ -67,7 +67,7 @@ def test_every_option_says_what_it_does_and_takes_by_default(command):
             name, text = option.get_help_record(context)
             assert len(text) > 10, name
             if not option.is_flag and not (command == "export" and option.name == "layouts"):
-                assert "[default: " in text, name
+                assert "[default: " in text or option.required, name
 
 
 def test_options_with_a_unit_state_it():
