@@ -15,6 +15,7 @@ SOURCES = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in so
 # other.
 ORDER = (
     "errors batch_memory",
+    "arguments",
     "model names quantize sampling scenes colour lanes compiling caches mp4_boxes clusters archives",
     "lettering motion motion_fields file_encodings path_templates settings sources clip_sampling locking",
     "faults",
@@ -84,6 +85,7 @@ OWNERS = {
 }
 # Reading must not load these; see also the test in test_store.py that looks at a fresh process.
 READING = {
+    "arguments",
     "errors",
     "model",
     "names",
