@@ -22,6 +22,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
 from flowstore.archives import ZipStorage
+from flowstore.arguments import check_path
 from flowstore.errors import ChecksumError, FlowStoreError, StoreError, StoreFormatError
 from flowstore.object_stores import ObjectStorage
 
@@ -342,7 +343,7 @@ def open_storage(place: str | os.PathLike[str] | Store | Storage, is_written: bo
         return _of_fsspec_store(place)
     if isinstance(place, Store):
         return ZarrStorage(place)
-    path = os.fspath(place)  # type: ignore[arg-type]
+    path = check_path("STORE", place)
     path = path.removeprefix("file://")
     if "://" in path:
         return ObjectStorage(path)
