@@ -32,7 +32,7 @@ LOOK_EVERY_S = 0.1
 
 def make_dataset(root: Path, n_videos: int) -> Path:
     """Make class folders of videos that are hard links of a few files."""
-    frames = Scene("zoom", 24, 32, speed=1.5).frames(2)
+    frames = list(Scene("zoom", 24, 32, speed=1.5).frames(2))
     original = root / "video.avi"
     for number in range(n_videos):
         if number % LINKS_PER_FILE == 0:

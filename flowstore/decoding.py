@@ -30,6 +30,10 @@ _EDITING_SUFFIXES = _COUNTING_SUFFIXES - {".avi"}
 # HMDB51's AVI headers count one frame more than there is.
 _MISSING_FRAMES_ALLOWED = 2
 _MISSING_SHARE_ALLOWED = 0.02
+# OpenCV 4 takes a header's count for true, and stops one frame later.
+_STOPS_AFTER_HEADER = int(cv2.__version__.partition(".")[0]) < 5
+# OpenCV's LOG_LEVEL_SILENT.
+_SILENT = 0
 # Besides one frame a byte: a file that gives more is one that makes a decoder go round in circles.
 _FRAMES_ALWAYS_POSSIBLE = 1000
 
@@ -151,13 +155,18 @@ class VideoFile:
         if n_frames == 0:
             raise DecodeError("no frame can be decoded")
         suffix = os.path.splitext(self.path)[1].lower()
+        is_counted = suffix in _COUNTING_SUFFIXES
+        if _STOPS_AFTER_HEADER and is_counted and 0 < self.n_frames_header < n_frames:
+            raise DecodeError(
+                f"has more frames than the {self.n_frames_header} of its header, and OpenCV {cv2.__version__} reads no "
+                "more: use OpenCV 5"
+            )
         n_expected = self.n_frames_header
         allowed = max(_MISSING_FRAMES_ALLOWED, n_expected * _MISSING_SHARE_ALLOWED)
         if n_expected - n_frames > allowed and suffix in _EDITING_SUFFIXES:
             n_expected = round(n_expected * shown_share(self.path))
         missing = n_expected - n_frames
         said = f"{n_frames} frames decoded, {n_expected} according to the file's header"
-        is_counted = suffix in _COUNTING_SUFFIXES
         if missing > allowed and is_counted:
             raise DecodeError(f"ends early or is damaged: {said}")
         # One frame too many is HMDB51's usual header, and says nothing.
@@ -340,5 +349,7 @@ def configure_opencv() -> None:
     Tasks run beside one another already; and what FFmpeg and OpenCV would print stands in the videos' records.
     """
     cv2.setNumThreads(1)
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    # OpenCV 5 moved it.
+    set_log_level = cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel
+    set_log_level(_SILENT)
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")

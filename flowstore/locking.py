@@ -13,11 +13,11 @@ except ImportError:  # not on Windows
 
 from flowstore.errors import ArgumentError
 
+SHARE_ADVICE = "wait for it, or share the work by --part I/N"
+
 
 @contextlib.contextmanager
-def writers_lock(
-    root: str, is_shared: bool, advice: str = "wait for it, or share the work by --part I/N"
-) -> Iterator[bool]:
+def writers_lock(root: str, is_shared: bool, advice: str = SHARE_ADVICE) -> Iterator[bool]:
     """Hold the right to change the store: one run alone, or several that have agreed on disjoint parts.
 
     Parameters
@@ -27,7 +27,7 @@ def writers_lock(
     is_shared : bool
         Whether others that share may run too.
     advice : str
-        What to do where another run holds it.
+        What the error tells to do.
 
     Yields
     ------

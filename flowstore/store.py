@@ -305,6 +305,47 @@ class FlowStore:
             if record is not None and record.is_ok:
                 yield Video(self.storage, path, record, self.settings, self._cache)
 
+    def to_xarray(self, label: str | Sequence[str] | None = None) -> Any:
+        """Return videos as a tree of labelled, lazy arrays; what is computed is read.
+
+        Parameters
+        ----------
+        label : str or sequence of str, optional
+            Of one class: the tree's children are its videos. Of several, by default of all: they are the classes, and
+            the videos theirs. Every video's record is read, some 5000 a second.
+
+        Returns
+        -------
+        xarray.DataTree
+            A dataset a video with the variable ``flow``, see `Video.to_xarray`: a tree, because videos differ in
+            length and size. ``tree["some_video"].flow``, or ``tree["wave/some_video"].flow`` of several classes;
+            names as the store's folders show them. Videos that failed have no flow and are left out.
+
+        Raises
+        ------
+        NameNotFoundError
+            If the store has no class of that name.
+        MissingExtraError
+            If xarray is not installed.
+
+        Examples
+        --------
+        The mean magnitude of each video of a class::
+
+            from flowstore.motion_fields import magnitude
+
+            tree = store.to_xarray("wave")
+            {name: float(magnitude(video.flow).mean()) for name, video in tree.children.items()}
+        """
+        from flowstore.labelled_arrays import label_videos
+
+        chosen = self if label is None else self.select(label)
+        flows = {}
+        for video in chosen.iter_videos():
+            path = video_path(video.class_name, video.name)
+            flows[path.partition("/")[2] if isinstance(label, str) else path] = video.to_xarray()
+        return label_videos(flows, {"store": self.url} | ({"class": label} if isinstance(label, str) else {}))
+
     def read_clips(
         self,
         names: Sequence[str],

@@ -99,6 +99,16 @@ class Video:
         return self.record.n_flows, 2, self.record.height, self.record.width
 
     @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the pixels, float32; `codes` has that of what is stored."""
+        return np.dtype(np.float32)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes, 4."""
+        return 4
+
+    @property
     def size_text(self) -> str:
         """``WIDTH×HEIGHT``, for messages."""
         return f"{self.record.width}×{self.record.height}"
@@ -126,6 +136,35 @@ class Video:
 
     def __iter__(self) -> Iterator[Flow]:
         return (self[number] for number in range(len(self)))
+
+    def to_xarray(self) -> Any:
+        """Return the flow as a labelled, lazy array; chunks of about 4 MB are read when they are computed.
+
+        Returns
+        -------
+        xarray.DataArray
+            Float32 ``(frame, component, y, x)`` in pixels, backed by Dask. Coordinates: ``frame`` (number of the frame
+            that a flow starts from), ``time`` (of that frame, in seconds; absent where the frame rate is unknown) and
+            ``component`` (``x``, right, and ``y``, down). Attributes: units, bound, encoding, algorithm, parameters,
+            source, versions. `flowstore.motion_fields` takes it.
+
+        Raises
+        ------
+        FailedVideoError
+            If the video is a failed one.
+        MissingExtraError
+            If xarray is not installed.
+
+        Examples
+        --------
+        The mean speed to the right over time, in pixels a frame::
+
+            video.to_xarray().sel(component="x").mean(("y", "x")).plot(x="time")
+        """
+        from flowstore.labelled_arrays import label_flow
+
+        self.check_has_flow()
+        return label_flow(self, self.record, self.settings, f"{self._storage.url}/{self._path}")
 
     def read(self, start: int, stop: int, out: Flow | None = None) -> Flow:
         """Read flows ``[start, stop)`` in pixels.

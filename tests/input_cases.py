@@ -34,7 +34,6 @@ def case(suffix, reason=GOOD, n_flows=0):
     def register(make):
         name = make.__name__ + suffix
         assert name not in CASES
-        assert bool(reason) != bool(n_flows)
         CASES[name] = Case(make, make.__name__, reason, n_flows)
         return make
 
@@ -405,9 +404,9 @@ def very_high(path):
     encode(path, frames_of(3, 16, 8192), codec="png", pixels="rgb24")
 
 
-@case(".mkv", n_flows=5)
+@case(".mkv", "frame 0 cannot be decoded: _step >= minstep" if cv2.__version__ < "5" else GOOD, 5)
 def size_that_changes(path):
-    # Two coded sizes in one stream, as a recorder writes it whose picture was switched: OpenCV scales to one.
+    # Two coded sizes in one stream, as a recorder writes it whose picture was switched: OpenCV 5 scales to one.
     with open(path, "wb") as file:
         for number, (width, height) in enumerate(((32, 24), (64, 48))):
             part = f"{path}.{number}.ts"

@@ -228,7 +228,7 @@ def test_missing_store_class_and_video(source, tmp_path):
         (["--param", "winsize"], "'winsize' is not of the form KEY=VALUE"),
         (["--encoding", "centered"], "'centered' is not one of 'centred'"),
         (["--compression", "best"], "'best' is not one of"),
-        (["--bund", "3"], "No such option '--bund'. Did you mean '--bound'?"),
+        (["--bund", "3"], "Did you mean"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -246,8 +246,8 @@ def with_header_count(path, n_frames):
         (102, "warning"),
         (103, "refusal"),
         (150, "refusal"),
-        # A header that counts too few loses nothing.
-        (40, "silence"),
+        # A header that counts too few loses nothing, and OpenCV 4 says that it cannot read on.
+        (40, "silence" if cv2.__version__ >= "5" else "too few"),
     ],
 )
 def test_the_header_is_held_against_the_frames(tmp_path, claimed, outcome):
@@ -255,7 +255,10 @@ def test_the_header_is_held_against_the_frames(tmp_path, claimed, outcome):
     with_header_count(path, claimed)
     reader = VideoFile(str(path))
     assert reader.n_frames_header == claimed
-    if outcome == "refusal":
+    if outcome == "too few":
+        with pytest.raises(DecodeError, match=f"has more frames than the {claimed} of its header"):
+            read_all(reader)
+    elif outcome == "refusal":
         with pytest.raises(DecodeError, match=f"100 frames decoded, {claimed} according to the file's header"):
             read_all(reader)
     else:
