@@ -22,6 +22,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
 from flowstore.archives import ZipStorage
+from flowstore.arguments import check_path
 from flowstore.errors import ChecksumError, FlowStoreError, StoreError, StoreFormatError
 
 
@@ -337,7 +338,7 @@ def open_storage(place: str | os.PathLike[str] | Store | Storage, is_written: bo
         return LocalStorage(str(place.root))
     if isinstance(place, Store):
         return ZarrStorage(place)
-    path = os.fspath(place)  # type: ignore[arg-type]
+    path = check_path("STORE", place)
     try:
         if path.startswith("file://"):
             path = path.removeprefix("file://")

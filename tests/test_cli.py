@@ -14,7 +14,7 @@ from datasets import call, command_line, process_environment, run, tree, write_d
 import flowstore
 from flowstore.cli import cli
 
-COMMANDS = ["verify", "extract", "info", "export", "copy", "demo"]
+COMMANDS = ["verify", "extract", "info", "export", "copy", "render", "demo"]
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_every_option_says_what_it_does_and_takes_by_default(command):
             name, text = option.get_help_record(context)
             assert len(text) > 10, name
             if not option.is_flag and not (command == "export" and option.name == "layouts"):
-                assert "[default: " in text, name
+                assert "[default: " in text or option.required, name
 
 
 def test_options_with_a_unit_state_it():
