@@ -18,7 +18,7 @@ ORDER = (
     "arguments",
     "model names quantize sampling scenes colour lanes compiling caches mp4_boxes clusters archives",
     "lettering motion motion_fields file_encodings path_templates settings sources clip_sampling locking",
-    "faults",
+    "faults plotting html_views",
     "drawing films layouts shards decoding fingerprints farneback_tables motion_kernels transforms",
     "documents storage tables labelled_arrays farneback_kernels opencv_flow flow_encoder flow_files",
     "records video farneback flow_npy flow_hdf5",
@@ -74,6 +74,7 @@ OWNERS = {
         "render",
     },
     "PIL": {"films"},
+    "matplotlib": {"plotting"},
     "numcodecs": {"shards"},
     "google_crc32c": {"shards"},
     "h5py": {"flow_hdf5"},
@@ -100,6 +101,9 @@ READING = {
     "tables",
     "flow_index",
     "labelled_arrays",
+    "colour",
+    "plotting",
+    "html_views",
     "video",
     "caches",
     "clips",
@@ -244,6 +248,7 @@ PURE = {
     "documents",
     "tables",
     "faults",
+    "html_views",
 }
 WORLD = {"open", "print", "input", "exec", "eval"}
 
