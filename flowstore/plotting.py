@@ -14,6 +14,8 @@ PlotStyle = Literal["color", "arrows", "planes"]
 
 _N_ARROWS = 20
 _WHEEL_SIDE = 201
+# Characters in a line of a title; names have no spaces to break at.
+_TITLE_WIDTH = 42
 
 
 def plot_flow(
@@ -81,9 +83,11 @@ def plot_flow(
     for one in axes:
         one.set_xlabel("x (px)")
     axes[0].set_ylabel("y (px)")
-    if title:
+    captions = ["x, right is red", "y, down is red"] if style == "planes" else [""]
+    for number, (one, caption) in enumerate(zip(axes, captions, strict=True)):
+        lines = [*(_wrapped(title) if number == 0 else ()), *([caption] if caption else ())]
         # Names are no formulas.
-        axes[0].set_title(title, parse_math=False, loc="left", fontsize="medium")
+        one.set_title("\n".join(lines), parse_math=False, loc="left", fontsize="medium")
     return axes if style == "planes" else axes[0]
 
 
@@ -96,9 +100,8 @@ def _new_axes(n_axes: int) -> Any:
 
 
 def _plot_planes(flow: npt.NDArray[np.float32], scale_px: float, unit: str, axes: Any) -> None:
-    for plane, name, ax in zip(flow, ("x, right is red", "y, down is red"), axes, strict=True):
+    for plane, ax in zip(flow, axes, strict=True):
         shown = ax.imshow(plane, cmap="RdBu_r", vmin=-scale_px, vmax=scale_px, interpolation="nearest")
-        ax.set_title(name, loc="right", fontsize="medium")
     axes[-1].figure.colorbar(shown, ax=list(axes), label=unit, shrink=0.8)
 
 
@@ -110,11 +113,19 @@ def _plot_arrows(flow: npt.NDArray[np.float32], scale_px: float, unit: str, ax: 
         x, y, flow[0, y, x], flow[1, y, x], angles="xy", scale_units="xy", scale=scale_px / (1.25 * spacing),
         color="white", edgecolor="black", linewidth=0.6, width=0.005, minlength=0.1,
     )  # fmt: skip
-    ax.quiverkey(arrows, 0.8, 1.04, scale_px, f"{scale_px:g} {unit}", labelpos="E", coordinates="axes")
+    ax.inset_axes((1.04, 0, 0.26, 0.3)).set_axis_off()
+    text = {"labelpos": "S", "fontproperties": {"size": "small"}}
+    ax.quiverkey(arrows, 1.17, 0.25, scale_px, f"{scale_px:g}\n{unit}", coordinates="axes", **text)
 
 
 def _plot_wheel(scale_px: float, unit: str, ax: Any) -> None:
     inset = ax.inset_axes((1.04, 0.66, 0.26, 0.34))
     inset.imshow(wheel_image(_WHEEL_SIDE))
     inset.set_axis_off()
-    inset.set_title(f"rim: {scale_px:g}\n{unit}", fontsize="small", y=-0.5)
+    inset.text(
+        0.5, -0.08, f"rim: {scale_px:g}\n{unit}", fontsize="small", ha="center", va="top", transform=inset.transAxes
+    )
+
+
+def _wrapped(title: str) -> list[str]:
+    return [title[start : start + _TITLE_WIDTH] for start in range(0, len(title), _TITLE_WIDTH)]
