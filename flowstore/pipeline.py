@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from flowstore.arguments import check_part
 from flowstore.clusters import check_cluster
 from flowstore.errors import ArgumentError, FlowStoreError, StoreError
 from flowstore.estimators import compile_engine, make_estimator, needs_compiling, resolve_engine
@@ -178,6 +179,8 @@ def plan(
     FlowStoreError
         If the source, the store or a choice cannot be used.
     """
+    if part is not None:
+        check_part(part)
     is_part = part is not None and part[1] > 1
     if is_part and overwrite:
         raise ArgumentError(
@@ -451,7 +454,7 @@ def _prepare_store(planned: ExtractPlan) -> None:
     else:
         remove_index(storage)
     if planned.is_new or planned.is_overwritten:
-        write_root(storage, planned.settings, library_versions(), now_utc())
+        write_root(storage, planned.settings, library_versions(), now_utc(), planned.is_new)
     for class_name in sorted({source.class_name for source in planned.todo}):
         write_class(storage, class_name)
 
