@@ -14,7 +14,7 @@ from datasets import call, command_line, process_environment, run, tree, write_d
 import flowstore
 from flowstore.cli import cli
 
-COMMANDS = ["extract", "info", "export", "copy", "demo"]
+COMMANDS = ["extract", "info", "stats", "export", "copy", "demo"]
 
 
 @pytest.fixture
