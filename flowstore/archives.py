@@ -136,6 +136,16 @@ class ZipStorage:
         below = f"{prefix}/" if prefix else ""
         return [name for name in self.list_children(prefix) if below + name in self._children]
 
+    def list_keys(self, prefix: str) -> list[str]:
+        """Return every key below a prefix, relative to it, sorted."""
+        below = f"{prefix}/" if prefix else ""
+        names = self._open().namelist()
+        return sorted({name.removeprefix(below) for name in names if name.startswith(below)})
+
+    def is_file(self, key: str) -> bool:
+        """Tell whether a key has a value."""
+        return self._find(key) is not None
+
     def size_bytes(self, key: str) -> int | None:
         """Return the size of a key's value, None if there is none."""
         found = self._find(key)

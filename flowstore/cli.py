@@ -19,7 +19,9 @@ from flowstore.cli_demo import demo
 from flowstore.cli_export import export
 from flowstore.cli_extract import extract
 from flowstore.cli_info import info
+from flowstore.cli_render import render
 from flowstore.cli_stats import stats
+from flowstore.cli_verify import verify
 from flowstore.console import ERRORS, EXIT_STOPPED, WorkError, say
 from flowstore.errors import FlowStoreError
 
@@ -29,8 +31,10 @@ Examples:
   flowstore extract videos/ flow.zarr            a dataset; again to resume
   flowstore extract videos/ flow.zarr --dry-run  only print the plan
   flowstore info flow.zarr/wave                  what is in it
-  flowstore stats flow.zarr --plot motion.png    how it moves, and what a bound clips
+  flowstore stats flow.zarr --plot motion.png    how it moves, what clips
   flowstore export flow.zarr out/                classic folders of JPEGs
+  flowstore render flow.zarr/wave/a -o a.gif     look at it
+  flowstore verify flow.zarr                     is it as it was written?
   flowstore copy flow.zarr flow.zip              one file, or s3://...
 """
 
@@ -45,7 +49,7 @@ def cli() -> None:
     """Dense optical flow of video datasets in one chunked, indexed Zarr store."""
 
 
-for command in (extract, info, stats, export, copy, demo):
+for command in (extract, info, stats, export, verify, copy, render, demo):
     cli.add_command(command)
 
 

@@ -1,9 +1,11 @@
-"""Flow as color: the Middlebury wheel. Pure.
+"""Flow as color: the Middlebury wheel for vectors, blue to red for one component. Pure.
 
 References
 ----------
 Baker et al., "A Database and Evaluation Methodology for Optical Flow", IJCV 2011; the color code that comes with the
 Middlebury evaluation (``colorcode.cpp``): hue is direction, saturation is magnitude.
+
+Brewer, "ColorBrewer 2.0", the diverging scheme RdBu of 11 classes.
 """
 
 from __future__ import annotations
@@ -18,6 +20,24 @@ Image = npt.NDArray[np.uint8]
 # Steps from one corner color to the next: red to yellow to green to cyan to blue to magenta to red.
 _TRANSITIONS = (15, 6, 4, 11, 13, 6)
 _CORNERS = ((255, 0, 0), (255, 255, 0), (0, 255, 0), (0, 255, 255), (0, 0, 255), (255, 0, 255))
+
+# From the most negative to the most positive.
+_BLUE_TO_RED = np.array(
+    [
+        (5, 48, 97),
+        (33, 102, 172),
+        (67, 147, 195),
+        (146, 197, 222),
+        (209, 229, 240),
+        (247, 247, 247),
+        (253, 219, 199),
+        (244, 165, 130),
+        (214, 96, 77),
+        (178, 24, 43),
+        (103, 0, 31),
+    ],
+    float,
+)
 
 
 def color_wheel() -> npt.NDArray[np.float64]:
@@ -70,8 +90,7 @@ def flow_to_color(flow: npt.NDArray[np.float32], full_scale_px: float) -> Image:
     >>> flow_to_color(np.zeros((2, 1, 1), np.float32), 10.0)
     array([[[255, 255, 255]]], dtype=uint8)
     """
-    if not full_scale_px > 0:
-        raise ArgumentError(f"full scale is {full_scale_px} px, expected above 0")
+    check_scale(full_scale_px)
     wheel = color_wheel() / 255
     radius = np.hypot(flow[0], flow[1])[..., None] / full_scale_px
     position = (np.arctan2(-flow[1], -flow[0]) / np.pi + 1) / 2 * (len(wheel) - 1)
@@ -100,3 +119,70 @@ def wheel_image(size: int) -> Image:
     image = flow_to_color(flow, 1.0)
     image[np.hypot(flow[0], flow[1]) > 1] = 255
     return image
+
+
+def plane_to_color(plane: npt.NDArray[np.float32], full_scale_px: float) -> Image:
+    """Return one component of flow as colors.
+
+    Parameters
+    ----------
+    plane : float32 array (H, W)
+        Component x or y in pixels.
+    full_scale_px : float
+        Magnitude at both ends of the colors, above 0; larger ones are shown like it.
+
+    Returns
+    -------
+    uint8 array (H, W, 3)
+        Red, green, blue: blue is negative, near white is zero, red is positive.
+
+    Raises
+    ------
+    ArgumentError
+        If the scale is not above 0.
+
+    Examples
+    --------
+    >>> plane_to_color(np.array([[-9, 0, 3]], np.float32), 3.0)
+    array([[[  5,  48,  97],
+            [247, 247, 247],
+            [103,   0,  31]]], dtype=uint8)
+    """
+    check_scale(full_scale_px)
+    stops = len(_BLUE_TO_RED) - 1
+    position = (np.clip(plane / full_scale_px, -1, 1) + 1) / 2 * stops
+    channels = [np.interp(position, np.arange(stops + 1), channel) for channel in _BLUE_TO_RED.T]
+    return np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
+
+
+def automatic_scale_px(p99_magnitude_px: float) -> float:
+    """Return the full scale of a video's pictures: the 99th percentile of its magnitudes, to three digits.
+
+    Parameters
+    ----------
+    p99_magnitude_px : float
+        As the video's record states it.
+
+    Returns
+    -------
+    float
+        Pixels, above 0; 1 for a video in which nothing moves.
+
+    Examples
+    --------
+    >>> automatic_scale_px(4.12345), automatic_scale_px(0.0)
+    (4.12, 1.0)
+    """
+    return float(f"{p99_magnitude_px:.3g}") if p99_magnitude_px > 0 else 1.0
+
+
+def check_scale(full_scale_px: float) -> None:
+    """Raise unless a full scale is a finite number above 0.
+
+    Raises
+    ------
+    ArgumentError
+        If it is not.
+    """
+    if not 0 < full_scale_px < float("inf"):
+        raise ArgumentError(f"full scale is {full_scale_px} px, expected above 0")

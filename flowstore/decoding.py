@@ -67,6 +67,21 @@ class FrameReader(Protocol):
         """
         ...
 
+    def read_color_frames(self) -> Iterator[Frame]:
+        """Yield the frames in order as decoded.
+
+        Yields
+        ------
+        uint8 array (H, W, 3)
+            Blue, green, red, upright. All of one size.
+
+        Raises
+        ------
+        DecodeError
+            See `read_frames`.
+        """
+        ...
+
 
 def open_frames(source: VideoSource) -> FrameReader:
     """Return a reader for the frames of a source.
@@ -133,6 +148,11 @@ class VideoFile:
 
     def read_frames(self) -> Iterator[Frame]:
         """Yield the frames in order; see `FrameReader.read_frames`."""
+        for frame in self.read_color_frames():
+            yield to_gray(frame)
+
+    def read_color_frames(self) -> Iterator[Frame]:
+        """Yield the frames in order as decoded; see `FrameReader.read_color_frames`."""
         n_frames = 0
         shape: tuple[int, ...] | None = None
         with self._open() as capture:
@@ -148,7 +168,7 @@ class VideoFile:
                 n_frames += 1
                 if n_frames > self._n_frames_possible:
                     raise DecodeError(f"does not end: more frames than bytes, {n_frames}")
-                yield to_gray(frame)
+                yield frame
         self._check_end(n_frames)
 
     def _check_end(self, n_frames: int) -> None:
@@ -203,12 +223,17 @@ class FrameFolder:
 
     def read_frames(self) -> Iterator[Frame]:
         """Yield the frames in order; see `FrameReader.read_frames`."""
+        for frame in self.read_color_frames():
+            yield to_gray(frame)
+
+    def read_color_frames(self) -> Iterator[Frame]:
+        """Yield the frames in order as decoded; see `FrameReader.read_color_frames`."""
         shape: tuple[int, ...] | None = None
         for name in self.names:
             frame = read_image(os.path.join(self.path, name))
             shape = shape or frame.shape
             check_frame_shape(frame.shape, shape, name)
-            yield to_gray(frame)
+            yield frame
 
 
 def to_gray(frame: Frame) -> Frame:

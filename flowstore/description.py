@@ -15,7 +15,7 @@ from flowstore.errors import NameNotFoundError, StoreError, StoreNotFoundError
 from flowstore.estimates import format_bytes
 from flowstore.index import VideoIndex
 from flowstore.names import printable_name, unescape_name
-from flowstore.store import FlowStore, open_store
+from flowstore.store import FlowClass, FlowStore, open_store
 from flowstore.video import Video
 
 
@@ -62,13 +62,32 @@ def describe_place(place: str) -> Description:
     NameNotFoundError
         If the store has no such class or video.
     """
+    found = open_place(place)
+    if isinstance(found, Video):
+        return describe_video(found)
+    return describe_class(found.store, found.name) if isinstance(found, FlowClass) else describe_store(found)
+
+
+def open_place(place: str) -> FlowStore | FlowClass | Video:
+    """Open what a path leads to.
+
+    Parameters
+    ----------
+    place : str
+        See `describe_place`.
+
+    Raises
+    ------
+    StoreError
+        If there is no store.
+    NameNotFoundError
+        If the store has no such class or video.
+    """
     store, names = open_inside(place)
-    if not names:
-        return describe_store(store)
-    flow_class = _look_up(store, names[0])
-    if len(names) == 1:
-        return describe_class(store, flow_class.name)
-    return describe_video(_look_up(flow_class, names[1]))
+    found: FlowStore | FlowClass | Video = store
+    for name in names:
+        found = _look_up(found, name)
+    return found
 
 
 def open_inside(place: str) -> tuple[FlowStore, list[str]]:

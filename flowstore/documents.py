@@ -85,7 +85,7 @@ def group_attributes(document: Mapping[str, Any], where: str) -> dict[str, Any]:
     own = dict(stated_attributes(document, where))
     stated = own.pop(DIGEST, None)
     if stated is not None and stated != json_digest(own):
-        raise ChecksumError(f"{where}: damaged: its attributes are not the ones that were written (the digest differs)")
+        raise ChecksumError(f"{where}: its attributes are not the ones that were written (their digest differs)")
     return own
 
 

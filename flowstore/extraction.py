@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import chain
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,14 +22,17 @@ from flowstore.estimators import FlowStream, estimator_versions, make_estimator
 from flowstore.fingerprints import fingerprint
 from flowstore.flow_encoder import FlowEncoder
 from flowstore.model import Fingerprint, VideoRecord
-from flowstore.names import printable_name
+from flowstore.names import printable_name, video_path
+from flowstore.records import read_record
 from flowstore.sampling import is_frame_kept, scaled_size
 from flowstore.settings import ExtractSettings
 from flowstore.sources import VideoSource
 from flowstore.storage import Storage
+from flowstore.video import Video
 from flowstore.writing import VideoWriter, write_failed
 
 Tick = Callable[[int], None]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -72,14 +76,19 @@ def extract_video(task: VideoTask, tick: Tick | None = None) -> VideoRecord:
     StoppedError
         If `tick` raised it.
     """
+    return _attempt(lambda: _extract(task, tick or _nothing), lambda reason: commit_failure(task, reason))
+
+
+def _attempt(work: Callable[[], Result], on_failure: Callable[[str], Result]) -> Result:
+    """Work on one video; whatever is wrong with it, but for a store that cannot be used, becomes a reason."""
     configure_opencv()
     shards.set_single_threaded()
     try:
-        return _extract(task, tick or _nothing)
+        return work()
     except (StoreError, StoppedError):
         raise
     except Exception as error:
-        return commit_failure(task, describe_error(error))
+        return on_failure(describe_error(error))
 
 
 def _nothing(amount: int) -> None:
@@ -137,6 +146,69 @@ def now_utc() -> str:
 def library_versions() -> dict[str, str]:
     """Return the versions of flowstore and of the libraries that make a store."""
     return {name: version(name) for name in ("flowstore", "zarr", "numcodecs")} | estimator_versions()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How the stored flow of a video differs from flow that was extracted anew.
+
+    Parameters
+    ----------
+    n_values, n_different : int
+        Stored numbers, and those that differ.
+    max_difference_px : float
+        Largest difference, in pixels.
+    problem : str
+        Why the two could not be compared to the end; empty where they could.
+    """
+
+    n_values: int = 0
+    n_different: int = 0
+    max_difference_px: float = 0.0
+    problem: str = ""
+
+
+def compare_video(task: VideoTask, tick: Tick | None = None) -> Comparison:
+    """Extract a video anew, and compare it with what is stored; writes nothing.
+
+    Parameters
+    ----------
+    task : VideoTask
+        What to do.
+    tick : callable, optional
+        As for `extract_video`.
+
+    Returns
+    -------
+    Comparison
+    """
+    return _attempt(lambda: _compare(task, tick or _nothing), lambda reason: Comparison(problem=reason))
+
+
+def _compare(task: VideoTask, tick: Tick) -> Comparison:
+    source, quantizer = task.source, task.settings.quantizer
+    path = video_path(source.class_name, source.name)
+    record = read_record(task.storage, path)
+    if record is None or not record.is_ok:
+        return Comparison(problem="there is no flow in the store")
+    video = Video(task.storage, path, record, task.settings)
+    frames = _FrameStream(open_frames(source), task.settings)
+    number = n_different = 0
+    largest = 0.0
+    encoder: FlowEncoder | None = None
+    for number, flow in enumerate(frames.flows(), 1):
+        if flow.shape != video.shape[1:] or number > video.n_flows:
+            break
+        encoder = encoder or FlowEncoder(quantizer, flow.shape, is_compiled=task.settings.engine == "numba")
+        codes, stored = encoder.encode(flow), video.read_codes(number - 1, number)[0]
+        different = codes != stored
+        if different.any():
+            n_different += int(different.sum())
+            largest = max(largest, float(np.abs(quantizer.decode(codes) - quantizer.decode(stored)).max()))
+        tick(1)
+    if number != video.n_flows:
+        return Comparison(problem=f"its source gives other frames than those of its {video.n_flows} flows")
+    return Comparison(int(np.prod(video.shape)), n_different, largest)
 
 
 def _extract(task: VideoTask, tick: Tick) -> VideoRecord:

@@ -22,7 +22,7 @@ from flowstore import documents
 from flowstore.errors import ArgumentError, ChecksumError, StoreError, StoreFormatError
 from flowstore.model import VideoRecord
 from flowstore.names import display_name, escape_name, is_shortened, unescape_name, video_path
-from flowstore.records import INDEX, OnDamaged, read_records, video_paths
+from flowstore.records import INDEX, OnDamaged, read_records, video_paths, warn_of_damage
 from flowstore.storage import Storage
 from flowstore.tables import videos_table
 
@@ -298,9 +298,12 @@ def index_tree(storage: Storage, on_damaged: OnDamaged | None = None) -> VideoIn
     """
     for _ in range(_INDEX_TRIES):
         before = _tree_stamps(storage)
-        index = VideoIndex.from_records(read_records(storage, on_damaged))
+        damaged: dict[str, StoreError] = {}
+        index = VideoIndex.from_records(read_records(storage, damaged.__setitem__))
         write_index(storage, index)
         if _tree_stamps(storage) == before:
+            for path, error in damaged.items():
+                (on_damaged or warn_of_damage)(path, error)
             return index
     remove_index(storage)
     return None
@@ -342,7 +345,7 @@ def read_index(storage: Storage, encoding: str = "") -> VideoIndex:
         Of the store's flow, which its index does not say.
     """
     try:
-        columns = _open_columns(storage)
+        columns = open_columns(storage)
     except StoreError:
         # Whatever is wrong with a cache, the tree still holds the truth.
         columns = None
@@ -354,13 +357,22 @@ def read_index(storage: Storage, encoding: str = "") -> VideoIndex:
 def is_indexed(storage: Storage, paths: Iterable[str]) -> bool:
     """Tell whether the store has an index, undamaged, in which all of some videos are."""
     try:
-        columns = _open_columns(storage)
+        columns = open_columns(storage)
         return columns is not None and {*columns.read("path").tolist()}.issuperset(paths)
     except StoreError:
         return False
 
 
-def _open_columns(storage: Storage) -> _StoredColumns | None:
+def indexed_flows(storage: Storage) -> int | None:
+    """Return how many flows the store has by its index, None where that cannot tell."""
+    try:
+        columns = open_columns(storage)
+    except StoreError:
+        return None
+    return None if columns is None else columns.n_flows
+
+
+def open_columns(storage: Storage) -> StoredColumns | None:
     """Return the columns of a store's index, None if it has none.
 
     Raises
@@ -373,24 +385,35 @@ def _open_columns(storage: Storage) -> _StoredColumns | None:
         return None
     attributes = documents.group_attributes(documents.parse_document(data, INDEX), INDEX)
     try:
-        return _StoredColumns(storage, attributes["n_videos"], attributes["n_flows"], attributes["digests"])
+        return StoredColumns(storage, attributes["n_videos"], attributes["n_flows"], attributes["digests"])
     except (LookupError, ValueError, TypeError, AttributeError) as error:
         raise StoreFormatError("the index is damaged") from error
 
 
-class _StoredColumns:
-    """The columns of a store's index; gathered from the tree as soon as one proves damaged."""
+class StoredColumns:
+    """The columns of a store's index; gathered from the tree as soon as one proves damaged.
+
+    Parameters
+    ----------
+    storage : Storage
+        Of the store.
+    n_videos, n_flows : int
+        Rows, and flows of all of them.
+    digests : mapping of str to str
+        Of each column.
+    """
 
     def __init__(self, storage: Storage, n_videos: int, n_flows: int, digests: Mapping[str, str]) -> None:
         if not {*_NAMES, FLOW_MEANS} <= digests.keys() or n_videos < 0:
             raise StoreFormatError("the index is damaged")
         self._storage = storage
         self.n_videos = n_videos
-        self._n_flows = n_flows
+        self.n_flows = n_flows
         self._digests = digests
         self._gathered: VideoIndex | None = None
 
     def load(self, name: str) -> Column:
+        """Return a column, from the tree where the stored one is damaged."""
         if self._gathered is None:
             with contextlib.suppress(StoreError):
                 return self.read(name)
@@ -422,7 +445,7 @@ class _StoredColumns:
 
     def _read(self, name: str) -> Column:
         array = zarr.open_array(self._storage.zarr_store(), path=f"{INDEX}/{name}", mode="r")
-        if array.shape != ((self._n_flows if name == FLOW_MEANS else self.n_videos),):
+        if array.shape != ((self.n_flows if name == FLOW_MEANS else self.n_videos),):
             raise StoreFormatError(f"its shape is {array.shape}")
         dtype = _STRING_TYPE if name in _STRINGS else np.dtype(_NUMBERS.get(name, "float32"))
         return np.asarray(array[:]).astype(dtype, copy=False)

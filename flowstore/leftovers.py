@@ -19,21 +19,11 @@ def is_partial(name: str) -> bool:
     return _PARTIAL.match(name.rpartition("/")[2]) is not None
 
 
-def list_keys(storage: Storage, prefix: str) -> list[str]:
-    """Return every key below a prefix, relative to it, sorted; a folder without any is a key that ends in ``/``."""
-    keys: list[str] = []
-    folders = storage.list_folders(prefix)
-    for name in storage.list_children(prefix):
-        below = list_keys(storage, f"{prefix}/{name}") if name in folders else None
-        keys += [name] if below is None else [f"{name}/{key}" for key in below] or [f"{name}/"]
-    return keys
-
-
 def is_unfinished_video(storage: Storage, path: str) -> bool:
     """Tell whether a folder is what a run left that was killed before it committed the video, and nothing else."""
-    if storage.size_bytes(f"{path}/zarr.json"):
+    if storage.size_bytes(f"{path}/zarr.json") or storage.is_file(path):
         return False
-    keys = list_keys(storage, path)
+    keys = storage.list_keys(path)
     return all(key == "flow/" or _OF_A_VIDEO.match(key) for key in keys)
 
 

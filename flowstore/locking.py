@@ -13,9 +13,11 @@ except ImportError:  # not on Windows
 
 from flowstore.errors import ArgumentError
 
+SHARE_ADVICE = "wait for it, or share the work by --part I/N"
+
 
 @contextlib.contextmanager
-def writers_lock(root: str, is_shared: bool) -> Iterator[bool]:
+def writers_lock(root: str, is_shared: bool, advice: str = SHARE_ADVICE) -> Iterator[bool]:
     """Hold the right to change the store: one run alone, or several that have agreed on disjoint parts.
 
     Parameters
@@ -24,6 +26,8 @@ def writers_lock(root: str, is_shared: bool) -> Iterator[bool]:
         Absolute path of the store's folder.
     is_shared : bool
         Whether others that share may run too.
+    advice : str
+        What the error tells to do.
 
     Yields
     ------
@@ -40,7 +44,7 @@ def writers_lock(root: str, is_shared: bool) -> Iterator[bool]:
     An advisory lock on ``STORE.lock`` beside the store. The system drops it when its process ends, however that
     may be.
     """
-    handle = _lock(root, is_shared)
+    handle = _lock(root, is_shared, advice)
     try:
         yield handle is not None
     finally:
@@ -56,7 +60,7 @@ def _lock_path(root: str) -> str:
     return f"{root}.lock"
 
 
-def _lock(root: str, is_shared: bool) -> int | None:
+def _lock(root: str, is_shared: bool, advice: str) -> int | None:
     """Return the descriptor that holds the lock; None where there are no locks, or no place to keep one."""
     if fcntl is None:
         return None
@@ -73,9 +77,7 @@ def _lock(root: str, is_shared: bool) -> int | None:
                 return handle
         except BlockingIOError:
             os.close(handle)
-            raise ArgumentError(
-                f"another run is writing to {root}: wait for it, or share the work by --part I/N"
-            ) from None
+            raise ArgumentError(f"another run is writing to {root}: {advice}") from None
         except FileNotFoundError:
             # The run that held it has just taken the file away.
             pass

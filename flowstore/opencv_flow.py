@@ -97,6 +97,8 @@ class OpenCVFarneback:
 
 
 _LEAST_POLY_SIGMA = 0.2
+# Of any parameter: more is a slip of the pen that would keep a core busy for years.
+_LARGEST_WHOLE = 10_000
 GAUSSIAN_WINDOW = 256  # OPTFLOW_FARNEBACK_GAUSSIAN
 _FARNEBACK_DEFAULTS: Params = {
     "pyr_scale": 0.5,
@@ -176,7 +178,7 @@ class OpenCVDis:
     )
 
     def __init__(self, params: Params | None = None) -> None:
-        asked = dict(params or {})
+        asked = dict(check_params(params))
         preset = asked.pop("preset", "medium")
         if preset not in self._PRESETS:
             raise ArgumentError(f"dis: preset is {preset!r}, expected one of {', '.join(self._PRESETS)}")
@@ -198,6 +200,9 @@ class OpenCVDis:
             )
         if int(own["variational_refinement_iterations"]) < 0:
             raise ArgumentError("dis: variational_refinement_iterations is negative, expected 0 or more")
+        for name in ("alpha", "delta", "gamma"):
+            if float(own[f"variational_refinement_{name}"]) < 0:
+                raise ArgumentError(f"dis: variational_refinement_{name} is negative, expected 0 or more")
 
     def _read_own(self, dis: Any) -> dict[str, ParameterValue]:
         values = {name: getattr(dis, _accessor("get", name))() for name in self._OWN}
@@ -302,6 +307,21 @@ def _accessor(verb: str, name: str) -> str:
     return verb + "".join(word.capitalize() for word in name.split("_"))
 
 
+def check_params(params: Params | None) -> Params:
+    """Return the parameters, none for None.
+
+    Raises
+    ------
+    ArgumentError
+        If they are no mapping of names.
+    """
+    if params is None:
+        return {}
+    if not (isinstance(params, Mapping) and all(isinstance(name, str) for name in params)):
+        raise ArgumentError(f"params are {params!r}, expected a mapping of names to values")
+    return params
+
+
 def merge_params(algorithm: str, defaults: Params, params: Params | None, also: tuple[str, ...] = ()) -> Params:
     """Return the defaults with the given parameters in their place, each as the type of its default.
 
@@ -320,7 +340,7 @@ def merge_params(algorithm: str, defaults: Params, params: Params | None, also: 
         If a name is unknown or a value is not of its default's type.
     """
     merged = dict(defaults)
-    for name, value in (params or {}).items():
+    for name, value in check_params(params).items():
         if name not in defaults:
             known = (*also, *defaults)
             raise ArgumentError(
@@ -342,4 +362,6 @@ def _as_type_of(default: ParameterValue, value: ParameterValue, what: str) -> Pa
         raise ArgumentError(f"{what} is {value!r}, expected a value such as {default}")
     if kind is int and number != float(value):
         raise ArgumentError(f"{what} is {value!r}, expected a whole number")
+    if kind is int and float(number) > _LARGEST_WHOLE:
+        raise ArgumentError(f"{what} is {value!r}, expected at most {_LARGEST_WHOLE}")
     return number

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from flowstore.arguments import check_part
 from flowstore.clusters import check_cluster
 from flowstore.errors import ArgumentError, FlowStoreError, StoreError
 from flowstore.estimators import compile_engine, make_estimator, needs_compiling, resolve_engine
@@ -178,6 +179,8 @@ def plan(
     FlowStoreError
         If the source, the store or a choice cannot be used.
     """
+    if part is not None:
+        check_part(part)
     is_part = part is not None and part[1] > 1
     if is_part and overwrite:
         raise ArgumentError(

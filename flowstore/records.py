@@ -57,13 +57,34 @@ def read_record(storage: Storage, path: str) -> VideoRecord | None:
     # A power cut can leave a commit with no bytes; it says nothing, so it commits nothing.
     if not data:
         return None
+    record, own_path = parse_record(data, key)
+    if own_path != path:
+        raise StoreFormatError(f"{key}: the record of another video, {display_name(record.key)}")
+    return record
+
+
+def parse_record(data: bytes, key: str) -> tuple[VideoRecord, str]:
+    """Return the record that a video's ``zarr.json`` holds, and the path at which its video belongs.
+
+    Parameters
+    ----------
+    data : bytes
+        The document.
+    key : str
+        Where it is, for messages.
+
+    Raises
+    ------
+    StoreFormatError
+        If it is not the record of a video.
+    ChecksumError
+        If it is not the one that was written.
+    """
     try:
         record = VideoRecord.from_json(documents.group_attributes(documents.parse_document(data, key), key))
-        if video_path(record.class_name, record.name) != path:
-            raise StoreFormatError(f"{key}: the record of another video, {display_name(record.key)}")
+        return record, video_path(record.class_name, record.name)
     except ArgumentError as error:
         raise StoreFormatError(f"{key}: {error}") from error
-    return record
 
 
 def read_records(storage: Storage, on_damaged: OnDamaged | None = None) -> Iterator[VideoRecord]:
@@ -83,7 +104,7 @@ def read_records(storage: Storage, on_damaged: OnDamaged | None = None) -> Itera
         except (ChecksumError, StoreFormatError) as error:
             return error
 
-    tell = on_damaged or _warn_of_damage
+    tell = on_damaged or warn_of_damage
     paths = video_paths(storage)
     with contextlib.ExitStack() as stack:
         if isinstance(storage, LocalStorage):
@@ -97,5 +118,6 @@ def read_records(storage: Storage, on_damaged: OnDamaged | None = None) -> Itera
                 yield record
 
 
-def _warn_of_damage(path: str, error: StoreError) -> None:
+def warn_of_damage(path: str, error: StoreError) -> None:
+    """Warn that a video is left out."""
     warnings.warn(f"{printable_name(path)} is left out: {error}", FlowStoreWarning, stacklevel=3)

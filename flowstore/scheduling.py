@@ -19,6 +19,7 @@ import dask
 import dask.threaded
 from dask.callbacks import Callback
 
+from flowstore.arguments import check_whole
 from flowstore.clusters import open_client
 from flowstore.errors import ArgumentError, ClusterError, StoppedError
 
@@ -86,9 +87,9 @@ def check_scheduler(scheduler: str, workers: int | None) -> None:
     ArgumentError
         If it cannot.
     """
-    if workers is not None and workers < 1:
-        raise ArgumentError(f"workers is {workers}, expected 1 or more")
-    if scheduler not in SCHEDULERS and "://" not in scheduler:
+    if workers is not None:
+        check_whole("workers", workers, 1)
+    if not isinstance(scheduler, str) or (scheduler not in SCHEDULERS and "://" not in scheduler):
         raise ArgumentError(
             f"scheduler is {scheduler!r}, expected one of {', '.join(SCHEDULERS)} or an address such as tcp://HOST:PORT"
         )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from flowstore.arguments import check_positive, check_whole
 from flowstore.errors import ArgumentError
 from flowstore.quantize import Quantizer
 
@@ -58,21 +58,31 @@ class ExtractSettings:
     def __post_init__(self) -> None:
         if not isinstance(self.params, Mapping):
             raise ArgumentError(f"params are {self.params!r}, expected a mapping of names to values")
-        if not isinstance(self.step, int) or self.step < 1:
-            raise ArgumentError(f"step is {self.step}, expected 1 or more frames")
-        if self.size is not None and len(self.size) != 2:
-            raise ArgumentError(f"size is {self.size}, expected height and width")
+        check_whole("step in frames", self.step, 1)
+        if self.size is not None and not (isinstance(self.size, tuple | list) and len(self.size) == 2):
+            raise ArgumentError(f"size is {self.size!r}, expected height and width")
         if self.short_side is not None and self.size is not None:
             raise ArgumentError("short side and size are both given: choose one")
         for name, pixels in (("short side", self.short_side), *(("size", side) for side in self.size or ())):
-            if pixels is not None and not (isinstance(pixels, int) and 1 <= pixels <= 65535):
-                raise ArgumentError(f"{name} is {pixels} px, expected 1 to 65535")
-        if self.fps is not None and not (math.isfinite(self.fps) and self.fps > 0):
-            raise ArgumentError(f"fps is {self.fps}, expected a finite number above 0")
+            if pixels is not None:
+                check_whole(f"{name} in pixels", pixels, 1, 65535)
+        if self.fps is not None:
+            check_positive("fps", self.fps)
         if self.compression not in get_args(Compression):
             raise ArgumentError(
                 f"compression is {self.compression!r}, expected one of {', '.join(get_args(Compression))}"
             )
+        self._take_numpys_numbers()
+
+    def _take_numpys_numbers(self) -> None:
+        # They count as numbers, and JSON knows none of them.
+        object.__setattr__(self, "step", int(self.step))
+        if self.short_side is not None:
+            object.__setattr__(self, "short_side", int(self.short_side))
+        if self.size is not None:
+            object.__setattr__(self, "size", (int(self.size[0]), int(self.size[1])))
+        if self.fps is not None:
+            object.__setattr__(self, "fps", float(self.fps))
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as plain JSON values."""

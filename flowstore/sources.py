@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from flowstore.arguments import check_part, check_path, check_whole
 from flowstore.errors import ArgumentError, SourceError
 from flowstore.model import UNLABELED, SourceKind
 from flowstore.names import printable_name
@@ -213,13 +214,13 @@ def discover(source: str | os.PathLike[str], list_file: str | os.PathLike[str] |
     SourceError
         If the source does not exist, cannot be listed, or holds no video.
     """
-    root = os.path.abspath(os.fspath(source))
+    root = os.path.abspath(check_path("SOURCE", source))
     if not os.path.lexists(root):
         raise SourceError(f"SOURCE {root}: no such file or folder")
     if list_file is None and os.path.isfile(root) and split_suffix(os.path.basename(root))[1] in LIST_SUFFIXES:
         root, list_file = os.path.dirname(root), root
     if list_file is not None:
-        discovery = _discover_listed(root, os.fspath(list_file))
+        discovery = _discover_listed(root, check_path("list file", list_file))
     elif os.path.isdir(root):
         discovery = _discover_folder(root)
     elif split_suffix(os.path.basename(root))[1] in VIDEO_SUFFIXES:
@@ -436,10 +437,13 @@ def select_sources(
         If the limit or the part cannot be used.
     """
     include, exclude = ((given,) if isinstance(given, str) else given for given in (include, exclude))
-    if limit is not None and limit < 1:
-        raise ArgumentError(f"limit is {limit}, expected 1 or more")
-    if part is not None and not 1 <= part[0] <= part[1]:
-        raise ArgumentError(f"part is {part[0]}/{part[1]}, expected I/N with I from 1 to N")
+    for name, patterns in (("include", include), ("exclude", exclude)):
+        if not (isinstance(patterns, Iterable) and all(isinstance(pattern, str) for pattern in patterns)):
+            raise ArgumentError(f"{name} is {patterns!r}, expected patterns such as '*wave*'")
+    if limit is not None:
+        check_whole("limit", limit, 1)
+    if part is not None:
+        check_part(part)
     chosen = [
         source
         for source in sources

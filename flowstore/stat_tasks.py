@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from flowstore.arguments import check_whole
 from flowstore.errors import ArgumentError, ChecksumError, StoreFormatError
 from flowstore.motion_counts import CountRules, MotionCounts, count_flows, count_joint
 from flowstore.records import read_record
@@ -40,13 +41,12 @@ class FlowSample:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise ArgumentError(f"seed is {self.seed}, expected 0 or more")
-        if isinstance(self.size, bool) or (
-            self.size is not None and not (self.size >= 1 if isinstance(self.size, int) else 0 < self.size < 1)
-        ):
+        check_whole("seed", self.seed, 0)
+        size = self.size
+        is_number = isinstance(size, int | float) and not isinstance(size, bool)
+        if size is not None and not (is_number and (size >= 1 if isinstance(size, int) else 0 < size < 1)):
             raise ArgumentError(
-                f"sample is {self.size}, expected a number of flows by video (1 or more) or a share above 0 and below 1"
+                f"sample is {size!r}, expected a number of flows by video (1 or more) or a share above 0 and below 1"
             )
 
     def count(self, n_flows: int) -> int:

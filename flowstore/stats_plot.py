@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from typing import Any
 
@@ -10,9 +11,10 @@ import numpy as np
 from flowstore.errors import ArgumentError, MissingExtraError
 from flowstore.names import is_unicode
 from flowstore.stats_report import GroupStats, StatsReport
+from flowstore.whole_files import write_whole
 
 _MOST_LINES = 8
-_MOST_BARS = 24
+_MOST_BARS = 20
 _LONGEST_LABEL = 26
 _SUFFIXES = (".png", ".pdf", ".svg")
 
@@ -74,14 +76,9 @@ def plot_stats(report: StatsReport, path: str | os.PathLike[str]) -> None:
     counted = f"{report.overall.counts.n_flows:,} of {report.overall.n_flows:,} flows counted"
     figure.suptitle(f"{name}: {report.overall.n_videos:,} videos, {counted} ({report.sample})", parse_math=False)
     target = os.fspath(path)
-    partial = f"{target}.{os.getpid()}.partial"
-    try:
-        figure.savefig(partial, dpi=120, format=target.rpartition(".")[2].lower())
-        os.replace(partial, target)
-    except BaseException:
-        if os.path.exists(partial):
-            os.unlink(partial)
-        raise
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=120, format=target.rpartition(".")[2].lower())
+    write_whole(target, picture.getvalue())
 
 
 def _import_figure() -> Any:
@@ -149,7 +146,10 @@ def _draw_directions(axes: Any, report: StatsReport, lines: dict[str, GroupStats
     axes.tick_params(axis="y", labelsize=9)
     for label in axes.get_yticklabels():
         label.set_bbox({"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5})
-    axes.locator_params(axis="y", nbins=4)
+    tallest = max([0.05, *(share for line in axes.lines for share in line.get_ydata())])
+    step = next(step for step in (0.02, 0.05, 0.1, 0.2, 0.25) if 5 * step >= tallest)
+    axes.set_yticks(np.arange(step, tallest, step))
+    axes.set_ylim(0, 1.05 * tallest)
     axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
     axes.set_title(f"Where pixels go that move {report.rules.moving_px:g} px or more\n(share by 15°)")
 

@@ -22,6 +22,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
 from flowstore.archives import ZipStorage
+from flowstore.arguments import check_path
 from flowstore.errors import ChecksumError, FlowStoreError, StoreError, StoreFormatError
 
 
@@ -55,6 +56,14 @@ class Storage(Protocol):
 
     def list_folders(self, prefix: str) -> list[str]:
         """Return the names right below a prefix that can have keys below them, sorted."""
+        ...
+
+    def list_keys(self, prefix: str) -> list[str]:
+        """Return every key below a prefix, relative to it, sorted; a folder with no file in it ends in ``/``."""
+        ...
+
+    def is_file(self, key: str) -> bool:
+        """Tell whether a key has a value."""
         ...
 
     def delete(self, key: str) -> None:
@@ -163,6 +172,20 @@ class LocalStorage:
         except (FileNotFoundError, NotADirectoryError):
             return []
 
+    def list_keys(self, prefix: str) -> list[str]:
+        """Return every file below a prefix, relative to it, sorted; a folder with nothing in it ends in ``/``."""
+        top, keys = self.path(prefix), []
+        for folder, folders, files in os.walk(top):
+            here = "" if folder == top else os.path.relpath(folder, top) + "/"
+            keys += [here + name for name in files]
+            if here and not folders and not files:
+                keys.append(here)
+        return sorted(keys)
+
+    def is_file(self, key: str) -> bool:
+        """Tell whether a key has a value, and is no folder."""
+        return os.path.isfile(self.path(key))
+
     def delete(self, key: str) -> None:
         """Remove a key; nothing happens if there is none."""
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
@@ -245,6 +268,19 @@ class ZarrStorage:
         """Return the names right below a prefix, but for that of a node's metadata, sorted."""
         return [name for name in self.list_children(prefix) if name != "zarr.json"]
 
+    def list_keys(self, prefix: str) -> list[str]:
+        """Return every key below a prefix, relative to it, sorted."""
+        top = f"{prefix}/" if prefix else ""
+
+        async def gather() -> list[str]:
+            return [key async for key in self._store.list_prefix(top)]
+
+        return sorted(key.removeprefix(top) for key in sync(gather()))
+
+    def is_file(self, key: str) -> bool:
+        """Tell whether a key has a value."""
+        return self.size_bytes(key) is not None
+
     def delete(self, key: str) -> None:
         """Remove a key; nothing happens if there is none."""
         sync(self._store.delete(key))
@@ -302,7 +338,7 @@ def open_storage(place: str | os.PathLike[str] | Store | Storage, is_written: bo
         return LocalStorage(str(place.root))
     if isinstance(place, Store):
         return ZarrStorage(place)
-    path = os.fspath(place)  # type: ignore[arg-type]
+    path = check_path("STORE", place)
     try:
         if path.startswith("file://"):
             path = path.removeprefix("file://")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy.typing as npt
 from zarr.abc.store import Store
 
 from flowstore import documents
+from flowstore.arguments import check_whole
 from flowstore.caches import RecentCache
 from flowstore.clips import read_clips
 from flowstore.documents import FORMAT
@@ -264,16 +265,23 @@ class FlowStore:
         ------
         NameNotFoundError
             If the store has no class of that name.
+        ArgumentError
+            If the number or the status is none.
         """
+        if status not in ("ok", "failed", None):
+            raise ArgumentError(f"status is {status!r}, expected 'ok', 'failed' or None")
         index = self.videos
         mask = np.ones(len(index), bool)
         if label is not None:
+            if not (isinstance(label, Iterable) and all(isinstance(name, str) for name in label)):
+                raise ArgumentError(f"label is {label!r}, expected names of classes")
             chosen = np.zeros(len(index), bool)
             for name in [label] if isinstance(label, str) else label:
                 rows = index.rows_by_class.get(escape_name(self._class(name).name), range(0))
                 chosen[rows.start : rows.stop] = True
             mask &= chosen
         if min_flows is not None:
+            check_whole("min_flows", min_flows, 0)
             mask &= index.column("n_flows") >= min_flows
         if status is not None:
             mask &= index.column("status") == status

@@ -69,6 +69,11 @@ class Video:
         self._is_foreign = False
 
     @property
+    def storage(self) -> Storage:
+        """Where its store is."""
+        return self._storage
+
+    @property
     def name(self) -> str:
         """Original name."""
         return self.record.name

@@ -2,12 +2,13 @@
 
 import math
 
+import matplotlib
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowstore.colour import color_wheel, flow_to_color, wheel_image
+from flowstore.colour import automatic_scale_px, color_wheel, flow_to_color, plane_to_color, wheel_image
 from flowstore.errors import ArgumentError
 
 # The names and numbers of the published code (Baker et al. 2011, colorcode.cpp).
@@ -126,3 +127,26 @@ def test_the_legend():
     assert red == 255
     assert green < 40
     assert blue < 40
+
+
+def test_a_plane_has_the_published_colors():
+    # Matplotlib has ColorBrewer's scheme as a table of its own, with red first.
+    reference = matplotlib.colormaps["RdBu_r"].resampled(2049)
+    values = np.linspace(-1, 1, 2049, dtype=np.float32)
+    found = plane_to_color(values[None] * 8, 8.0)[0].astype(int)
+    assert np.abs(found - 255 * reference(np.arange(2049))[:, :3]).max() <= 1
+    assert tuple(found[1024]) == (247, 247, 247)
+
+
+def test_a_plane_beyond_full_scale_stays_at_its_ends():
+    ends = plane_to_color(np.array([[-1e9, -2, 2, 1e9]], np.float32), 2.0)[0]
+    assert tuple(ends[0]) == tuple(ends[1]) == (5, 48, 97)
+    assert tuple(ends[2]) == tuple(ends[3]) == (103, 0, 31)
+    with pytest.raises(ArgumentError, match="full scale is"):
+        plane_to_color(np.zeros((1, 1), np.float32), 0.0)
+
+
+@pytest.mark.parametrize(("p99", "scale"), [(0.0, 1.0), (12.345, 12.3), (0.00123456, 0.00123), (654.3, 654.0)])
+def test_the_automatic_scale_is_what_can_be_stated(p99, scale):
+    assert automatic_scale_px(p99) == scale
+    assert float(f"{scale:g}") == scale

@@ -74,12 +74,12 @@ def test_a_parameter_that_only_one_side_has_is_a_difference():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"step": 0}, "step is 0, expected 1 or more frames"),
-        ({"step": -3}, "step is -3"),
-        ({"short_side": 0}, "short side is 0 px, expected 1 to 65535"),
-        ({"short_side": 65536}, "short side is 65536 px"),
-        ({"size": (0, 0)}, "size is 0 px, expected 1 to 65535"),
-        ({"size": (240, -1)}, "size is -1 px"),
+        ({"step": 0}, "step in frames is 0, expected"),
+        ({"step": -3}, "step in frames is -3"),
+        ({"short_side": 0}, "short side in pixels is 0, expected a whole number, 1 to 65535"),
+        ({"short_side": 65536}, "short side in pixels is 65536"),
+        ({"size": (0, 0)}, "size in pixels is 0, expected"),
+        ({"size": (240, -1)}, "size in pixels is -1"),
         ({"size": (1, 1), "short_side": 1}, "short side and size are both given: choose one"),
         ({"fps": 0}, "fps is 0, expected a finite number above 0"),
         ({"fps": math.nan}, "fps is nan"),

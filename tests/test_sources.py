@@ -461,11 +461,11 @@ def test_limit_counts_what_is_left():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"limit": 0}, "limit is 0, expected 1 or more"),
+        ({"limit": 0}, "limit is 0, expected a whole number, 1 or more"),
         ({"limit": -1}, "limit is -1"),
-        ({"part": (0, 3)}, "part is 0/3, expected I/N with I from 1 to N"),
-        ({"part": (4, 3)}, "part is 4/3"),
-        ({"part": (1, 0)}, "part is 1/0"),
+        ({"part": (0, 3)}, "the part is 0, expected a whole number, 1 to 3"),
+        ({"part": (4, 3)}, "the part is 4"),
+        ({"part": (1, 0)}, "the number of parts is 0"),
     ],
 )
 def test_selections_that_cannot_be_used_are_refused(arguments, message):

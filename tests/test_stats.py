@@ -249,14 +249,22 @@ def test_a_sample_of_all_is_no_sample(coded):
     assert not stats(coded, sample=1000, scheduler="sync").is_sampled
 
 
-@pytest.mark.parametrize("size", [0, -1, 0.0, 1.0, 1.5, float("nan"), True])
+@pytest.mark.parametrize("size", [0, -1, 0.0, 1.0, 1.5, float("nan"), True, "10"])
 def test_samples_that_cannot_be_drawn(coded, size):
     with pytest.raises(ArgumentError, match="sample is"):
         stats(coded, sample=size)
 
 
 def test_choices_that_cannot_be_used(coded, tmp_path):
-    for options in ({"seed": -1}, {"moving": 0}, {"bounds": [0]}, {"bounds": [-3]}, {"workers": 0}, {"scheduler": "x"}):
+    for options in (
+        {"seed": -1},
+        {"seed": "1"},
+        {"moving": 0},
+        {"bounds": [0]},
+        {"bounds": [-3]},
+        {"workers": 0},
+        {"scheduler": "x"},
+    ):
         with pytest.raises(ArgumentError):
             stats(coded, **options)
     with pytest.raises(StoreNotFoundError):

@@ -1,0 +1,82 @@
+"""Checks of arguments that Python lets through: a text or a truth value where a number belongs. Pure."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any
+
+from flowstore.errors import ArgumentError
+
+
+def check_whole(name: str, value: Any, least: int, most: int | None = None) -> None:
+    """Refuse anything but a whole number in a range.
+
+    Parameters
+    ----------
+    name : str
+        Of the argument, for the message.
+    value : object
+        As given. A truth value is no number.
+    least : int
+        Smallest that can be used.
+    most : int, optional
+        Largest.
+
+    Raises
+    ------
+    ArgumentError
+        If it cannot be used.
+
+    Examples
+    --------
+    >>> check_whole("limit", "3", 1)
+    Traceback (most recent call last):
+    ...
+    flowstore.errors.ArgumentError: limit is '3', expected a whole number, 1 or more
+    """
+    is_whole = not isinstance(value, bool) and hasattr(value, "__index__")
+    if not is_whole or value < least or (most is not None and value > most):
+        expected = f"{least} or more" if most is None else f"{least} to {most}"
+        raise ArgumentError(f"{name} is {value!r}, expected a whole number, {expected}")
+
+
+def check_path(name: str, value: Any) -> str:
+    """Return a path as text.
+
+    Raises
+    ------
+    ArgumentError
+        If it is none, or empty.
+    """
+    path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(path, str) or not path:
+        raise ArgumentError(f"{name} is {value!r}, expected a path")
+    return path
+
+
+def check_part(part: Any) -> None:
+    """Refuse anything but ``(i, n)``, the i-th of n parts, counted from 1.
+
+    Raises
+    ------
+    ArgumentError
+        If it cannot be used.
+    """
+    if not (isinstance(part, tuple | list) and len(part) == 2):
+        raise ArgumentError(f"part is {part!r}, expected a pair such as (1, 4)")
+    check_whole("the number of parts", part[1], 1)
+    check_whole("the part", part[0], 1, part[1])
+
+
+def check_positive(name: str, value: Any) -> None:
+    """Refuse anything but a finite number above 0.
+
+    Raises
+    ------
+    ArgumentError
+        If it cannot be used.
+    """
+    is_number = not isinstance(value, bool) and hasattr(value, "__float__")
+    if not is_number or not (math.isfinite(value) and value > 0):
+        raise ArgumentError(f"{name} is {value!r}, expected a finite number above 0")

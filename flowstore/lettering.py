@@ -1,0 +1,114 @@
+"""Text in pictures, by OpenCV's own font: what it cannot draw is written as an escape, never as a question mark."""
+
+from __future__ import annotations
+
+import functools
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from flowstore.names import printable_name
+
+Image = npt.NDArray[np.uint8]
+
+LINE_HEIGHT = 18
+INK = 20, 20, 20
+PALE_INK = 110, 110, 110
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_SIZE = 0.45
+_BASELINE = 13
+_ELLIPSIS = "..."
+
+
+def drawable_text(text: str) -> str:
+    r"""Return a text of which OpenCV's font can draw every character: the others become escapes.
+
+    Parameters
+    ----------
+    text : str
+        Anything.
+
+    Returns
+    -------
+    str
+        One line. Which characters stay depends on OpenCV: version 4 draws ASCII only.
+
+    Examples
+    --------
+    >>> drawable_text("wave\n\U0001f600")
+    'wave\\n\\U0001f600'
+    """
+    escaped = printable_name(text)
+    return "".join(c if _is_drawable(c) else c.encode("ascii", "backslashreplace").decode() for c in escaped)
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_drawable(character: str) -> bool:
+    if character.isascii():
+        return True
+    return not np.array_equal(_drawn(character), _drawn("?"))
+
+
+def _drawn(character: str) -> Image:
+    # Version 4 draws a question mark for a character, or one for each of its bytes; the first is enough to tell.
+    image = np.zeros((LINE_HEIGHT, 8), np.uint8)
+    cv2.putText(image, character, (1, _BASELINE), _FONT, _SIZE, 255, 1, cv2.LINE_AA)
+    return image
+
+
+def text_width(text: str) -> int:
+    """Return how many pixels a line takes, drawable characters only."""
+    return int(cv2.getTextSize(text, _FONT, _SIZE, 1)[0][0]) + 2
+
+
+def draw_text(image: Image, text: str, left: int, top: int, ink: tuple[int, int, int] = INK) -> None:
+    """Draw a line of `LINE_HEIGHT` pixels into an image.
+
+    Parameters
+    ----------
+    image : uint8 array (H, W, 3)
+        Red, green, blue; drawn into.
+    text : str
+        See `drawable_text`.
+    left, top : int
+        Corner of the line, in pixels.
+    ink : tuple of int
+        Its color.
+    """
+    cv2.putText(image, text, (left, top + _BASELINE), _FONT, _SIZE, ink, 1, cv2.LINE_AA)
+
+
+def wrap_text(text: str, width: int, max_lines: int | None = None) -> list[str]:
+    """Break a text into lines that fit, at any character, since names have no spaces.
+
+    Parameters
+    ----------
+    text : str
+        Drawable.
+    width : int
+        Room in pixels.
+    max_lines : int, optional
+        With more than so many lines the middle is left out, shown by three dots.
+
+    Returns
+    -------
+    list of str
+    """
+    lines = _break(text, width)
+    if max_lines is None or len(lines) <= max_lines:
+        return lines
+    kept = len(text)
+    while len(lines) > max_lines and kept > 2:
+        kept -= 1
+        lines = _break(text[: (kept + 1) // 2] + _ELLIPSIS + text[len(text) - kept // 2 :], width)
+    return lines
+
+
+def _break(text: str, width: int) -> list[str]:
+    lines = [""]
+    for character in text:
+        if lines[-1] and text_width(lines[-1] + character) > width:
+            lines.append("")
+        lines[-1] += character
+    return lines

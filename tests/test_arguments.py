@@ -1,0 +1,101 @@
+"""Values of the wrong kind, which Python lets through, are refused in one line before any work."""
+
+import os
+
+import numpy as np
+import pytest
+from datasets import tree, write_dataset
+
+import flowstore
+from flowstore.errors import ArgumentError
+from flowstore.export import export
+from flowstore.pipeline import extract
+
+WRONG = [
+    {"part": "1/2"},
+    {"part": 1},
+    {"part": (1.0, 2)},
+    {"part": (True, 2)},
+    {"limit": 1.5},
+    {"limit": "3"},
+    {"limit": True},
+    {"workers": "2"},
+    {"workers": 2.0},
+    {"workers": True},
+    {"scheduler": None},
+    {"scheduler": 3},
+    {"bound": "20"},
+    {"bound": True},
+    {"bound": [20]},
+    {"bound": float("nan")},
+    {"step": "1"},
+    {"step": 1.0},
+    {"step": True},
+    {"short_side": "24"},
+    {"short_side": 2.5},
+    {"size": "32x24"},
+    {"size": (24,)},
+    {"size": (24.5, 32)},
+    {"fps": "10"},
+    {"fps": True},
+    {"dtype": 8},
+    {"encoding": 3},
+    {"algorithm": None},
+    {"engine": 1},
+    {"compression": None},
+    {"params": "winsize=3"},
+    {"params": {3: 4}},
+    {"params": {"winsize": "wide"}},
+    {"params": {"winsize": None}},
+    {"params": {"winsize": 1e8}},
+    {"params": {"levels": 10**9}},
+    {"params": {"iterations": 10**12}},
+    {"algorithm": "dis", "params": {"variational_refinement_alpha": -1}},
+    {"include": 5},
+    {"include": [5]},
+    {"list_file": 7},
+]
+
+
+@pytest.fixture
+def source(tmp_path):
+    write_dataset(tmp_path / "videos", n_videos=1)
+    return tmp_path / "videos"
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=str)
+def test_extract_refuses(source, tmp_path, wrong):
+    before = tree(tmp_path)
+    with pytest.raises(ArgumentError) as raised:
+        extract(source, tmp_path / "flow.zarr", **wrong)
+    assert "\n" not in str(raised.value)
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("place", [None, 5, "", b"bytes", ["list"]])
+def test_places_that_are_none(source, tmp_path, place):
+    with pytest.raises(ArgumentError, match="expected a path"):
+        extract(place, tmp_path / "flow.zarr")
+    with pytest.raises(ArgumentError, match="expected a path"):
+        extract(source, place)
+    with pytest.raises(ArgumentError, match="expected a path"):
+        flowstore.open_store(place)
+    with pytest.raises(ArgumentError, match="expected a path"):
+        export(place, tmp_path / "images")
+    assert os.listdir(tmp_path) == ["videos"]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"label": 3}, {"label": ["run", 3]}, {"min_flows": "3"}, {"min_flows": 1.5}, {"status": "good"}], ids=str
+)
+def test_select_refuses(source, tmp_path, wrong):
+    extract(source, tmp_path / "flow.zarr")
+    store = flowstore.open_store(tmp_path / "flow.zarr")
+    with pytest.raises(ArgumentError):
+        store.select(**wrong)
+
+
+def test_numpy_numbers_are_numbers(source, tmp_path):
+    report = extract(source, tmp_path / "flow.zarr", limit=np.int64(1), bound=np.float32(10), step=np.int32(1))
+    assert report.n_extracted == 1
+    assert flowstore.open_store(tmp_path / "flow.zarr").settings.quantizer.bound_px == 10
