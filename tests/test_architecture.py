@@ -16,7 +16,7 @@ SOURCES = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in so
 ORDER = (
     "errors whole_files batch_memory",
     "arguments",
-    "model names quantize sampling scenes colour lanes compiling caches mp4_boxes clusters archives",
+    "model names quantize sampling scenes colour lanes compiling caches mp4_boxes clusters archives object_stores",
     "lettering motion motion_fields file_encodings path_templates settings sources clip_sampling locking",
     "faults",
     "motion_counts",
@@ -46,7 +46,7 @@ ORDER = (
 LEVELS = {name: level for level, names in enumerate(ORDER) for name in names.split()}
 
 OWNERS = {
-    "zarr": {"archives", "storage", "index", "store"},
+    "zarr": {"archives", "object_stores", "storage", "index", "store"},
     "dask": {"scheduling", "clusters", "labelled_arrays"},
     "distributed": {"scheduling", "clusters"},
     "click": {
@@ -79,6 +79,9 @@ OWNERS = {
     "PIL": {"films"},
     "numcodecs": {"shards"},
     "google_crc32c": {"shards"},
+    "fsspec": {"object_stores"},
+    "botocore": {"object_stores"},
+    "aiohttp": {"object_stores"},
     "h5py": {"flow_hdf5"},
     "pandas": {"tables"},
     "xarray": {"labelled_arrays"},
@@ -98,6 +101,7 @@ READING = {
     "shards",
     "documents",
     "archives",
+    "object_stores",
     "storage",
     "records",
     "index",
