@@ -18,6 +18,7 @@ from flowstore.cli_copy import copy
 from flowstore.cli_demo import demo
 from flowstore.cli_export import export
 from flowstore.cli_extract import extract
+from flowstore.cli_import import import_
 from flowstore.cli_info import info
 from flowstore.cli_render import render
 from flowstore.cli_stats import stats
@@ -49,7 +50,7 @@ def cli() -> None:
     """Dense optical flow of video datasets in one chunked, indexed Zarr store."""
 
 
-for command in (extract, info, stats, export, verify, copy, render, demo):
+for command in (extract, info, stats, export, import_, verify, copy, render, demo):
     cli.add_command(command)
 
 
