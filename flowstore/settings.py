@@ -139,3 +139,14 @@ def describe_settings(settings: ExtractSettings) -> str:
     if quantizer.bound_px is not None:
         stored = f"uint8 {quantizer.encoding} ±{quantizer.bound_px:g} px"
     return f"{settings.algorithm} ({settings.engine}), {stored}"
+
+
+def flow_unit(settings: ExtractSettings) -> str:
+    """Return the unit of stored flow, in words.
+
+    Examples
+    --------
+    >>> flow_unit(ExtractSettings()), flow_unit(ExtractSettings(step=3))
+    ('px a frame', 'px in 3 frames')
+    """
+    return "px a frame" if settings.step == 1 else f"px in {settings.step} frames"

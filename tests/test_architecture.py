@@ -18,7 +18,7 @@ ORDER = (
     "arguments",
     "model names quantize sampling scenes colour lanes compiling caches mp4_boxes clusters archives object_stores",
     "lettering motion motion_fields file_encodings path_templates settings sources clip_sampling locking",
-    "faults",
+    "faults plotting html_views",
     "motion_counts",
     "drawing films layouts flow_conversion shards decoding farneback_tables motion_kernels transforms",
     "documents storage tables labelled_arrays farneback_kernels opencv_flow flow_encoder flow_files flow_folders",
@@ -80,6 +80,7 @@ OWNERS = {
         "render",
     },
     "PIL": {"films"},
+    "matplotlib": {"plotting"},
     "numcodecs": {"shards"},
     "google_crc32c": {"shards"},
     "fsspec": {"object_stores"},
@@ -111,6 +112,9 @@ READING = {
     "tables",
     "flow_index",
     "labelled_arrays",
+    "colour",
+    "plotting",
+    "html_views",
     "video",
     "caches",
     "clips",
@@ -257,6 +261,7 @@ PURE = {
     "documents",
     "tables",
     "faults",
+    "html_views",
 }
 WORLD = {"open", "print", "input", "exec", "eval"}
 
