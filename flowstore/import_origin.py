@@ -13,9 +13,8 @@ from flowstore.file_encodings import FileEncoding, FileQuantizer, has_bound
 from flowstore.flow_folders import MANIFEST
 from flowstore.layouts import Layout, find_layout
 from flowstore.quantize import Encoding, Quantizer
-from flowstore.settings import Compression, ExtractSettings
+from flowstore.settings import IMPORTED, Compression, ExtractSettings
 
-ALGORITHM = "imported"
 UNKNOWN = "unknown"
 # The formulas of I3D hold the number.
 _I3D_BOUND_PX = 20.0
@@ -122,7 +121,7 @@ def find_origin(root: str, layout: str | Layout | None, options: ImportOptions) 
     if source_settings is not None:
         params = source_settings.params.get("computed_by")
         own = f"{source_settings.algorithm} ({source_settings.engine})"
-        algorithm = str(params) if source_settings.algorithm == ALGORITHM and params else own
+        algorithm = str(params) if source_settings.algorithm == IMPORTED and params else own
     if options.step is not None and options.step < 1:
         raise ArgumentError(f"step is {options.step}, expected 1 or more frames")
     return Origin(chosen, read, stored, options.step, algorithm, tuple(notes))

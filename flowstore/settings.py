@@ -12,6 +12,8 @@ from flowstore.quantize import Quantizer
 
 Compression = Literal["fast", "balanced", "small", "none"]
 ParameterValue = int | float | bool | str
+# The algorithm of flow that was computed elsewhere; its engine is the layout of the files that it was in.
+IMPORTED = "imported"
 
 
 @dataclass(frozen=True)
@@ -21,11 +23,12 @@ class ExtractSettings:
     Parameters
     ----------
     algorithm : str
-        Name of the estimator, such as ``farneback``.
+        Name of the estimator, such as ``farneback``; ``imported`` for flow that was computed elsewhere.
     engine : str
-        Which implementation of it: ``numba`` or ``opencv``.
+        Which implementation of it: ``numba`` or ``opencv``; for imported flow the layout of its files.
     params : mapping
-        Every parameter of the algorithm with its value.
+        Every parameter of the algorithm with its value; for imported flow ``format``, ``encoding`` and ``bound_px`` of
+        its files and ``computed_by``: the algorithm where it is known.
     quantizer : Quantizer
         How pixels become stored numbers.
     step : int
