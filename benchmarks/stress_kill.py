@@ -71,7 +71,7 @@ def kill(process, chance):
 
 
 def disturb(source, store, scheduler, chance, longest_s):
-    """Run the command and kill something of it at a random moment; return what was killed, and whether it ended well."""
+    """Run the command, kill something of it at a random moment; return what was killed, and whether it ended well."""
     process = start(source, store, scheduler)
     try:
         # What begins at a random moment has to be killed at one: there is no state of the world to wait for.
