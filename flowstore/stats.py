@@ -25,6 +25,8 @@ BOUNDS_PX = (5.0, 10.0, 15.0, 20.0, 32.0, 64.0)
 MOVING_PX = 0.5
 # Below so many flows Numba takes longer to load than it saves.
 _COMPILED_FLOWS = 4000
+# Compiled counting lets threads run beside each other, so that it takes more to make up for the start of processes.
+_THREADS_FLOWS = 100_000
 # Enough tasks for all workers, but of many small videos, so that hundreds of thousands do not drown in tasks.
 _TASKS_WANTED = 64
 _FEWEST_TASK_FLOWS, _MOST_TASK_FLOWS, _MOST_TASK_VIDEOS = 50, 2000, 64
@@ -93,7 +95,8 @@ def stats(
     rules = _choose_rules(opened, bounds, moving)
     n_flows = sum(chosen.count(int(count)) for count in index.column("n_flows") if count)
     tasks = _plan_tasks(opened, rules, chosen, n_flows)
-    where, n_workers = choose_scheduler(scheduler, workers, len(tasks), n_flows < AUTO_PROCESSES_FLOWS)
+    is_small = n_flows < (_THREADS_FLOWS if tasks and tasks[0].is_compiled else AUTO_PROCESSES_FLOWS)
+    where, n_workers = choose_scheduler(scheduler, workers, len(tasks), is_small)
     check_cluster(where, [opened.storage.root] if isinstance(opened.storage, LocalStorage) else [])
     run = _Run(rules, index, progress)
     is_ok = index.column("status") == "ok"
@@ -127,7 +130,8 @@ def _plan_tasks(store: FlowStore, rules: CountRules, sample: FlowSample, n_flows
     index = store.videos
     is_ok, paths = (index.column("status") == "ok").tolist(), index.column("path").tolist()
     counts = index.column("n_flows").tolist()
-    is_compiled = n_flows >= _COMPILED_FLOWS and _has_numba()
+    is_coded = rules.quantizer.bound_px is not None
+    is_compiled = is_coded and n_flows >= _COMPILED_FLOWS and _has_numba()
     task_flows = min(max(n_flows // _TASKS_WANTED, _FEWEST_TASK_FLOWS), _MOST_TASK_FLOWS)
     tasks: list[StatTask] = []
     for rows in index.rows_by_class.values():

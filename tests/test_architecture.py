@@ -18,7 +18,7 @@ ORDER = (
     "arguments",
     "model names quantize sampling scenes colour lanes compiling caches mp4_boxes clusters archives object_stores",
     "lettering motion motion_fields pair_kernels file_encodings path_templates settings sources clip_sampling locking",
-    "faults",
+    "faults plotting html_views",
     "motion_counts",
     "drawing films layouts flow_conversion shards decoding farneback_tables motion_kernels transforms",
     "documents storage tables labelled_arrays farneback_kernels opencv_flow flow_encoder flow_files flow_folders",
@@ -88,7 +88,7 @@ OWNERS = {
     "h5py": {"flow_hdf5"},
     "pandas": {"tables"},
     "xarray": {"labelled_arrays"},
-    "matplotlib": {"stats_plot"},
+    "matplotlib": {"stats_plot", "plotting"},
     "torch": {"loaders"},
     "numba": {"lanes", "farneback_kernels", "compiling", "motion_kernels", "pair_kernels"},
     "llvmlite": {"lanes", "farneback_kernels"},
@@ -111,6 +111,9 @@ READING = {
     "tables",
     "flow_index",
     "labelled_arrays",
+    "colour",
+    "plotting",
+    "html_views",
     "video",
     "caches",
     "clips",
@@ -257,6 +260,7 @@ PURE = {
     "documents",
     "tables",
     "faults",
+    "html_views",
 }
 WORLD = {"open", "print", "input", "exec", "eval"}
 
