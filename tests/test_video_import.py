@@ -62,5 +62,5 @@ def test_shares_of_the_bound_at_the_bound_count_as_clipped():
     values[0, 0, 0], values[1, 1, 1] = 1, -1
     assert recoder.encode(values).ravel().tolist() == [255, 128, 128, 128, 128, 128, 128, 1]
     assert recoder.motion.result().clipped_x == recoder.motion.result().clipped_y == 1
-    with pytest.raises(DecodeError, match="values up to 1.5, expected -1 to 1"):
+    with pytest.raises(DecodeError, match=r"values up to 1\.5, expected -1 to 1"):
         recoder.encode(np.full((2, 2, 2), 1.5, np.float32))
