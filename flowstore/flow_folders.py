@@ -11,14 +11,12 @@ from dataclasses import dataclass, field, replace
 
 from flowstore.errors import ArgumentError, SourceError
 from flowstore.file_encodings import FileQuantizer
-from flowstore.layouts import Layout
+from flowstore.layouts import LISTS_FOLDER, MANIFEST, Layout
 from flowstore.model import UNLABELED
 from flowstore.names import printable_name
 from flowstore.path_templates import PathPattern, component_pattern, fill_template, template_fields
 from flowstore.sources import Discovery, VideoSource
 
-MANIFEST = "flowstore-export.json"
-_LISTS = "annotations"
 # Of a file that holds a video: makes them comparable.
 _TYPICAL_FLOW_BYTES = 8 * 320 * 240
 
@@ -111,6 +109,9 @@ class _Finder:
         """Walk."""
         trails = [_Trail(number, tuple(template.split("/"))) for number, template in enumerate(self._layout.templates)]
         self._look_into(self._root, "", trails)
+        lists = self.videos.get((UNLABELED, LISTS_FOLDER, ""))
+        if lists and not self._layout.has_class_folder and not any(files.n_files for files in lists.files):
+            del self.videos[UNLABELED, LISTS_FOLDER, ""]
 
     def _look_into(self, folder: str, relative: str, trails: list[_Trail]) -> None:
         patterns = [(trail, component_pattern(trail.components[0], trail.known)) for trail in trails]
@@ -161,7 +162,7 @@ class _Finder:
         elif files:
             for trail in files:
                 self._take_file(entry, path, trail, is_out)
-        elif path.partition("/")[0] not in (MANIFEST, _LISTS):
+        elif path.partition("/")[0] not in (MANIFEST, LISTS_FOLDER):
             self.n_others += 1
             if len(self.others) < 3:
                 self.others.append(printable_name(path))
