@@ -13,7 +13,8 @@ import cv2
 
 from flowstore.errors import ArgumentError, ExportError
 from flowstore.export_lists import FOLDER, list_files
-from flowstore.export_plan import MANIFEST, ExportOptions, ExportPlan, plan_export
+from flowstore.export_paths import MANIFEST
+from flowstore.export_plan import ExportOptions, ExportPlan, plan_export
 from flowstore.flow_images import ExportTask, VideoExport, cannot_write, export_video
 from flowstore.layouts import Layout, find_layout
 from flowstore.locking import writers_lock
