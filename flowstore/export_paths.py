@@ -7,13 +7,11 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from flowstore.errors import ArgumentError
-from flowstore.export_lists import FOLDER
 from flowstore.flow_images import ExportTask
+from flowstore.layouts import LISTS_FOLDER, MANIFEST
 from flowstore.names import fold_name
 from flowstore.storage import LocalStorage, is_case_blind
 from flowstore.store import FlowStore
-
-MANIFEST = "flowstore-export.json"
 
 
 def check_dest(target: str, store: FlowStore) -> None:
@@ -72,7 +70,7 @@ def check_paths(tasks: Iterable[ExportTask], target: str, has_lists: bool = Fals
     ArgumentError
         If it is such an export.
     """
-    reserved = {MANIFEST, FOLDER} if has_lists else {MANIFEST}
+    reserved = {MANIFEST, LISTS_FOLDER} if has_lists else {MANIFEST}
     by_path: defaultdict[str, list[ExportTask]] = defaultdict(list)
     for task in tasks:
         video = task.video

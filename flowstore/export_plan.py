@@ -11,12 +11,12 @@ from typing import Any, Literal
 import numpy as np
 
 from flowstore.errors import ArgumentError, StoreError
-from flowstore.export_lists import FOLDER, VideoList, check_list_names, plan_lists
+from flowstore.export_lists import VideoList, check_list_names, plan_lists
 from flowstore.export_paths import check_dest, check_outside_store, check_paths
 from flowstore.file_encodings import CODE_ENCODINGS, FileEncoding, FileQuantizer, has_bound
 from flowstore.flow_conversion import Conversion
 from flowstore.flow_images import ExportTask, VideoExport, encode_files, read_values
-from flowstore.layouts import Layout
+from flowstore.layouts import LISTS_FOLDER, Layout
 from flowstore.names import printable_name
 from flowstore.quantize import Quantizer
 from flowstore.settings import describe_settings
@@ -151,7 +151,7 @@ class ExportPlan:
             "videos": len(self.tasks),
             "flows": self.n_flows,
             "files": self.n_files,
-            "lists": [f"{FOLDER}/{found.name}.txt" for found in self.lists],
+            "lists": [f"{LISTS_FOLDER}/{found.name}.txt" for found in self.lists],
             "left_out": self.n_left_out,
             "damaged": [failure.key for failure in self.damaged],
         }
@@ -193,7 +193,7 @@ class ExportPlan:
             ("videos", f"{len(self.tasks)}, {self.n_flows} flows{f' of {sizes}' if sizes else ''}{left_out}"),
         ]
         if self.lists:
-            rows.append(("lists", ", ".join(f"{FOLDER}/{found.name}.txt" for found in self.lists)))
+            rows.append(("lists", ", ".join(f"{LISTS_FOLDER}/{found.name}.txt" for found in self.lists)))
         if self.damaged:
             rows.append(("damaged", f"{len(self.damaged)} videos whose records cannot be read"))
         rows.append(("files", f"{self.n_files}"))
