@@ -8,29 +8,31 @@ import click
 
 from flowstore.cli_options import Place, output_options, worker_options
 from flowstore.cli_plan import carry_out
+from flowstore.errors import ArgumentError
 from flowstore.file_encodings import FileEncoding
-from flowstore.layouts import FileFormat, Layout, Packing, custom_layout, find_layout
+from flowstore.layouts import FileFormat, Layout, custom_layout, find_layout
 from flowstore.quantize import Encoding
 
 
-def _choose_layout(layout: str | None, with_class: bool, **custom: Any) -> Layout | str | None:
-    given = {name: value for name, value in custom.items() if value is not None}
-    if layout == "custom":
+def _choose_layout(name: str | None, class_folder: bool, **given: Any) -> Layout | None:
+    given = {option: value for option, value in given.items() if value is not None}
+    if name == "custom":
         if "x_template" not in given:
-            raise click.UsageError("--layout custom needs --x-template.")
+            raise ArgumentError("--layout custom needs --x-template, such as '{class}/{video}/x_{number:05d}.jpg'")
         return custom_layout(**given)
-    is_image = given.get("file_format") in ("jpg", "png")
-    if given and not (is_image and len(given) == 1):
-        raise click.UsageError("--x-template, --y-template, --packing and --format npy|flo|kitti|hdf5 go with "
-                               "--layout custom.")  # fmt: skip
-    if layout is None:
-        if given or not with_class:
-            raise click.UsageError("--format and --no-class-folder need --layout.")
+    file_format = given.pop("file_format", None)
+    if given:
+        raise ArgumentError(
+            f"{', '.join(f'--{option}' for option in given)}: of --layout custom only".replace("_", "-")
+        )
+    if name is None:
+        if file_format or not class_folder:
+            raise ArgumentError("--format and --no-class-folder change a layout: name it with --layout")
         return None
-    chosen = find_layout(layout)
-    if not with_class:
-        chosen = chosen.without_class_folder()
-    return chosen.with_image_format(given["file_format"]) if is_image else chosen
+    layout = find_layout(name)
+    if not class_folder:
+        layout = layout.without_class_folder()
+    return layout.with_image_format(file_format) if file_format not in (None, layout.file_format) else layout
 
 
 @click.command(name="import")
@@ -38,28 +40,52 @@ def _choose_layout(layout: str | None, with_class: bool, **custom: Any) -> Layou
 @click.argument("store", type=Place())
 @click.option(
     "--layout",
-    metavar="NAME",
-    help="Where files stand and how they encode flow; flowstore export --list-layouts shows them, and custom is one's "
-    "own.  [default: as flowstore-export.json in FOLDER says]",
+    metavar="NAME|custom",
+    help="Where files stand and how they encode flow; export --list-layouts shows them.  "
+    "[default: as flowstore-export.json in FOLDER says]",
 )
-@click.option("--x-template", metavar="PATH", help="custom: files of x, such as {class}/{video}/x_{number:05d}.jpg.")
-@click.option("--y-template", metavar="PATH", help="custom: the files of y, where x and y have files of their own.")
 @click.option(
-    "--format", "file_format", type=click.Choice(get_args(FileFormat)), help="Of the files.  [default: the layout's]"
+    "--x-template",
+    metavar="PATH",
+    help="Path of a custom layout's x files, such as '{class}/{video}/x_{number:05d}.jpg'.  [default: none]",
 )
-@click.option("--packing", type=click.Choice(get_args(Packing)), help="custom: what a file holds.")
-@click.option("--class-folder/--no-class-folder", "with_class", default=True, help="Whether classes have folders.")
+@click.option("--y-template", metavar="PATH", help="The same of y.  [default: x and y are in one file]")
 @click.option("--first", type=int, metavar="N", help="Number of the first flow.  [default: the layout's]")
 @click.option(
-    "--encoding", type=click.Choice(get_args(FileEncoding)), help="What the files hold.  [default: the layout's]"
+    "--format",
+    "file_format",
+    type=click.Choice(get_args(FileFormat)),
+    help="Of images jpg or png; of a custom layout any.  [default: the layout's, jpg]",
 )
-@click.option("--bound", type=float, metavar="PX", help="Bound of the files' codes, and of the store.")
-@click.option("--step", type=int, metavar="FRAMES", help="Flow is from frame i to i + step.  [default: 1]")
-@click.option("--pad-last/--no-pad-last", default=None, help="The last flow stands twice: take it once.")
+@click.option(
+    "--no-class-folder",
+    "class_folder",
+    flag_value=False,
+    type=bool,
+    default=True,
+    help="There are no folders of classes, where the layout allows it.",
+)
+@click.option(
+    "--encoding", type=click.Choice(get_args(FileEncoding)), help="Of the files' numbers.  [default: the layout's]"
+)
+@click.option(
+    "--bound",
+    type=float,
+    metavar="PX",
+    help="Of the files' codes, and of the store.  [default: as flowstore-export.json says; 20 for I3D's]",
+)
+@click.option(
+    "--step", type=int, metavar="FRAMES", help="Flow is from frame i to i + step.  [default: as names say, or 1]"
+)
+@click.option(
+    "--pad-last/--no-pad-last",
+    default=None,
+    help="The last flow stands twice: take it once.  [default: as flowstore-export.json says, or no]",
+)
 @click.option(
     "--store-encoding",
     type=click.Choice(get_args(Encoding)),
-    help="Of the store.  [default: the files', where a store has it; else centred]",
+    help="Of the store.  [default: the files', or centred where no store has theirs]",
 )
 @click.option(
     "--compression",
@@ -68,9 +94,14 @@ def _choose_layout(layout: str | None, with_class: bool, **custom: Any) -> Layou
     show_default=True,
     help="Lossless packing of the store: fast to read against small on disk.",
 )
-@click.option("--include", multiple=True, metavar="PATTERN", help="Take only these; * and ? are special.")
-@click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave these out.")
-@click.option("--limit", type=int, metavar="N", help="Take the first N videos only.")
+@click.option(
+    "--include",
+    multiple=True,
+    metavar="PATTERN",
+    help="Take only these; * and ? are special, brackets are not.  [default: all]",
+)
+@click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave these out.  [default: none]")
+@click.option("--limit", type=int, metavar="N", help="Take the first N videos only.  [default: all]")
 @click.option("--retry-failed", is_flag=True, help="Try again what failed in a former run.")
 @click.option("--overwrite", is_flag=True, help="Empty the store first and make everything anew.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.")
@@ -83,8 +114,7 @@ def import_(
     x_template: str | None,
     y_template: str | None,
     file_format: str | None,
-    packing: str | None,
-    with_class: bool,
+    class_folder: bool,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     limit: int | None,
@@ -107,11 +137,10 @@ def import_(
 
     chosen = _choose_layout(
         layout,
-        with_class,
+        class_folder,
         x_template=x_template,
         y_template=y_template,
         file_format=file_format,
-        packing=packing,
     )
     plan = plan_import(
         folder,

@@ -13,9 +13,8 @@ from flowstore.file_encodings import FileEncoding, FileQuantizer, has_bound
 from flowstore.flow_folders import MANIFEST
 from flowstore.layouts import Layout, find_layout
 from flowstore.quantize import Encoding, Quantizer
-from flowstore.settings import Compression, ExtractSettings
+from flowstore.settings import IMPORTED, Compression, ExtractSettings
 
-ALGORITHM = "imported"
 UNKNOWN = "unknown"
 # The formulas of I3D hold the number.
 _I3D_BOUND_PX = 20.0
@@ -107,14 +106,12 @@ def find_origin(root: str, layout: str | Layout | None, options: ImportOptions) 
         chosen = _manifest_layout(manifest, root)
         _check_agreement(manifest, chosen, asked, options, root)
         source_settings = _manifest_settings(manifest, root)
-        options = replace(
-            options,
-            bound=options.bound if options.bound is not None else manifest.get("bound_px"),
-            step=options.step if options.step is not None else manifest.get("step"),
-        )
+        if options.step is None:
+            options = replace(options, step=manifest.get("step"))
     changes: dict[str, Any] = {"encoding": options.encoding, "first": options.first, "is_padded": options.pad_last}
     chosen = replace(chosen, **{name: value for name, value in changes.items() if value is not None})
-    read, stored = _choose_quantizers(chosen, options, source_settings)
+    stated_bound = None if manifest is None else manifest.get("bound_px")
+    read, stored = _choose_quantizers(chosen, options, stated_bound, source_settings)
     notes = []
     if manifest is not None and manifest.get("complete") is False:
         notes.append(f"{MANIFEST} says that the export was not finished")
@@ -122,17 +119,17 @@ def find_origin(root: str, layout: str | Layout | None, options: ImportOptions) 
     if source_settings is not None:
         params = source_settings.params.get("computed_by")
         own = f"{source_settings.algorithm} ({source_settings.engine})"
-        algorithm = str(params) if source_settings.algorithm == ALGORITHM and params else own
+        algorithm = str(params) if source_settings.algorithm == IMPORTED and params else own
     if options.step is not None and options.step < 1:
         raise ArgumentError(f"step is {options.step}, expected 1 or more frames")
     return Origin(chosen, read, stored, options.step, algorithm, tuple(notes))
 
 
 def _choose_quantizers(
-    layout: Layout, options: ImportOptions, source_settings: ExtractSettings | None
+    layout: Layout, options: ImportOptions, stated_bound: float | None, source_settings: ExtractSettings | None
 ) -> tuple[FileQuantizer, Quantizer]:
     """Return what the files' numbers mean, and the quantizer of the store."""
-    encoding, bound = layout.encoding, options.bound
+    encoding, bound = layout.encoding, stated_bound if options.bound is None else options.bound
     if has_bound(encoding):
         if bound is None and encoding.startswith("i3d"):
             bound = _I3D_BOUND_PX

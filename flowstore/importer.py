@@ -13,13 +13,13 @@ from flowstore.errors import ArgumentError, SourceError
 from flowstore.file_encodings import FileQuantizer
 from flowstore.flow_folders import find_flow
 from flowstore.flow_hdf5 import import_h5py
-from flowstore.import_origin import ALGORITHM, ImportOptions, Origin, find_origin
+from flowstore.import_origin import ImportOptions, Origin, find_origin
 from flowstore.layouts import Layout
 from flowstore.pipeline import run_plan
 from flowstore.planning import ExtractPlan, plan_extract
 from flowstore.quantize import Quantizer
 from flowstore.reporting import ExtractReport, Progress
-from flowstore.settings import Compression, ExtractSettings, ParameterValue
+from flowstore.settings import IMPORTED, Compression, ExtractSettings, ParameterValue
 from flowstore.sources import select_sources
 from flowstore.storage import open_storage
 from flowstore.store import Place
@@ -150,7 +150,7 @@ def _settings(origin: Origin, step: int, compression: Compression) -> ExtractSet
     }
     if read.bound_px is not None:
         params["bound_px"] = read.bound_px
-    return ExtractSettings(ALGORITHM, layout.name, params, origin.stored, step, compression=compression)
+    return ExtractSettings(IMPORTED, layout.name, params, origin.stored, step, compression=compression)
 
 
 def describe_encoding(layout: Layout, read: FileQuantizer, stored: Quantizer, size: tuple[int, int]) -> str:

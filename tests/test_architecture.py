@@ -18,7 +18,7 @@ ORDER = (
     "arguments limits",
     "model names quantize sampling scenes colour lanes compiling caches mp4_boxes clusters archives object_stores",
     "lettering motion motion_fields file_encodings path_templates settings sources clip_sampling locking",
-    "faults",
+    "faults plotting html_views",
     "motion_counts",
     "drawing films layouts flow_conversion shards decoding farneback_tables motion_kernels transforms",
     "documents storage tables labelled_arrays farneback_kernels opencv_flow flow_encoder flow_files flow_folders",
@@ -89,7 +89,7 @@ OWNERS = {
     "h5py": {"flow_hdf5"},
     "pandas": {"tables"},
     "xarray": {"labelled_arrays"},
-    "matplotlib": {"stats_plot"},
+    "matplotlib": {"stats_plot", "plotting"},
     "torch": {"loaders"},
     "numba": {"lanes", "farneback_kernels", "compiling", "motion_kernels"},
     "llvmlite": {"lanes", "farneback_kernels"},
@@ -114,6 +114,9 @@ READING = {
     "tables",
     "flow_index",
     "labelled_arrays",
+    "colour",
+    "plotting",
+    "html_views",
     "video",
     "caches",
     "clips",
@@ -260,6 +263,7 @@ PURE = {
     "documents",
     "tables",
     "faults",
+    "html_views",
 }
 WORLD = {"open", "print", "input", "exec", "eval"}
 

@@ -363,7 +363,7 @@ def test_a_flow_document_of_another_shape_is_an_error(stored, tmp_path, place):
     # Twelve flows, where the record says eleven: the twelfth chunk of the array was never written.
     document.write_bytes(document.read_bytes().replace(b"  11,", b"  12,", 1))
     video = flowstore.open_store(root if place == "folder" else memory_copy(root))[KEY]
-    with pytest.raises(StoreFormatError, match=r"wave/clip \[HD\] 1: values of shape \(12, 2, 6, 7\)"):
+    with pytest.raises(StoreFormatError, match=r"wave/clip \[HD\] 1: flow of shape \(12, 2, 6, 7\)"):
         video[0]
 
 
