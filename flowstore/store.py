@@ -324,7 +324,7 @@ class FlowStore:
         ----------
         label : str or sequence of str, optional
             Of one class: the tree's children are its videos. Of several, by default of all: they are the classes, and
-            the videos theirs. Every video's record is read, some 5000 a second.
+            the videos theirs. Some 500 videos a second: every record is read, and every video labelled.
 
         Returns
         -------
