@@ -12,11 +12,11 @@ from typing import Any, Literal
 import numpy as np
 
 from flowstore.errors import ArgumentError, StoreError
-from flowstore.export_lists import FOLDER, VideoList, check_list_names, plan_lists
+from flowstore.export_lists import VideoList, check_list_names, plan_lists
 from flowstore.file_encodings import CODE_ENCODINGS, FileEncoding, FileQuantizer, has_bound
 from flowstore.flow_conversion import Conversion
 from flowstore.flow_images import ExportTask, VideoExport, encode_files, read_values
-from flowstore.layouts import Layout
+from flowstore.layouts import LISTS_FOLDER, MANIFEST, Layout
 from flowstore.names import fold_name, printable_name
 from flowstore.quantize import Quantizer
 from flowstore.settings import describe_settings
@@ -24,7 +24,6 @@ from flowstore.storage import LocalStorage, is_case_blind
 from flowstore.store import FlowStore
 from flowstore.video_selection import select_videos
 
-MANIFEST = "flowstore-export.json"
 _I3D_BOUND_PX = 20.0
 _KITTI_STEP_PX = 1 / 64
 _N_SAMPLES = 24
@@ -153,7 +152,7 @@ class ExportPlan:
             "videos": len(self.tasks),
             "flows": self.n_flows,
             "files": self.n_files,
-            "lists": [f"{FOLDER}/{found.name}.txt" for found in self.lists],
+            "lists": [f"{LISTS_FOLDER}/{found.name}.txt" for found in self.lists],
             "left_out": self.n_left_out,
             "damaged": [failure.key for failure in self.damaged],
         }
@@ -195,7 +194,7 @@ class ExportPlan:
             ("videos", f"{len(self.tasks)}, {self.n_flows} flows{f' of {sizes}' if sizes else ''}{left_out}"),
         ]
         if self.lists:
-            rows.append(("lists", ", ".join(f"{FOLDER}/{found.name}.txt" for found in self.lists)))
+            rows.append(("lists", ", ".join(f"{LISTS_FOLDER}/{found.name}.txt" for found in self.lists)))
         if self.damaged:
             rows.append(("damaged", f"{len(self.damaged)} videos whose records cannot be read"))
         rows.append(("files", f"{self.n_files}"))
@@ -390,7 +389,7 @@ def check_paths(tasks: Iterable[ExportTask], target: str, has_lists: bool = Fals
     ArgumentError
         If it is such an export.
     """
-    reserved = {MANIFEST, FOLDER} if has_lists else {MANIFEST}
+    reserved = {MANIFEST, LISTS_FOLDER} if has_lists else {MANIFEST}
     by_path: defaultdict[str, list[ExportTask]] = defaultdict(list)
     for task in tasks:
         video = task.video

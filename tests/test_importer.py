@@ -239,7 +239,7 @@ FAULTS = [
     (break_partner, "files without a partner: 5 (1 to 5) of x, 4 (1 to 4) of y"),
     (break_no_y, "files without a partner: 5 (1 to 5) of x, none of y"),
     (break_base, "numbers begin at 0, those of layout notebook at 1 (--first 0 takes them as they are)"),
-    (break_padding, "flow_x_1.jpg: the layout writes flow_x_0001.jpg"),
+    (break_padding, "flow_x_1.jpg is not named as the layout has it, flow_x_0001.jpg"),
     (break_size, "flow_x_0004.jpg is 40×24, the frames before it are 32×24"),
     (break_y_size, "flow_y_0001.jpg is 40×24, its x is 32×24"),
     (break_image, "flow_x_0002.jpg: cut off"),

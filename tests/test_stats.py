@@ -1,7 +1,9 @@
 """Statistics of a store: each figure against NumPy on the whole arrays, on every scheduler, damage and samples."""
 
 import json
+import os
 import pickle
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -22,6 +24,7 @@ from flowstore.settings import ExtractSettings
 from flowstore.stat_tasks import FlowSample
 from flowstore.stats import stats
 from flowstore.stats_plot import plot_stats
+from flowstore.storage import LocalStorage
 from flowstore.writing import VideoWriter
 
 
@@ -182,6 +185,29 @@ def test_a_cluster_counts_the_same(coded, tmp_path):
         assert as_plain(stats(coded, scheduler=address)) == as_plain(stats(coded, scheduler="sync"))
 
 
+def test_with_and_without_numba_the_same_is_counted(coded, monkeypatch):
+    expected = as_plain(stats(coded, scheduler="sync"))
+    monkeypatch.setattr("flowstore.stats._COMPILED_FLOWS", 1)
+    assert as_plain(stats(coded, scheduler="sync")) == expected
+    monkeypatch.setitem(sys.modules, "flowstore.pair_kernels", None)
+    assert as_plain(stats(coded, scheduler="sync")) == expected
+
+
+def test_sums_do_not_depend_on_which_task_ends_first(coded, monkeypatch):
+    monkeypatch.setattr("flowstore.stats._FEWEST_TASK_FLOWS", 1)
+    expected, later = as_plain(stats(coded, scheduler="sync")), []
+
+    def backwards(job, where, n_workers):
+        for task in job.tasks:
+            later.append((task, job.function(task, job.on_tick)))
+        for task, result in reversed(later):
+            job.on_result(task, result)
+
+    monkeypatch.setattr("flowstore.stats.run_job", backwards)
+    assert as_plain(stats(coded, scheduler="sync")) == expected
+    assert len(later) == 4
+
+
 def test_a_selection_counts_its_own_videos(coded):
     report = stats(flowstore.open_store(coded).select("wave", min_flows=4), scheduler="sync")
     assert list(report.classes) == ["wave"]
@@ -317,6 +343,26 @@ def test_memory_does_not_grow_with_the_store(coded):
     """What is kept of a class is a few tens of kilobytes, whatever its size."""
     report = stats(coded, scheduler="sync")
     assert len(pickle.dumps(report.classes["wave"].counts)) < 50_000
+
+
+class DeadlyStorage(LocalStorage):
+    """Ends the process that reads the flow of one video, as a system does that runs out of memory."""
+
+    def read_range(self, key, start, size):
+        if key.startswith("wave/a/"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().read_range(key, start, size)
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_survived_and_its_videos_are_named(coded, monkeypatch):
+    monkeypatch.setattr("flowstore.stats._FEWEST_TASK_FLOWS", 1)
+    opened = flowstore.open_store(coded)
+    report = stats(flowstore.FlowStore(DeadlyStorage(coded), opened.root), scheduler="processes", workers=2)
+    assert list(report.failures) == ["wave/a"]
+    assert "a worker process was killed" in report.failures["wave/a"]
+    assert_group_is(report.classes["wave"], report, *whole(coded, ["wave/b [HD] é"]))
+    assert report.overall.counts.n_flows == 9
 
 
 # ---- the command
