@@ -10,14 +10,24 @@ from typing import Any
 
 from flowstore.errors import ArgumentError
 from flowstore.file_encodings import FileEncoding, FileQuantizer, has_bound
-from flowstore.flow_folders import MANIFEST
-from flowstore.layouts import Layout, find_layout
+from flowstore.layouts import MANIFEST, Layout, find_layout
 from flowstore.quantize import Encoding, Quantizer
 from flowstore.settings import IMPORTED, Compression, ExtractSettings
 
 UNKNOWN = "unknown"
 # The formulas of I3D hold the number.
 _I3D_BOUND_PX = 20.0
+
+
+_MANIFEST_KINDS = {
+    "x_template": (str,),
+    "y_template": (str,),
+    "first": (int,),
+    "padded": (bool,),
+    "bound_px": (int, float),
+    "step": (int,),
+    "source_settings": (dict,),
+}
 
 
 @dataclass(frozen=True)
@@ -163,10 +173,13 @@ def _read_manifest(root: str) -> dict[str, Any] | None:
             found = json.load(file)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ArgumentError(f"{path}: cannot be read ({error}); remove it and say the layout") from error
     if not isinstance(found, dict) or not isinstance(found.get("layout"), str):
         raise ArgumentError(f"{path}: does not name a layout; remove it and say the layout")
+    for name, kinds in _MANIFEST_KINDS.items():
+        if found.get(name) is not None and type(found[name]) not in kinds:
+            raise ArgumentError(f"{path}: {name} is {found[name]!r}; remove it and say the layout")
     return found
 
 
