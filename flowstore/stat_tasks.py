@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flowstore.arguments import check_whole
-from flowstore.errors import ArgumentError, ChecksumError, StoreFormatError
+from flowstore.errors import ArgumentError, ChecksumError, StoreError, StoreFormatError
 from flowstore.motion_counts import CountRules, MotionCounts, count_flows, count_joint
 from flowstore.records import read_record
 from flowstore.scheduling import Tick
@@ -141,7 +141,7 @@ def count_videos(task: StatTask, tick: Tick) -> StatResult:
     Returns
     -------
     StatResult
-        A video whose stored bytes are damaged is not counted at all and named among the problems.
+        A video whose stored bytes are damaged or cannot be read is not counted at all and named among the problems.
 
     Raises
     ------
@@ -156,6 +156,12 @@ def count_videos(task: StatTask, tick: Tick) -> StatResult:
             _count_video(task, path, counts, pairs, tick)
         except (ChecksumError, StoreFormatError) as error:
             problems.append(VideoProblem(path, str(error)))
+            continue
+        except OSError as error:
+            # The store as a whole; anything else that a system says is of one file.
+            if isinstance(error, StoreError):
+                raise
+            problems.append(VideoProblem(path, f"cannot be read: {error.strerror or error}"))
             continue
         joint += pairs
         total.add(counts)

@@ -144,9 +144,12 @@ def test_a_custom_layout_comes_back_by_its_manifest(tmp_path):
 
 def test_lists_and_manifest_are_no_files_left_out(tmp_path):
     write_store(tmp_path / "a", {"c/v": make_codes(3)}, settings=settings_of("truncate"))
-    export(tmp_path / "a", tmp_path / "files", "notebook", lists=("all",), scheduler="sync")
-    assert (tmp_path / "files/annotations").is_dir()
-    assert "left out" not in call("import", tmp_path / "files", tmp_path / "b", "--dry-run").out
+    for layout in ("notebook", "tsn", "twostream"):
+        export(tmp_path / "a", tmp_path / layout, layout, lists=("all",), scheduler="sync")
+        assert (tmp_path / layout / "annotations").is_dir()
+        result = call("import", tmp_path / layout, tmp_path / f"{layout}.zarr")
+        assert result.code == 0
+        assert "left out" not in result.err
 
 
 @pytest.mark.parametrize(
@@ -168,7 +171,31 @@ def test_what_is_asked_against_the_manifest_is_refused_with_both_values(tmp_path
     assert not (tmp_path / "b").exists()
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"layout": "nothing"}', '{"layout": "notebook", "x_template": 3}'])
+@pytest.mark.parametrize("name", ["bound_px", "step", "first", "padded", "x_template", "source_settings", "packing"])
+@pytest.mark.parametrize("value", ["x", -1, [1], {"a": {}}, 1e400, True])
+def test_a_manifest_of_nonsense_is_one_line(tmp_path, name, value):
+    (tmp_path / "files/c/v").mkdir(parents=True)
+    whole = {
+        "layout": "notebook",
+        "x_template": LAYOUTS["notebook"].x_template,
+        "y_template": LAYOUTS["notebook"].y_template,
+        "format": "jpg",
+        "packing": "planes",
+        "first": 1,
+        "padded": False,
+        "encoding": "truncate",
+        "bound_px": 20.0,
+        "step": 1,
+    }
+    (tmp_path / "files/flowstore-export.json").write_text(json.dumps(whole | {name: value}))
+    result = call("import", tmp_path / "files", tmp_path / "b")
+    assert result.code == 2
+    assert result.error_line.startswith("flowstore: ")
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, "", "[]", "{}", '{"layout": "nothing"}', '{"layout": "notebook", "x_template": 3}']
+)
 def test_a_manifest_that_says_nothing_is_refused(tmp_path, text):
     smooth_store(tmp_path / "a", Quantizer("truncate", 20))
     export(tmp_path / "a", tmp_path / "files", "notebook", scheduler="sync")
