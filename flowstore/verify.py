@@ -237,7 +237,8 @@ class _Run:
     def _check_sources(self) -> None:
         if self._sources is None:
             return
-        known = {*self._findings, *(fault.path for fault in self.faults)}
+        known = {path for path, found in self._findings.items() if found.record is not None}
+        known |= {fault.path.removesuffix("/zarr.json") for fault in self.faults if fault.remedy == "extract"}
         for path, source in self._sources.items():
             if path not in known:
                 text = f"not in the store: {source.relative_path} has not been extracted"
