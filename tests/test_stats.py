@@ -309,9 +309,14 @@ def test_damaged_videos_are_named_and_the_others_counted(tmp_path, scheduler):
     data[-200] ^= 1
     shard.write_bytes(bytes(data))
     (tmp_path / "s.zarr/run/$a_{b}$/flow/zarr.json").unlink()
+    # What a system refuses to read: here a folder, elsewhere a bad sector.
+    shard = tmp_path / "s.zarr/_still/x/flow/c.0.0.0.0"
+    shard.unlink()
+    shard.mkdir()
     report = stats(root, scheduler=scheduler)
     assert not report.is_all_well
-    assert list(report.failures) == ["run/$a_{b}$", "wave/a"]
+    assert list(report.failures) == ["_still/x", "run/$a_{b}$", "wave/a"]
+    assert report.failures["_still/x"] == f"cannot read {shard}: Is a directory"
     assert "zarr.json is missing" in report.failures["run/$a_{b}$"]
     assert_group_is(report.classes["wave"], report, *whole(root, ["wave/b [HD] é"]))
     assert report.classes["run"].counts.n_flows == 0
