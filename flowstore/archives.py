@@ -18,7 +18,7 @@ from typing import IO, Any, NoReturn
 import zarr
 from zarr.abc.store import Store
 
-from flowstore.errors import ChecksumError, StoreError
+from flowstore.errors import ArgumentError, ChecksumError, StoreError
 from flowstore.limits import check_document_size
 
 # Of a member's own header: behind its 30 bytes stand the name and the extra field, whose lengths are at byte 26.
@@ -179,10 +179,10 @@ class ZipStorage:
 
         Raises
         ------
-        StoreError
+        ArgumentError
             Always.
         """
-        raise StoreError(
+        raise ArgumentError(
             f"cannot write {key or 'a store'} into {self.path}: a zip is never changed in place; write to a folder, "
             "then make a new zip of it with: flowstore copy STORE DEST.zip"
         )
