@@ -275,13 +275,18 @@ def remove_index(storage: Storage) -> None:
     storage.delete_tree(INDEX)
 
 
+def has_index(storage: Storage) -> bool:
+    """Tell whether the store has an index that was finished."""
+    return storage.size_bytes(f"{INDEX}/zarr.json") is not None
+
+
 def forget_index(storage: Storage) -> None:
     """Remove the index if there is one: whoever adds or removes a video does so before and after it.
 
     Runs on several machines cannot lock one another out. A run that wrote the index while another one committed a video
     either finds that one in the tree afterwards (`index_tree`), or its index is found here.
     """
-    if storage.size_bytes(f"{INDEX}/zarr.json") is not None:
+    if has_index(storage):
         remove_index(storage)
 
 
