@@ -141,8 +141,8 @@ def _find_sources(source: str | os.PathLike[str] | None, storage: Storage) -> di
     with contextlib.suppress(StoreError):
         if read_root(storage).settings.algorithm == IMPORTED:
             raise ArgumentError(
-                f"{storage.url} was imported from flow files, which --source does not read: flowstore import, with the "
-                "same folder, imports again what has changed or is damaged"
+                f"{storage.url} was imported from flow files, which --source does not read: leave it out, and run "
+                "flowstore import with the same folder again, which brings in what has changed or was marked as failed"
             )
     found = discover(source).sources
     check_names(found, storage)
