@@ -88,8 +88,8 @@ def write_page(folder: Path) -> None:
         "# Benchmarks",
         "",
         "Each section is what its benchmark printed the last time; `python benchmarks/run_all.py` makes the page. Both",
-        "sides of a comparison run in turn, on the same data to the same end point, and their outputs are compared before",
-        "they are timed. Trust the ratios more than the milliseconds.",
+        "sides of a comparison run in turn, on the same data to the same end point, and their outputs are compared",
+        "before they are timed. Trust the ratios more than the milliseconds.",
         "",
     ]
     for benchmark in BENCHMARKS:
