@@ -239,6 +239,13 @@ class ZipTarget:
         info = self._archive.NameToInfo.get(key)
         return None if info is None else info.file_size
 
+    def delete(self, key: str) -> None:
+        """Do nothing where nothing was set; what was set stays."""
+        assert key not in self._archive.NameToInfo
+
+    def delete_tree(self, prefix: str) -> None:
+        """Do nothing: a zip in the making has nothing that is to be replaced."""
+
 
 @contextlib.contextmanager
 def writing_zip(path: str) -> Iterator[Any]:

@@ -2,78 +2,195 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, get_args
 
 import click
 
-from flowstore.cli_options import Place, output_options, worker_options
+from flowstore.cli_options import Place, Size, output_options, worker_options
 from flowstore.console import ERRORS, print_json, working
-from flowstore.layouts import LAYOUTS
+from flowstore.errors import ArgumentError
+from flowstore.estimates import format_bytes
+from flowstore.file_encodings import CODE_ENCODINGS
+from flowstore.layouts import LAYOUTS, FileFormat, Layout, custom_layout, find_layout
+
+CUSTOM = "custom"
 
 
 def _list_layouts(context: click.Context, param: click.Parameter, is_asked: bool) -> None:
     if not is_asked:
         return
     width = max(len(name) for name in LAYOUTS)
+    examples = max(len(layout.example) for layout in LAYOUTS.values())
     for layout in LAYOUTS.values():
-        click.echo(f"{layout.name:{width}}  {layout.example:42}  {layout.encoding:9}  {layout.used_by}")
+        click.echo(f"{layout.name:{width}}  {layout.example:{examples}}  {layout.encoding:9}  {layout.used_by}")
     context.exit(0)
+
+
+def layout_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what says which layout: ``--layout`` and what a custom one is made of."""
+    for option in (
+        click.option("--first", type=int, metavar="N", help="Number of a custom layout's first flow.  [default: 1]"),
+        click.option("--y-template", metavar="PATH", help="The same of y.  [default: x and y are in one file]"),
+        click.option(
+            "--x-template",
+            metavar="PATH",
+            help="Path of a custom layout's x files, such as '{class}/{video}/x_{number:05d}.jpg'.  [default: none]",
+        ),
+        click.option(
+            "--list-layouts",
+            is_flag=True,
+            is_eager=True,
+            help="Print the layouts with an example path each.",
+            callback=_list_layouts,
+            expose_value=False,
+        ),
+        click.option(
+            "--layout",
+            "layout_name",
+            default="notebook",
+            show_default=True,
+            metavar="NAME|custom",
+            help="Where files go and how flow is encoded.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def make_layout(name: str, x_template: str | None, y_template: str | None, first: int | None, **more: Any) -> Layout:
+    """Return the layout that options name or describe.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no such preset, or a template is given to one, or none to a custom layout.
+    """
+    if name != CUSTOM:
+        given = [
+            option
+            for option, value in (("--x-template", x_template), ("--y-template", y_template), ("--first", first))
+            if value is not None
+        ]
+        if given:
+            raise ArgumentError(f"{', '.join(given)}: of --layout custom only, found --layout {name}")
+        return find_layout(name)
+    if not x_template:
+        raise ArgumentError("--layout custom needs --x-template, such as '{class}/{video}/x_{number:05d}.jpg'")
+    return custom_layout(x_template, y_template or "", 1 if first is None else first, **more)
+
+
+def conversion_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what changes flow on its way out, and how files hold it."""
+    for option in (
+        click.option(
+            "--no-class-folder",
+            "class_folder",
+            flag_value=False,
+            type=bool,
+            default=True,
+            help="Leave out the folders of classes, where the layout allows it.",
+        ),
+        click.option("--pad-last", is_flag=True, help="Write the last flow twice: as many flows as frames."),
+        click.option("--size", type=Size(), metavar="WxH", help="Resize pictures and vectors.  [default: as stored]"),
+        click.option(
+            "--short-side",
+            type=int,
+            metavar="PX",
+            help="Resize them so that the shorter side has so many pixels.  [default: as stored]",
+        ),
+        click.option("--quality", type=int, metavar="0-100", help="JPEG quality.  [default: the layout's, mostly 95]"),
+        click.option(
+            "--format",
+            "file_format",
+            type=click.Choice(get_args(FileFormat)),
+            help="Of images jpg or png; of a custom layout any.  [default: the layout's, jpg]",
+        ),
+        click.option("--bound", type=float, metavar="PX", help="Encode for this bound.  [default: the store's]"),
+        click.option(
+            "--encoding",
+            type=click.Choice(["layout", "keep", *CODE_ENCODINGS]),
+            default="layout",
+            show_default=True,
+            help="The layout's encoding, the codes as stored, or another.",
+        ),
+    ):
+        function = option(function)
+    return function
 
 
 @click.command(name="export")
 @click.argument("store", type=Place())
 @click.argument("dest", type=Place(), required=False)
+@layout_options
+@conversion_options
 @click.option(
-    "--layout", default="notebook", show_default=True, metavar="NAME", help="Where files go and how flow is encoded."
+    "--select",
+    multiple=True,
+    metavar="KIND=VALUE",
+    help="Only these: class=wave, name='*_left?', split=hmdb51:splits/:1:train. May be repeated.  [default: all]",
 )
 @click.option(
-    "--list-layouts",
-    is_flag=True,
-    is_eager=True,
-    help="Print the layouts with an example path each.",
-    callback=_list_layouts,
-    expose_value=False,
+    "--lists",
+    multiple=True,
+    metavar="all|SPLIT",
+    help="Write 'frame_dir total_frames label' too, of all or of a split: hmdb51:splits/:1. May be repeated.  "
+    "[default: none]",
 )
-@click.option(
-    "--encoding",
-    type=click.Choice(["layout", "keep"]),
-    default="layout",
-    show_default=True,
-    help="The layout's encoding, or the codes as stored.",
-)
-@click.option("--bound", type=float, metavar="PX", help="Encode for this bound.  [default: the store's]")
-@click.option("--quality", type=int, metavar="0-100", help="JPEG quality.  [default: the layout's, 95]")
 @click.option("--overwrite", is_flag=True, help="Write anew what is there already.")
+@click.option("--dry-run", is_flag=True, help="Print the plan, files and bytes, and write nothing.")
 @worker_options
 @output_options
 def export(
     store: str,
     dest: str | None,
-    layout: str,
-    encoding: Any,
-    bound: float | None,
-    quality: int | None,
-    overwrite: bool,
+    layout_name: str,
+    x_template: str | None,
+    y_template: str | None,
+    first: int | None,
+    file_format: FileFormat | None,
+    dry_run: bool,
     workers: int | None,
     scheduler: str,
     is_json: bool,
     quiet: bool,
     verbose: bool,
+    **chosen: Any,
 ) -> int:
-    """Write STORE as folders of flow images below DEST; run again to finish what is missing."""
-    from flowstore.export import export as export_store
+    """Write STORE as files of flow below DEST; run again to finish what is missing."""
+    from flowstore.export import run_export
+    from flowstore.export_plan import ExportOptions, plan_export
     from flowstore.progress import ConsoleProgress
+    from flowstore.scheduling import check_scheduler
     from flowstore.store import open_store
 
     if dest is None:
         raise click.UsageError("Missing argument 'DEST'.")
+    check_scheduler(scheduler, workers)
+    is_custom = layout_name == CUSTOM
+    more = {"file_format": file_format} if is_custom and file_format else {}
+    layout = make_layout(layout_name, x_template, y_template, first, **more)
+    options = ExportOptions(image_format=None if is_custom else _image_format(file_format), **chosen)
+    planned = plan_export(open_store(store), dest, layout, options)
+    if dry_run:
+        with working():
+            size_bytes = planned.estimate_bytes()
+        if is_json:
+            print_json(planned.to_json() | {"estimated_bytes": size_bytes})
+        else:
+            click.echo(f"{planned}, about {format_bytes(size_bytes)}")
+        return 0
     progress = None if quiet else ConsoleProgress(ERRORS, "export")
-    options: dict[str, Any] = {"encoding": encoding, "bound": bound, "quality": quality, "overwrite": overwrite}
-    opened = open_store(store)
     with working():
-        report = export_store(opened, dest, layout, workers=workers, scheduler=scheduler, progress=progress, **options)
+        report = run_export(planned, options.overwrite, workers, scheduler, progress)
     if is_json:
         print_json(report.to_json())
     elif not quiet:
         click.echo(str(report))
     return 0 if report.is_all_well else 1
+
+
+def _image_format(file_format: FileFormat | None) -> Any:
+    if file_format not in (None, "jpg", "png"):
+        raise ArgumentError(f"--format {file_format} is for --layout custom; presets take jpg or png")
+    return file_format

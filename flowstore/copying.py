@@ -22,10 +22,9 @@ from flowstore.index import VideoIndex, index_tree, is_indexed, remove_index, wr
 from flowstore.leftovers import remove_leftovers
 from flowstore.locking import writers_lock
 from flowstore.model import VideoRecord
-from flowstore.records import INDEX
 from flowstore.scheduling import Job, choose_scheduler, run_job
 from flowstore.settings import Compression
-from flowstore.storage import LocalStorage, Storage, memory_storage, write_error
+from flowstore.storage import LocalStorage, Storage, write_error
 from flowstore.store import FlowStore, Place
 from flowstore.video_copies import CopyTask, VideoCopy, copy_killed, copy_video
 from flowstore.writing import empty_store, write_class, write_root
@@ -284,7 +283,7 @@ def _leave_out(path: str, error: StoreError) -> None:
 
 
 def _write_root(planned: CopyPlan, dest: Storage) -> None:
-    write_root(dest, planned.root.settings, planned.root.versions, planned.root.created)
+    write_root(dest, planned.root.settings, planned.root.versions, planned.root.created, planned.is_new)
 
 
 def _tasks(planned: CopyPlan, dest: Storage, is_replacing: bool) -> list[CopyTask]:
@@ -301,17 +300,4 @@ def _make_zip(planned: CopyPlan, path: str, run: _Run) -> None:
             write_class(target, class_name)
         tasks = _tasks(planned, target, is_replacing=False)
         run_job(Job(copy_video, tasks, run.take_or_raise, run.add_flows, copy_killed), "sync", 1)
-        # zarr-python writes the index, and a zip takes each key once.
-        memory = memory_storage()
-        write_index(memory, VideoIndex.from_records(run.copied))
-        _write_all(memory, INDEX, target)
-
-
-def _write_all(source: Storage, prefix: str, target: Storage) -> None:
-    for name in source.list_children(prefix):
-        key = f"{prefix}/{name}"
-        value = source.read(key)
-        if value is None:
-            _write_all(source, key, target)
-        else:
-            target.write(key, value)
+        write_index(target, VideoIndex.from_records(run.copied))

@@ -12,11 +12,11 @@ import numpy.typing as npt
 from flowstore.colour import flow_to_color, wheel_image
 from flowstore.errors import ArgumentError, StoreError
 from flowstore.export import ExportReport, export
-from flowstore.flow_images import write_whole
 from flowstore.pipeline import extract
 from flowstore.reporting import ExtractReport, Progress
 from flowstore.scenes import MOTIONS, Motion, Scene
 from flowstore.store import FlowStore, open_store
+from flowstore.whole_files import write_whole
 
 N_FRAMES = 24
 _SIZE = 120, 160

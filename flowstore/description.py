@@ -15,6 +15,7 @@ from flowstore.errors import NameNotFoundError, StoreError, StoreNotFoundError
 from flowstore.estimates import format_bytes
 from flowstore.index import VideoIndex
 from flowstore.names import printable_name, unescape_name
+from flowstore.storage import open_storage
 from flowstore.store import FlowClass, FlowStore, open_store
 from flowstore.video import Video
 
@@ -111,7 +112,7 @@ def open_inside(place: str) -> tuple[FlowStore, list[str]]:
         try:
             return open_store(path), names
         except StoreError as error:
-            is_inside = isinstance(error, StoreNotFoundError) or os.path.exists(os.path.join(path, "zarr.json"))
+            is_inside = isinstance(error, StoreNotFoundError) or open_storage(path).size_bytes("zarr.json") is not None
             path, slash, name = path.rpartition("/")
             if not is_inside or not slash or not path:
                 break

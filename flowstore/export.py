@@ -1,31 +1,33 @@
-"""Writing a store out as folders of flow images, in the layouts that existing code reads."""
+"""Writing a store out as files of flow, in the layouts that existing code reads."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import time
-from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import cv2
-import numpy as np
 
-from flowstore.errors import ArgumentError, ExportError, StoreError
-from flowstore.file_encodings import FileQuantizer
-from flowstore.flow_images import ExportTask, VideoExport, export_video, write_whole
+from flowstore.errors import ArgumentError, ExportError
+from flowstore.export_lists import FOLDER, list_files
+from flowstore.export_plan import MANIFEST, ExportOptions, ExportPlan, plan_export
+from flowstore.flow_images import ExportTask, VideoExport, cannot_write, export_video
 from flowstore.layouts import Layout, find_layout
-from flowstore.names import fold_name, printable_name
-from flowstore.quantize import Quantizer
+from flowstore.locking import writers_lock
 from flowstore.scheduling import Job, check_scheduler, choose_scheduler, run_job
-from flowstore.storage import LocalStorage, is_case_blind
 from flowstore.store import FlowStore, Place, open_store
-from flowstore.video import Video
+from flowstore.whole_files import remove_strays, write_whole
 
-MANIFEST = "flowstore-export.json"
 # Below so many flows the start of worker processes costs more than threads lose.
 AUTO_PROCESSES_FLOWS = 20_000
+# What has to be the same for files that are there to be left as they are.
+_COMPARED = (
+    "layout", "x_template", "y_template", "format", "packing", "first", "padded", "encoding", "bound_px", "quality",
+    "short_side", "size", "step", "source_settings",
+)  # fmt: skip
 
 
 class ExportProgress(Protocol):
@@ -55,19 +57,23 @@ class ExportReport:
     Parameters
     ----------
     dest : str
-        Where the images are.
+        Where the files are.
     layout : str
         Name of the layout.
     encoding_note : str
         Whether codes went out unchanged, and if not by how much they can differ.
     n_videos, n_flows, n_written, n_present : int
-        Videos and flows exported, images written, images that were there already.
+        Videos and flows exported, files written, files that were there already.
     n_left_out : int
         Videos of the store that have no flow, because they failed.
     failures : tuple of VideoExport
         Videos that could not be exported whole.
     seconds : float
         Wall-clock time.
+    lists : dict of str to int
+        Lists that were written, and the lines of each.
+    flows_per_second : float
+        Rate at which flows were written, those that were there not counted.
     """
 
     dest: str
@@ -80,6 +86,8 @@ class ExportReport:
     n_left_out: int
     failures: tuple[VideoExport, ...]
     seconds: float
+    lists: dict[str, int] = field(default_factory=dict)
+    flows_per_second: float = 0.0
 
     @property
     def is_all_well(self) -> bool:
@@ -87,14 +95,14 @@ class ExportReport:
         return not self.failures
 
     def __str__(self) -> str:
-        rate = self.n_written / 2 / self.seconds if self.seconds else 0.0
         present = f", {self.n_present} were there" if self.n_present else ""
         left_out = f"; {self.n_left_out} failed videos of the store have no flow" if self.n_left_out else ""
         failed = f"; {len(self.failures)} failed" if self.failures else ""
+        lists = "".join(f"; {path}: {n_lines} lines" for path, n_lines in self.lists.items())
         return (
-            f"{self.n_videos} videos, {self.n_flows} flows, {self.n_written} images written{present} "
-            f"in {self.seconds:.1f} s ({rate:.0f} flows/s) -> {self.dest} "
-            f"({self.layout}; {self.encoding_note}){left_out}{failed}"
+            f"{self.n_videos} videos, {self.n_flows} flows, {self.n_written} files written{present} "
+            f"in {self.seconds:.1f} s ({self.flows_per_second:.0f} flows/s) -> {self.dest} "
+            f"({self.layout}; {self.encoding_note}){lists}{left_out}{failed}"
         )
 
     def __repr__(self) -> str:
@@ -108,9 +116,10 @@ class ExportReport:
             "encoding": self.encoding_note,
             "videos": self.n_videos,
             "flows": self.n_flows,
-            "images_written": self.n_written,
-            "images_present": self.n_present,
+            "files_written": self.n_written,
+            "files_present": self.n_present,
             "left_out": self.n_left_out,
+            "lists": self.lists,
             "failed": [{"video": failure.key, "reason": failure.problem} for failure in self.failures],
             "seconds": round(self.seconds, 3),
         }
@@ -122,12 +131,9 @@ class _Run:
     results: list[VideoExport] = field(default_factory=list)
 
     def take(self, task: ExportTask, result: VideoExport) -> None:
-        self._add(result)
+        self.add(result)
 
-    def take_damaged(self, path: str, error: StoreError) -> None:
-        self._add(VideoExport(printable_name(path), problem=str(error)))
-
-    def _add(self, result: VideoExport) -> None:
+    def add(self, result: VideoExport) -> None:
         self.results.append(result)
         if self.progress:
             self.progress.finish_item(result.key, result.problem)
@@ -142,15 +148,12 @@ def export(
     dest: str | os.PathLike[str],
     layout: str | Layout = "notebook",
     *,
-    encoding: Literal["layout", "keep"] = "layout",
-    bound: float | None = None,
-    quality: int | None = None,
-    overwrite: bool = False,
     workers: int | None = None,
     scheduler: str = "auto",
     progress: ExportProgress | None = None,
+    **options: Any,
 ) -> ExportReport:
-    """Export a store as folders of flow images.
+    """Export a store as files of flow.
 
     Parameters
     ----------
@@ -159,22 +162,17 @@ def export(
     dest : path
         Folder to write to; made where there is none.
     layout : str or Layout
-        Where images stand and how they are encoded; a name of `flowstore.layouts.LAYOUTS`.
-    encoding : {"layout", "keep"}
-        ``layout`` encodes with the layout's quantizer; ``keep`` writes the stored codes. Where the two are the same,
-        the stored codes go out unchanged.
-    bound : float, optional
-        In pixels; the store's own by default, 20 for a float16 store.
-    quality : int, optional
-        JPEG quality, 0 to 100; the layout's own by default.
-    overwrite : bool
-        Write images anew that are there already, whatever they were made with.
+        Where files stand and how they are encoded; a name of `flowstore.layouts.LAYOUTS`, or what
+        `flowstore.layouts.custom_layout` gives.
     workers : int, optional
         Videos at a time; all cores by default.
     scheduler : {"auto", "processes", "threads", "sync"} or address
         Where tasks run.
     progress : ExportProgress, optional
         Is told what happens.
+    **options
+        What `flowstore.export_plan.ExportOptions` takes: ``encoding``, ``bound``, ``quality``, ``image_format``,
+        ``short_side``, ``size``, ``pad_last``, ``class_folder``, ``select``, ``lists``, ``overwrite``.
 
     Returns
     -------
@@ -189,139 +187,93 @@ def export(
 
     Notes
     -----
-    An image appears whole or not at all, so running again writes what is missing.
+    A file appears whole or not at all, so running again writes what is missing.
     """
+    check_scheduler(scheduler, workers)
     opened = store if isinstance(store, FlowStore) else open_store(store)
     chosen = layout if isinstance(layout, Layout) else find_layout(layout)
-    check_scheduler(scheduler, workers)
-    jpeg_quality = chosen.quality if quality is None else quality
-    if not 0 <= jpeg_quality <= 100:
-        raise ArgumentError(f"quality is {jpeg_quality}, expected 0 to 100")
-    quantizer = choose_quantizer(opened.settings.quantizer, chosen, encoding, bound)
-    target = os.path.abspath(os.fspath(dest))
-    _check_dest(target, opened)
-    run = _Run(progress)
-    videos = list(opened.iter_videos(run.take_damaged))
-    check_folders(videos, chosen, target)
-    for video in videos:
-        folder = os.path.join(target, os.path.dirname(chosen.paths(video.class_name, video.name)[0]))
-        if _is_inside_store(folder, opened):
-            raise ArgumentError(f"DEST {target}: {video.key} would go into the store {opened.url}; give another folder")
-    n_flows = sum(video.n_flows for video in videos)
-    manifest = {
-        "layout": chosen.name,
-        "encoding": quantizer.encoding,
-        "bound_px": quantizer.bound_px,
-        "quality": jpeg_quality,
-        "first": chosen.first,
-        "step": opened.settings.step,
-        "source_settings": opened.settings.to_json(),
-        "versions": opened.root.versions | {"opencv": cv2.__version__},
-    }
-    is_resumed = _start_manifest(target, manifest, overwrite)
-    # Images that no manifest tells of can be anything.
-    is_overwriting = overwrite or not is_resumed
-    tasks = [ExportTask(video, target, chosen, quantizer, jpeg_quality, is_overwriting) for video in videos]
-    tasks.sort(key=lambda task: -task.video.n_flows)
-    if progress:
-        progress.start(len(videos), n_flows)
+    asked = ExportOptions(**options)
+    planned = plan_export(opened, dest, chosen, asked)
+    return run_export(planned, asked.overwrite, workers, scheduler, progress)
+
+
+def run_export(
+    planned: ExportPlan,
+    overwrite: bool = False,
+    workers: int | None = None,
+    scheduler: str = "auto",
+    progress: ExportProgress | None = None,
+) -> ExportReport:
+    """Do what was planned.
+
+    Parameters
+    ----------
+    planned : ExportPlan
+        What `plan_export` gave.
+    overwrite, workers, scheduler, progress
+        As `export` takes them.
+
+    Returns
+    -------
+    ExportReport
+
+    Raises
+    ------
+    ArgumentError
+        If the target holds an export with other settings, or another run is writing there.
+    ExportError
+        If the target cannot be written.
+    """
     started = time.monotonic()
+    manifest = planned.manifest() | {"versions": planned.store.root.versions | {"opencv": cv2.__version__}}
+    with writers_lock(os.path.join(planned.dest, "flowstore-export"), is_shared=False, advice="wait for it"):
+        is_resumed = _start_manifest(planned.dest, manifest, overwrite)
+        _remove_strays(planned)
+        # Files that no manifest tells of can be anything.
+        is_overwriting = overwrite or not is_resumed
+        tasks = [dataclasses.replace(task, is_overwriting=is_overwriting) for task in planned.tasks]
+        run = _Run(progress)
+        for damaged in planned.damaged:
+            run.add(damaged)
+        _run_tasks(run, tasks, planned.n_flows, workers, scheduler)
+        good = [result for result in run.results if not result.problem]
+        lists = _write_lists(planned, good)
+        n_flows = sum(result.n_flows for result in good)
+        counts = {
+            "n_videos": len(good),
+            "n_flows": n_flows,
+            "n_files": sum(result.n_written + result.n_present for result in good),
+            "lists": lists,
+            "complete": len(good) == len(run.results),
+        }
+        _write_manifest(planned.dest, manifest | counts)
+    seconds = time.monotonic() - started
+    n_written = sum(result.n_written for result in run.results)
+    return ExportReport(
+        dest=planned.dest,
+        layout=planned.layout.name,
+        encoding_note=planned.encoding_note,
+        n_videos=len(good),
+        n_flows=n_flows,
+        n_written=n_written,
+        n_present=sum(result.n_present for result in run.results),
+        n_left_out=planned.n_left_out,
+        failures=tuple(result for result in run.results if result.problem),
+        seconds=seconds,
+        lists=lists,
+        flows_per_second=n_written * planned.n_flows / max(1, planned.n_files) / max(seconds, 1e-9),
+    )
+
+
+def _run_tasks(run: _Run, tasks: list[ExportTask], n_flows: int, workers: int | None, scheduler: str) -> None:
+    if run.progress:
+        run.progress.start(len(tasks), n_flows)
     try:
         where, n_workers = choose_scheduler(scheduler, workers, len(tasks), n_flows < AUTO_PROCESSES_FLOWS)
         run_job(Job(export_video, tasks, run.take, run.add_flows, _report_killed), where, n_workers)
     finally:
-        if progress:
-            progress.stop()
-    good = [result for result in run.results if not result.problem]
-    n_exported = sum(result.n_written + result.n_present for result in good) // 2
-    _write_manifest(
-        target, manifest | {"n_videos": len(good), "n_flows": n_exported, "complete": len(good) == len(run.results)}
-    )
-    return ExportReport(
-        dest=target,
-        layout=chosen.name,
-        encoding_note=describe_encoding(opened.settings.quantizer, quantizer),
-        n_videos=len(good),
-        n_flows=n_exported,
-        n_written=sum(result.n_written for result in run.results),
-        n_present=sum(result.n_present for result in run.results),
-        n_left_out=int((opened.videos.column("status") == "failed").sum()),
-        failures=tuple(result for result in run.results if result.problem),
-        seconds=time.monotonic() - started,
-    )
-
-
-def choose_quantizer(stored: Quantizer, layout: Layout, encoding: str, bound: float | None) -> Quantizer:
-    """Return the quantizer of the exported images.
-
-    Raises
-    ------
-    ArgumentError
-        If stored codes are to be kept, and are no gray levels or have another bound.
-    """
-    bound_px = bound if bound is not None else stored.bound_px or 20.0
-    if encoding == "keep":
-        if stored.encoding == "float16":
-            raise ArgumentError("a float16 store has no codes to keep: use the layout's encoding")
-        if bound_px != stored.bound_px:
-            raise ArgumentError(f"stored codes have the bound {stored.bound_px:g} px: leave out the bound to keep them")
-        return stored
-    if encoding != "layout":
-        raise ArgumentError(f"encoding is {encoding!r}, expected 'layout' or 'keep'")
-    quantizer = FileQuantizer(layout.encoding, bound_px).stored
-    if quantizer is None or layout.packing != "planes":
-        raise ArgumentError(f"layout {layout.name} cannot be exported yet")
-    return quantizer
-
-
-def describe_encoding(stored: Quantizer, exported: Quantizer) -> str:
-    """Say whether codes went out unchanged, and if not by how much they can differ."""
-    if stored == exported:
-        return f"{exported.encoding} codes as stored"
-    stored_step = 0.0 if stored.encoding == "float16" else stored.scale
-    differ = int(np.ceil(0.5 * stored_step / exported.scale + 0.5))
-    return (
-        f"decoded from {stored.encoding} and encoded as {exported.encoding} ±{exported.bound_px:g} px, "
-        f"within {differ} of the code of the float flow"
-    )
-
-
-def _check_dest(target: str, store: FlowStore) -> None:
-    if os.path.exists(target) and not os.path.isdir(target):
-        raise ArgumentError(f"DEST {target}: a file; give the path of a folder")
-    if os.path.exists(os.path.join(target, "zarr.json")):
-        raise ArgumentError(f"DEST {target}: a Zarr store; give another folder")
-    if _is_inside_store(target, store):
-        raise ArgumentError(f"DEST {target}: inside the store; give a folder outside it")
-
-
-def _is_inside_store(path: str, store: FlowStore) -> bool:
-    if not isinstance(store.storage, LocalStorage):
-        return False
-    root = os.path.realpath(store.storage.root)
-    return os.path.commonpath([os.path.realpath(path), root]) == root
-
-
-def check_folders(videos: list[Video], layout: Layout, target: str) -> None:
-    """Refuse an export in which two videos would write into one folder, or one out of the target.
-
-    Raises
-    ------
-    ArgumentError
-        If one would.
-    """
-    by_folder: defaultdict[str, list[str]] = defaultdict(list)
-    for video in videos:
-        by_folder[layout.paths(video.class_name, video.name)[0]].append(video.key)
-    shared = [keys for keys in by_folder.values() if len(keys) > 1]
-    if shared:
-        raise ArgumentError(f"layout {layout.name} would put {' and '.join(shared[0])} into one folder")
-    folded: defaultdict[str, list[str]] = defaultdict(list)
-    for folder, keys in by_folder.items():
-        folded[fold_name(folder)] += keys
-    close = [keys for keys in folded.values() if len(keys) > 1]
-    if close and is_case_blind(target):
-        raise ArgumentError(f"names that this file system does not keep apart: {' and '.join(close[0])}")
+        if run.progress:
+            run.progress.stop()
 
 
 def _start_manifest(target: str, manifest: dict[str, Any], is_overwriting: bool) -> bool:
@@ -334,10 +286,9 @@ def _start_manifest(target: str, manifest: dict[str, Any], is_overwriting: bool)
         before = {}
     except (OSError, ValueError) as error:
         raise ExportError(f"{path}: cannot be read ({error}); remove it or use --overwrite") from error
-    compared = ("layout", "encoding", "bound_px", "quality", "step", "source_settings")
     differences = [
         f"{name}: {before[name]} against {manifest[name]}"
-        for name in compared
+        for name in _COMPARED
         if name in before and before[name] != manifest[name]
     ]
     if differences and not is_overwriting:
@@ -350,11 +301,35 @@ def _start_manifest(target: str, manifest: dict[str, Any], is_overwriting: bool)
 
 
 def _write_manifest(target: str, manifest: dict[str, Any]) -> None:
+    _write_own_file(target, MANIFEST, json.dumps(manifest, indent=1))
+
+
+def _write_lists(planned: ExportPlan, good: list[VideoExport]) -> dict[str, int]:
+    """Write the lists of the videos that went out; return the lines of each."""
+    exported = {result.path for result in good}
+    tasks = {task.path: task for task in planned.tasks if task.path in exported}
+    files = list_files(planned.lists, tasks, planned.classes)
+    for path, (text, _) in files.items():
+        _write_own_file(planned.dest, path, text)
+    return {path: n_lines for path, (_, n_lines) in files.items()}
+
+
+def _write_own_file(target: str, path: str, text: str) -> None:
     try:
-        os.makedirs(target, exist_ok=True)
-        write_whole(os.path.join(target, MANIFEST), json.dumps(manifest, indent=1).encode())
+        place = os.path.join(target, path)
+        os.makedirs(os.path.dirname(place), exist_ok=True)
+        write_whole(place, os.fsencode(text))
     except OSError as error:
-        raise ExportError(f"cannot write to {target}: {error.strerror}") from error
+        raise cannot_write(target, error) from error
+
+
+def _remove_strays(planned: ExportPlan) -> None:
+    """Remove what a killed run left in the folders that videos share; each task sees to those of its own."""
+    folders = {planned.dest, os.path.join(planned.dest, FOLDER)}
+    if not planned.layout.has_own_folders:
+        folders |= {os.path.dirname(pattern.path(0)) for task in planned.tasks for pattern in task.patterns()}
+    for folder in folders:
+        remove_strays(folder)
 
 
 def _report_killed(task: ExportTask) -> VideoExport:

@@ -23,8 +23,8 @@ class Hdf5FlowWriter:
 
     Parameters
     ----------
-    path : path
-        Of the file, which is replaced.
+    place : path or binary file
+        Of the file, which is replaced; or one that is open for reading and writing.
     n_flows, height, width : int
         Of the video.
 
@@ -38,8 +38,8 @@ class Hdf5FlowWriter:
     One dataset ``flow``, float32 (T, 2, H, W), a chunk a flow, not compressed. The same flow gives the same bytes.
     """
 
-    def __init__(self, path: str | os.PathLike[str], n_flows: int, height: int, width: int) -> None:
-        self._file = import_h5py().File(path, "w", track_order=False)
+    def __init__(self, place: Any, n_flows: int, height: int, width: int) -> None:
+        self._file = import_h5py().File(place, "w", track_order=False)
         shape = (n_flows, 2, height, width)
         self._flows = self._file.create_dataset(HDF5_DATASET, shape, "<f4", chunks=(1, *shape[1:]), track_times=False)
         self._n_written = 0

@@ -1,4 +1,4 @@
-"""Writing the flow images of one video: the task of an export that runs on a worker."""
+"""Writing the flow files of one video: the task of an export that runs on a worker."""
 
 from __future__ import annotations
 
@@ -7,19 +7,27 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, cast
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from flowstore.decoding import configure_opencv
 from flowstore.errors import ChecksumError, ExportError, FlowStoreError, StoreFormatError
+from flowstore.flow_conversion import Conversion
+from flowstore.flow_files import ImageFormat, encode_flo, encode_kitti, encode_pair, encode_plane
+from flowstore.flow_hdf5 import Hdf5FlowWriter
+from flowstore.flow_npy import WrittenAxes, encode_npy_flow, npy_header
 from flowstore.layouts import Layout
-from flowstore.quantize import Quantizer
+from flowstore.names import video_path
+from flowstore.path_templates import PathPattern
 from flowstore.scheduling import Tick
 from flowstore.video import Video
+from flowstore.whole_files import FaultKeepingFile, WholeWriter, is_stray, remove_if_there
 
-_FLOWS_READ_AT_ONCE = 16
+_READ_AT_ONCE_BYTES = 4 * 2**20
+
+Values = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -29,32 +37,49 @@ class ExportTask:
     video: Video
     dest: str
     layout: Layout
-    quantizer: Quantizer
-    quality: int
+    conversion: Conversion
     is_overwriting: bool
+
+    @property
+    def path(self) -> str:
+        """Path of the video's group in the store."""
+        return video_path(self.video.class_name, self.video.name)
+
+    @property
+    def n_flows(self) -> int:
+        """Flows that are written: those of the video, and the last one again where the layout is padded."""
+        video = self.video
+        return video.record.n_frames if self.layout.is_padded and video.n_flows else video.n_flows
+
+    @property
+    def n_files(self) -> int:
+        """Files that are written."""
+        return 1 if self.layout.packing == "video" else self.n_flows * len(self.layout.templates)
+
+    @property
+    def picture_size(self) -> tuple[int, int]:
+        """``(height, width)`` of what is written, in pixels."""
+        return self.conversion.new_size(*self.video.shape[2:])
+
+    def patterns(self) -> tuple[PathPattern, ...]:
+        """Return the paths of its files, with the root."""
+        video = self.video
+        return tuple(
+            PathPattern(os.path.join(self.dest, pattern.before), pattern.n_digits, pattern.after)
+            for pattern in self.layout.path_patterns(video.class_name, video.name, video.settings.step)
+        )
 
 
 @dataclass(frozen=True)
 class VideoExport:
-    """What came of one video: images written, images that were there, and why it failed (else empty)."""
+    """What came of one video: flows, files written, files that were there, and why it failed (else empty)."""
 
     key: str
+    n_flows: int = 0
     n_written: int = 0
     n_present: int = 0
     problem: str = ""
-
-
-def write_whole(path: str, data: bytes) -> None:
-    """Write a file so that it appears whole or not at all."""
-    partial = f"{path}.{os.getpid()}.partial"
-    try:
-        with open(partial, "wb") as file:
-            file.write(data)
-        os.replace(partial, path)
-    except BaseException:
-        if os.path.exists(partial):
-            os.unlink(partial)
-        raise
+    path: str = ""
 
 
 def export_video(task: ExportTask, tick: Tick) -> VideoExport:
@@ -78,86 +103,181 @@ def export_video(task: ExportTask, tick: Tick) -> VideoExport:
         If the target cannot be written: a fault that other videos will meet too.
     """
     configure_opencv()
-    key, n_written, n_present = task.video.key, 0, 0
+    writer = _VideoFile(task, tick) if task.layout.packing == "video" else _FlowFiles(task, tick)
+    problem = ""
     try:
-        for path in task.layout.paths(task.video.class_name, task.video.name):
-            os.makedirs(os.path.join(task.dest, os.path.dirname(path)), exist_ok=True)
-        for paths, codes in _missing_images(task):
-            for path, plane in zip(paths, codes, strict=True):
-                if path:
-                    write_whole(path, encode_jpeg(plane, task.quality))
-                    n_written += 1
-                else:
-                    n_present += 1
-            tick(1)
-        _remove_beyond(task)
+        writer.write()
     except (ChecksumError, StoreFormatError) as error:
-        return VideoExport(key, n_written, n_present, str(error))
+        problem = str(error)
     except OSError as error:
         if isinstance(error, FlowStoreError):
             raise
-        hint = ": free some room and run again" if error.errno == errno.ENOSPC else ""
-        raise ExportError(f"cannot write to {task.dest}: {error.strerror or error}{hint}") from error
-    return VideoExport(key, n_written, n_present)
+        raise cannot_write(task.dest, error) from error
+    done = writer.n_written, writer.n_present
+    return VideoExport(task.video.key, 0 if problem else task.n_flows, *done, problem, task.path)
 
 
-def _missing_images(task: ExportTask) -> Iterator[tuple[tuple[str, str], npt.NDArray[np.uint8]]]:
-    """Yield, for each flow, the paths of its two images (empty where one is there already) and its codes."""
-    video, step = task.video, task.video.settings.step
-    for start in range(0, video.n_flows, _FLOWS_READ_AT_ONCE):
-        stop = min(start + _FLOWS_READ_AT_ONCE, video.n_flows)
-        numbers = range(start, stop)
-        wanted = [
-            _wanted_paths(task, task.layout.paths(video.class_name, video.name, number, step)) for number in numbers
-        ]
-        if not any(path for pair in wanted for path in pair):
-            yield from ((("", ""), np.empty((2, 0, 0), np.uint8)) for _ in numbers)
-            continue
-        codes = video.read_codes(start, stop)
-        if video.quantizer != task.quantizer:
-            codes = task.quantizer.encode(video.quantizer.decode(codes))
-        yield from zip(wanted, codes, strict=True)
+def cannot_write(dest: str, error: OSError) -> ExportError:
+    """Return the error that says that the target of an export cannot be written, and what to do."""
+    is_full = error.errno == errno.ENOSPC
+    hint = ": free some room and run again" if is_full else ""
+    return ExportError(f"cannot write to {dest}: {error.strerror or error}{hint}")
 
 
-def _wanted_paths(task: ExportTask, paths: tuple[str, ...]) -> tuple[str, str]:
-    x_path, y_path = (os.path.join(task.dest, path) for path in paths)
-    if task.is_overwriting:
-        return x_path, y_path
-    return "" if _is_current(task.video, x_path) else x_path, "" if _is_current(task.video, y_path) else y_path
+def read_values(task: ExportTask, start: int, stop: int) -> Values:
+    """Return what files hold of the flows ``[start, stop)`` of a task, uint8 or float32 (n, 2, height, width)."""
+    n_flows = task.video.n_flows
+    values = task.conversion.convert(task.video.read_codes(min(start, n_flows - 1), min(stop, n_flows)))
+    if stop <= n_flows:
+        return values
+    # The last flow again: one index too far for each that a padded layout adds.
+    return values[np.minimum(np.arange(start, stop), n_flows - 1) - min(start, n_flows - 1)]
 
 
-def _is_current(video: Video, path: str) -> bool:
-    # An image that is older than the video's commit shows a flow that was replaced.
-    try:
-        return os.stat(path).st_mtime >= datetime.fromisoformat(video.record.created).timestamp()
-    except (FileNotFoundError, ValueError):
-        return False
-
-
-def _remove_beyond(task: ExportTask) -> None:
-    # Readers count files: images of a longer flow that was here before would be taken for this video's.
-    video, number = task.video, task.video.n_flows
-    while True:
-        paths = task.layout.paths(video.class_name, video.name, number, video.settings.step)
-        found = [path for path in (os.path.join(task.dest, path) for path in paths) if os.path.exists(path)]
-        if not found:
-            return
-        for path in found:
-            os.unlink(path)
-        number += 1
-
-
-def encode_jpeg(plane: npt.NDArray[np.uint8], quality: int) -> bytes:
-    """Return a gray image as a JPEG file.
+def encode_files(layout: Layout, values: Values) -> Iterator[bytes]:
+    """Yield the files of one flow, in the order of the layout's templates.
 
     Parameters
     ----------
-    plane : uint8 array (H, W)
-        Gray levels.
-    quality : int
-        0 to 100.
+    layout : Layout
+        One of a file or two a flow.
+    values : uint8 or float32 array (2, H, W)
+        What files hold.
     """
-    is_encoded, data = cv2.imencode(".jpg", plane, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    if not is_encoded:
-        raise ExportError(f"OpenCV cannot encode an image of {plane.shape[1]}×{plane.shape[0]} as JPEG")
-    return data.tobytes()
+    if layout.packing == "planes":
+        for plane in values:
+            yield encode_plane(plane, cast(ImageFormat, layout.file_format), layout.quality)
+    elif layout.packing == "rgb":
+        yield encode_pair(values, cast(ImageFormat, layout.file_format), layout.quality)
+    else:
+        yield encode_kitti(values) if layout.file_format == "kitti" else encode_flo(values)
+
+
+class _Writer:
+    """What the two ways of writing a video share: counts, batches, and which files are to be trusted."""
+
+    def __init__(self, task: ExportTask, tick: Tick) -> None:
+        self.task = task
+        self.tick = tick
+        self.n_written = self.n_present = 0
+        self._whole = WholeWriter()
+        self._created = _timestamp(task.video.record.created)
+
+    def is_current(self, status: os.stat_result) -> bool:
+        # A file that is older than the video's commit shows a flow that was replaced; an empty one, a power cut.
+        return not self.task.is_overwriting and status.st_mtime >= self._created and status.st_size > 0
+
+    def batches(self) -> Iterator[tuple[int, int]]:
+        flow_bytes = max(1, 4 * int(np.prod(self.task.picture_size)), int(np.prod(self.task.video.shape[1:])))
+        n = max(1, min(16, _READ_AT_ONCE_BYTES // flow_bytes))
+        for start in range(0, self.task.n_flows, n):
+            yield start, min(start + n, self.task.n_flows)
+
+
+class _FlowFiles(_Writer):
+    """A file or two for each flow."""
+
+    def write(self) -> None:
+        layout = self.task.layout
+        patterns = self.task.patterns()
+        present = [self._open_folder(pattern) for pattern in patterns]
+        for start, stop in self.batches():
+            numbers = range(layout.first + start, layout.first + stop)
+            if all(number in found for number in numbers for found in present):
+                self.n_present += len(numbers) * len(patterns)
+                self.tick(len(numbers))
+                continue
+            for number, values in zip(numbers, read_values(self.task, start, stop), strict=True):
+                for pattern, found, data in zip(patterns, present, encode_files(layout, values), strict=True):
+                    if number in found:
+                        self.n_present += 1
+                    else:
+                        self._whole.write(pattern.path(number), [data])
+                        self.n_written += 1
+                self.tick(1)
+
+    def _open_folder(self, pattern: PathPattern) -> frozenset[int]:
+        """Make a folder, or clear it of what is stray and of what lies beyond; return the numbers that are current."""
+        folder, prefix = os.path.split(pattern.before)
+        try:
+            os.makedirs(folder)
+            return frozenset()
+        except FileExistsError:
+            pass
+        first, stop = self.task.layout.first, self.task.layout.first + self.task.n_flows
+        current = set()
+        is_shared = not self.task.layout.has_own_folders
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                number = _number_of(entry.name, prefix, pattern)
+                if number is None:
+                    # In a folder of several videos it may be another task's, at work now.
+                    if not is_shared and is_stray(entry.name):
+                        remove_if_there(entry.path)
+                elif number >= stop:
+                    # Readers count files: those of a longer flow that was here would be taken for this video's.
+                    remove_if_there(entry.path)
+                elif number >= first and self.is_current(entry.stat()):
+                    current.add(number)
+        return frozenset(current)
+
+
+def _number_of(name: str, prefix: str, pattern: PathPattern) -> int | None:
+    """Return the number in a file's name, None if it is not of the pattern."""
+    if not (name.startswith(prefix) and name.endswith(pattern.after)):
+        return None
+    digits = name[len(prefix) : len(name) - len(pattern.after)]
+    if not (digits.isascii() and digits.isdigit()):
+        return None
+    return int(digits) if pattern.path(int(digits)).endswith(f"{prefix}{digits}{pattern.after}") else None
+
+
+class _VideoFile(_Writer):
+    """One file for the video."""
+
+    def write(self) -> None:
+        task = self.task
+        (pattern,) = task.patterns()
+        path = pattern.path(0)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        if os.path.exists(path) and self.is_current(os.stat(path)):
+            self.n_present += 1
+            self.tick(task.n_flows)
+            return
+        height, width = task.picture_size
+        if task.layout.file_format == "hdf5":
+            self._write_hdf5(path, height, width)
+        else:
+            axes: WrittenAxes = "1thw2" if task.layout.encoding == "i3d-float" else "t2hw"
+            header = npy_header(task.n_flows, height, width, axes)
+            parts = (encode_npy_flow(values, axes) for values in self._flows())
+            self._whole.write(path, _chain(header, parts))
+        self.n_written += 1
+
+    def _write_hdf5(self, path: str, height: int, width: int) -> None:
+        with self._whole.open(path) as file:
+            kept = FaultKeepingFile(file)
+            with Hdf5FlowWriter(kept, self.task.n_flows, height, width) as flows:
+                for values in self._flows():
+                    flows.append(values)
+                    kept.check()
+            kept.check()
+
+    def _flows(self) -> Iterator[Values]:
+        for start, stop in self.batches():
+            for values in read_values(self.task, start, stop):
+                yield values
+                self.tick(1)
+
+
+def _chain(first: bytes, parts: Iterator[bytes]) -> Iterator[bytes]:
+    yield first
+    yield from parts
+
+
+def _timestamp(created: str) -> float:
+    """Return a record's time; of one that says none, later than every file."""
+    try:
+        return datetime.fromisoformat(created).timestamp()
+    except ValueError:
+        return float("inf")

@@ -23,7 +23,7 @@ from flowstore.errors import ArgumentError, ChecksumError, StoreError, StoreForm
 from flowstore.model import VideoRecord
 from flowstore.names import display_name, escape_name, is_shortened, unescape_name, video_path
 from flowstore.records import INDEX, OnDamaged, read_records, video_paths, warn_of_damage
-from flowstore.storage import Storage
+from flowstore.storage import Storage, memory_storage
 from flowstore.tables import videos_table
 
 FLOW_MEANS = "flow_mean_magnitude"
@@ -316,19 +316,25 @@ def _tree_stamps(storage: Storage) -> dict[str, tuple[int, ...] | None]:
 def write_index(storage: Storage, index: VideoIndex) -> None:
     """Write the index into the store; its group's metadata goes last."""
     remove_index(storage)
-    store = storage.zarr_store()
+    # zarr-python packs the columns in memory, and the storage writes them as it does all else.
+    memory = memory_storage()
     columns = {**index.columns, FLOW_MEANS: index.flow_means}
     for name, column in columns.items():
+        chunk = min(_STRING_CHUNK if name in _STRINGS else _CHUNK, max(1, len(column)))
         array = zarr.create_array(
-            store,
+            memory.zarr_store(),
             name=f"{INDEX}/{name}",
             shape=column.shape,
             dtype=str if name in _STRINGS else column.dtype,
-            chunks=(min(_STRING_CHUNK if name in _STRINGS else _CHUNK, max(1, len(column))),),
+            chunks=(chunk,),
             dimension_names=["flow" if name == FLOW_MEANS else "video"],
         )
         if len(column):
             array[:] = column
+        for key in ("zarr.json", *(f"c/{number}" for number in range(-(-len(column) // chunk)))):
+            # A chunk of nothing but the fill value is not written.
+            if (value := memory.read(f"{INDEX}/{name}/{key}")) is not None:
+                storage.write(f"{INDEX}/{name}/{key}", value)
     digests = {name: _digest(name, column) for name, column in columns.items()}
     attributes = {"n_videos": len(index), "n_flows": len(index.flow_means), "digests": digests}
     storage.write(f"{INDEX}/zarr.json", documents.to_bytes(documents.group_document(attributes)))

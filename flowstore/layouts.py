@@ -124,6 +124,11 @@ class Layout:
         return any("class" in template_fields(template) for template in self.templates)
 
     @property
+    def has_own_folders(self) -> bool:
+        """Whether a folder holds the files of one video only."""
+        return all("{video}" in os.path.dirname(template) for template in self.templates)
+
+    @property
     def is_lossless(self) -> bool:
         """Whether files give back the numbers that were written."""
         return self.file_format != "jpg"

@@ -76,6 +76,8 @@ def check_template(template: str, suffixes: tuple[str, ...], is_numbered: bool) 
     if fields.count("number") != is_numbered:
         expected = "one {number}, which tells flows apart" if is_numbered else "no {number}: a file holds a video"
         raise ArgumentError(f"template {template!r}: expected {expected}")
+    if is_numbered and "number" not in template_fields(components[-1]):
+        raise ArgumentError(f"template {template!r}: {{number}} must stand in the file's name, not in a folder's")
     _check_number_stands_apart(template)
 
 

@@ -447,7 +447,7 @@ def _prepare_store(planned: ExtractPlan) -> None:
     else:
         remove_index(storage)
     if planned.is_new or planned.is_overwritten:
-        write_root(storage, planned.settings, library_versions(), now_utc())
+        write_root(storage, planned.settings, library_versions(), now_utc(), planned.is_new)
     for class_name in sorted({source.class_name for source in planned.todo}):
         write_class(storage, class_name)
 

@@ -14,13 +14,13 @@ import numpy.typing as npt
 
 from flowstore.errors import ArgumentError, ExportError
 from flowstore.films import FILM_SUFFIXES, check_film_library, fastest_fps, open_film
-from flowstore.flow_images import write_whole
 from flowstore.names import printable_name
 from flowstore.sheets import MAX_TILES, draw_sheet
 from flowstore.storage import LocalStorage, Storage
 from flowstore.store import FlowClass, FlowStore
 from flowstore.video import Video
 from flowstore.video_pictures import Style, VideoPictures, plan_pictures
+from flowstore.whole_files import write_whole
 
 Image = npt.NDArray[np.uint8]
 

@@ -24,6 +24,7 @@ from zarr.core.sync import sync
 from flowstore.archives import ZipStorage
 from flowstore.arguments import check_path
 from flowstore.errors import ChecksumError, FlowStoreError, StoreError, StoreFormatError
+from flowstore.object_stores import ObjectStorage
 
 
 class Storage(Protocol):
@@ -217,7 +218,7 @@ class LocalStorage:
 
 
 class ZarrStorage:
-    """Any store of zarr-python: memory, an object store.
+    """Any store of zarr-python, such as one in memory.
 
     Parameters
     ----------
@@ -330,31 +331,34 @@ def open_storage(place: str | os.PathLike[str] | Store | Storage, is_written: bo
     Raises
     ------
     StoreError
-        If zarr-python cannot open the place.
+        If what is there cannot be opened.
+    MissingExtraError
+        If a URL needs a package that is not installed.
     """
-    if isinstance(place, LocalStorage | ZarrStorage | ZipStorage):
+    if isinstance(place, LocalStorage | ZarrStorage | ZipStorage | ObjectStorage):
         return place
     if isinstance(place, zarr.storage.LocalStore):
         return LocalStorage(str(place.root))
+    if isinstance(place, zarr.storage.FsspecStore):
+        return _of_fsspec_store(place)
     if isinstance(place, Store):
         return ZarrStorage(place)
     path = check_path("STORE", place)
-    try:
-        if path.startswith("file://"):
-            path = path.removeprefix("file://")
-        if "://" in path:
-            return ZarrStorage(_url_store(path, is_written))
-        if path.endswith(".zip") and os.path.isfile(path):
-            return ZipStorage(path)
-    except (OSError, ValueError, ImportError) as error:
-        if isinstance(error, FlowStoreError):
-            raise
-        raise StoreError(f"cannot open {path}: {error}") from error
+    path = path.removeprefix("file://")
+    if "://" in path:
+        return ObjectStorage(path)
+    if path.endswith(".zip") and os.path.isfile(path):
+        return ZipStorage(path)
     return LocalStorage(path)
 
 
-def _url_store(url: str, is_written: bool) -> Any:
-    return zarr.storage.FsspecStore.from_url(url, read_only=not is_written)
+def _of_fsspec_store(store: zarr.storage.FsspecStore) -> Storage:
+    options = {name: value for name, value in store.fs.storage_options.items() if name != "asynchronous"}
+    try:
+        return ObjectStorage(store.fs.unstrip_protocol(store.path), options)
+    except TypeError:
+        # Options that cannot be written down, such as a session: only this process can use them.
+        return ZarrStorage(store)
 
 
 def read_foreign_array(

@@ -20,6 +20,7 @@ from flowstore.errors import ArgumentError, StoreError, StoreFormatError
 from flowstore.index import forget_index, remove_index
 from flowstore.model import VideoRecord
 from flowstore.names import escape_name, video_path
+from flowstore.object_stores import ObjectStorage
 from flowstore.quantize import Quantizer
 from flowstore.records import class_paths
 from flowstore.settings import Compression, ExtractSettings
@@ -27,10 +28,34 @@ from flowstore.shards import ShardWriter, codec_for, frames_per_shard
 from flowstore.storage import Storage, write_error
 
 
-def write_root(storage: Storage, settings: ExtractSettings, versions: dict[str, str], created: str) -> None:
-    """Write the root of a store: the format, the settings, the versions of the libraries that made it."""
+def write_root(
+    storage: Storage, settings: ExtractSettings, versions: dict[str, str], created: str, is_new: bool = False
+) -> None:
+    """Write the root of a store: the format, the settings, the versions of the libraries that made it.
+
+    Parameters
+    ----------
+    storage : Storage
+        Of the store.
+    settings, versions, created
+        See `flowstore.store.RootAttributes`.
+    is_new : bool
+        Whether no store is there yet. Where there are no locks this decides which of several runs makes the store.
+
+    Raises
+    ------
+    ArgumentError
+        If another run has made it meanwhile.
+    """
     attributes = {"format": FORMAT, "settings": settings.to_json(), "versions": versions, "created": created}
-    storage.write("zarr.json", documents.to_bytes(documents.group_document(attributes)), is_durable=True)
+    data = documents.to_bytes(documents.group_document(attributes))
+    if not (is_new and isinstance(storage, ObjectStorage)):
+        storage.write("zarr.json", data, is_durable=True)
+    elif not storage.write_new("zarr.json", data):
+        raise ArgumentError(
+            f"another run has just made a store at {storage.url}: run again when it has ended, or share the work by "
+            "--part I/N"
+        )
 
 
 def write_class(storage: Storage, class_name: str) -> None:

@@ -1,7 +1,9 @@
 """What every test may ask for: the real clips, one OpenCV thread, no deadline for hypothesis on a busy machine."""
 
+import importlib.util
 import os
 import signal
+import uuid
 from pathlib import Path
 
 import cv2
@@ -33,3 +35,25 @@ def one_opencv_thread():
     cv2.setNumThreads(1)
     yield
     cv2.setNumThreads(before)
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    """Return the URL of a real S3 server on loopback, in a process of its own."""
+    for name in ("moto.server", "s3fs"):
+        if importlib.util.find_spec(name.partition(".")[0]) is None:
+            pytest.skip(f"{name} is not installed, so nothing is tested against S3: pip install 'flowstore[test]'")
+    from s3_server import running_server
+
+    with running_server() as url:
+        yield url
+
+
+@pytest.fixture
+def s3(s3_server, monkeypatch):
+    """Return the URL of an empty place on the S3 server, which the environment names."""
+    from s3_server import BUCKET, CREDENTIALS
+
+    for name, value in {**CREDENTIALS, "AWS_ENDPOINT_URL": s3_server}.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{BUCKET}/{uuid.uuid4().hex}"

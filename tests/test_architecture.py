@@ -14,12 +14,12 @@ SOURCES = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in so
 # From the bottom to the top. A module imports only from lines below its own; those of one line know nothing of each
 # other.
 ORDER = (
-    "errors batch_memory",
+    "errors whole_files batch_memory",
     "arguments",
-    "model names quantize sampling scenes colour lanes compiling caches mp4_boxes clusters archives",
+    "model names quantize sampling scenes colour lanes compiling caches mp4_boxes clusters archives object_stores",
     "lettering motion motion_fields file_encodings path_templates settings sources clip_sampling locking",
     "faults",
-    "drawing films layouts shards decoding fingerprints farneback_tables motion_kernels transforms",
+    "drawing films layouts flow_conversion shards decoding fingerprints farneback_tables motion_kernels transforms",
     "documents storage tables labelled_arrays farneback_kernels opencv_flow flow_encoder flow_files",
     "records video farneback flow_npy flow_hdf5",
     "index leftovers",
@@ -27,10 +27,11 @@ ORDER = (
     "store writing estimators splits",
     "checking video_pictures",
     "tree_checks verify_report sheets",
-    "scheduling clip_table estimates",
+    "scheduling clip_table estimates video_selection",
     "extraction planning flow_images video_copies loaders",
-    "reporting copy_planning",
-    "pipeline export progress description",
+    "reporting copy_planning export_lists",
+    "pipeline export_plan progress description",
+    "export",
     "copying",
     "repairing",
     "verify render",
@@ -44,7 +45,7 @@ ORDER = (
 LEVELS = {name: level for level, names in enumerate(ORDER) for name in names.split()}
 
 OWNERS = {
-    "zarr": {"archives", "storage", "index", "store"},
+    "zarr": {"archives", "object_stores", "storage", "index", "store"},
     "dask": {"scheduling", "clusters", "labelled_arrays"},
     "distributed": {"scheduling", "clusters"},
     "click": {
@@ -63,8 +64,8 @@ OWNERS = {
     "cv2": {
         "decoding",
         "opencv_flow",
-        "flow_images",
         "flow_files",
+        "flow_conversion",
         "export",
         "demo",
         "lettering",
@@ -76,6 +77,9 @@ OWNERS = {
     "PIL": {"films"},
     "numcodecs": {"shards"},
     "google_crc32c": {"shards"},
+    "fsspec": {"object_stores"},
+    "botocore": {"object_stores"},
+    "aiohttp": {"object_stores"},
     "h5py": {"flow_hdf5"},
     "pandas": {"tables"},
     "xarray": {"labelled_arrays"},
@@ -94,6 +98,7 @@ READING = {
     "shards",
     "documents",
     "archives",
+    "object_stores",
     "storage",
     "records",
     "index",

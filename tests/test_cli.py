@@ -67,7 +67,7 @@ def test_every_option_says_what_it_does_and_takes_by_default(command):
             name, text = option.get_help_record(context)
             assert len(text) > 10, name
             if not option.is_flag and not (command == "export" and option.name == "layouts"):
-                assert "[default: " in text, name
+                assert "[default: " in text or option.required, name
 
 
 def test_options_with_a_unit_state_it():
@@ -79,8 +79,10 @@ def test_options_with_a_unit_state_it():
 def test_layouts_are_listed_without_a_store():
     shown = call("export", "--list-layouts")
     assert shown.code == 0
-    assert "notebook       wave/some_video/flow_x_0001.jpg" in shown.out
-    assert len(shown.out.splitlines()) >= 4
+    lines = shown.out.splitlines()
+    assert lines[0].split()[:3] == ["notebook", "wave/some_video/flow_x_0001.jpg", "truncate"]
+    assert "twostream" in {line.split()[0] for line in lines}
+    assert len(lines) == 19
 
 
 # ---- wrong usage
@@ -146,7 +148,7 @@ def test_json_is_one_object_on_stdout(source, tmp_path):
         assert json.loads(call("info", f"{store}{place}", "--json").out)[key] == value
     exported = call("export", store, tmp_path / "images", "--json")
     values = json.loads(exported.out)
-    assert (values["videos"], values["images_written"], values["failed"]) == (4, 24, [])
+    assert (values["videos"], values["files_written"], values["failed"]) == (4, 24, [])
     assert exported.err == ""
 
 
@@ -326,7 +328,7 @@ def test_plain_progress_lines_where_there_is_no_terminal(tmp_path):
 def test_export_layouts(store, tmp_path, layout):
     done = call("export", store, tmp_path / "images", "--layout", layout)
     assert done.code == 0
-    assert "24 images written" in done.out
+    assert "24 files written" in done.out
     names = {
         "notebook": ["flow_x_0001.jpg", "flow_y_0003.jpg"],
         "notebook-tidy": ["flows/flow_x_0001.jpg", "flows/flow_y_0003.jpg"],

@@ -40,7 +40,7 @@ def test_a_cluster_that_loses_a_worker_does_the_whole_work(tmp_path):
         assert partial_files(store) == []
         exported = call("export", store, tmp_path / "images", "--scheduler", address)
         assert exported.code == 0, exported.err
-        assert f"{2 * 8 * 59} images written" in exported.out
+        assert f"{2 * 8 * 59} files written" in exported.out
 
 
 @pytest.mark.slow

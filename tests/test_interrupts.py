@@ -130,7 +130,7 @@ def test_an_interrupted_export_leaves_whole_images(tmp_path, scheduler):
     assert n_there < 2 * 899
     done = call("export", tmp_path / "flow.zarr", images)
     assert done.code == 0
-    assert f"{2 * 899 - n_there} images written, {n_there} were there in" in done.out
+    assert f"{2 * 899 - n_there} files written, {n_there} were there in" in done.out
 
 
 def test_kill_9_of_the_coordinator_leaves_nothing_half_and_no_worker(long_source, tmp_path):

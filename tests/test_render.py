@@ -283,7 +283,7 @@ def test_the_command(store, tmp_path):
     what = f"flow 3 of wave/a, {width}x{height}, full scale 7.25 px (p99 of the video)"
     assert done.out == f"{tmp_path / 'a.png'}: {what}\n"
     assert done.error_line.startswith("without frames: wave/a.avi is neither in this folder nor beside the store")
-    values = json.loads(call("render", f"{store.url}/wave/a", "-o", tmp_path / "a.mp4", "--json", "--stop", 4).out)
+    values = json.loads(call("render", f"{store.url}/wave/a", "-o", tmp_path / "a.mp4", "--json", "--stop", "4").out)
     assert (values["n_pictures"], values["fps"], values["scale_px"]) == (4, 30.0, P99)
     quiet = call("render", f"{store.url}/wave", "-o", tmp_path / "sheet.png", "-q")
     assert (quiet.code, quiet.out, quiet.err) == (0, "", "")

@@ -262,7 +262,7 @@ def test_an_export_writes_what_is_missing(source, tmp_path):
     shutil.rmtree(images / "run")
     again = call("export", tmp_path / "flow.zarr", images)
     assert again.code == 0
-    assert "21 images written" in again.out
+    assert "21 files written" in again.out
     after = tree(images)
     assert {path: data and data[1] for path, data in after.items()} == {
         path: data and data[1] for path, data in before.items()

@@ -12,7 +12,7 @@ import zarr
 from flowstore.errors import StoreError
 from flowstore.storage import LocalStorage, ZarrStorage, is_case_blind, open_storage
 
-KINDS = ("folder", "memory", "zarr's local store", "url")
+KINDS = ("folder", "memory", "zarr's local store", "url", "s3")
 
 
 @pytest.fixture(params=KINDS)
@@ -21,6 +21,8 @@ def storage(request, tmp_path):
         return LocalStorage(str(tmp_path / "store"))
     if request.param == "memory":
         return ZarrStorage(zarr.storage.MemoryStore())
+    if request.param == "s3":
+        return open_storage(request.getfixturevalue("s3"))
     if request.param == "url":
         return open_storage(f"memory://{tmp_path.name}", is_written=True)
     return ZarrStorage(zarr.storage.LocalStore(tmp_path / "store"))
