@@ -11,7 +11,7 @@ from datasets import process_environment
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
-import run_all
+import run_all  # noqa: E402
 
 
 def test_every_benchmark_is_on_the_page():
