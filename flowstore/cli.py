@@ -18,8 +18,10 @@ from flowstore.cli_copy import copy
 from flowstore.cli_demo import demo
 from flowstore.cli_export import export
 from flowstore.cli_extract import extract
+from flowstore.cli_import import import_
 from flowstore.cli_info import info
 from flowstore.cli_render import render
+from flowstore.cli_stats import stats
 from flowstore.cli_verify import verify
 from flowstore.console import ERRORS, EXIT_STOPPED, WorkError, say
 from flowstore.errors import FlowStoreError
@@ -30,6 +32,7 @@ Examples:
   flowstore extract videos/ flow.zarr            a dataset; again to resume
   flowstore extract videos/ flow.zarr --dry-run  only print the plan
   flowstore info flow.zarr/wave                  what is in it
+  flowstore stats flow.zarr --plot motion.png    how it moves, what clips
   flowstore export flow.zarr out/                classic folders of JPEGs
   flowstore render flow.zarr/wave/a -o a.gif     look at it
   flowstore verify flow.zarr                     is it as it was written?
@@ -47,7 +50,7 @@ def cli() -> None:
     """Dense optical flow of video datasets in one chunked, indexed Zarr store."""
 
 
-for command in (extract, info, export, verify, copy, render, demo):
+for command in (extract, info, stats, export, import_, verify, copy, render, demo):
     cli.add_command(command)
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from flowstore.cli_options import Part, Place, Size, output_options, worker_options
-from flowstore.console import ERRORS, print_json, say, say_failure, working
-from flowstore.names import printable_name
+from flowstore.cli_plan import carry_out
+from flowstore.console import say
 
 
 def _parse_params(context: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -112,7 +112,6 @@ def extract(
     SOURCE is a folder of class folders, of videos or of frame folders, one video, one frame folder, or a list file.
     """
     from flowstore import pipeline
-    from flowstore.progress import ConsoleProgress
 
     algorithm, engine, params = (settings_options[name] for name in ("algorithm", "engine", "params"))
     settings_options["engine"], engine_note = pipeline.choose_engine(store, algorithm, engine, params, overwrite)
@@ -131,31 +130,4 @@ def extract(
         retry_failed=retry_failed,
         overwrite=overwrite,
     )
-    where, n_workers = pipeline.resolve_scheduler(scheduler, workers, plan)
-    lines = plan.lines()
-    if plan.todo:
-        lines.append(f"workers:  {n_workers} ({where}), {plan.estimate.describe_memory(where, n_workers)}")
-    if verbose:
-        lines += [f"to do:    {video.key} ({printable_name(video.relative_path)})" for video in plan.todo]
-    if dry_run:
-        if is_json:
-            print_json(plan.to_json())
-        elif not quiet:
-            click.echo("\n".join(lines))
-        return 0
-    if not quiet:
-        for line in lines:
-            say(line)
-    progress = None if quiet else ConsoleProgress(ERRORS, "extract")
-    with working():
-        report = pipeline.run_plan(plan, workers, scheduler, progress)
-    if is_json:
-        print_json(report.to_json())
-    elif not quiet:
-        click.echo(str(report))
-    if quiet or is_json:
-        for record in report.failures:
-            say_failure(record.class_name, record.name, record.reason)
-    if quiet and report.n_failed_before:
-        say(f"{report.n_failed_before} failed before and were not tried again (--retry-failed)")
-    return 0 if report.is_all_well else 1
+    return carry_out(plan, pipeline.run_plan, workers, scheduler, dry_run, is_json, quiet, verbose)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from flowstore.decoding import FrameFolder, VideoFile, configure_opencv, read_image
 from flowstore.errors import FlowStoreError, SourceError
+from flowstore.flow_folders import FlowSource
+from flowstore.flow_reading import probe_flow
 from flowstore.sampling import scaled_size
 from flowstore.settings import ExtractSettings
 from flowstore.sources import VideoSource
@@ -125,7 +127,7 @@ def estimate_work(sources: Sequence[VideoSource], settings: ExtractSettings) -> 
 
 def _first_frame_bytes(source: VideoSource) -> int:
     # The size of a file tells where large frames may be, at the cost of no look into it.
-    if source.problem or source.kind == "video":
+    if source.problem or source.kind != "frames":
         return 0
     try:
         with os.scandir(source.path) as entries:
@@ -154,6 +156,8 @@ def probe_source(source: VideoSource) -> tuple[int, int, int] | None:
     try:
         if source.problem:
             return None
+        if isinstance(source, FlowSource):
+            return probe_flow(source)
         if source.kind == "frames":
             folder = FrameFolder(source.path)
             height, width, _ = read_image(os.path.join(source.path, folder.names[0])).shape

@@ -76,7 +76,30 @@ def extract_video(task: VideoTask, tick: Tick | None = None) -> VideoRecord:
     StoppedError
         If `tick` raised it.
     """
-    return _attempt(lambda: _extract(task, tick or _nothing), lambda reason: commit_failure(task, reason))
+    return run_video(_extract, task, tick)
+
+
+def run_video(work: Callable[[VideoTask, Tick], VideoRecord], task: VideoTask, tick: Tick | None) -> VideoRecord:
+    """Do the work of one video, and commit it as a failed one if that cannot be done.
+
+    Parameters
+    ----------
+    work : callable
+        Commits the video and gives its record.
+    task, tick
+        As `extract_video` has them.
+
+    Returns
+    -------
+    VideoRecord
+        As committed.
+
+    Raises
+    ------
+    StoreError, StoppedError
+        As `extract_video`.
+    """
+    return _attempt(lambda: work(task, tick or _nothing), lambda reason: commit_failure(task, reason))
 
 
 def _attempt(work: Callable[[], Result], on_failure: Callable[[str], Result]) -> Result:

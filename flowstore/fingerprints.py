@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from flowstore.errors import SourceError
+from flowstore.flow_folders import FlowSource
 from flowstore.model import Fingerprint
 from flowstore.sources import VideoSource, list_frames
 
@@ -23,6 +24,8 @@ def fingerprint(source: VideoSource) -> Fingerprint:
         If the source cannot be read.
     """
     try:
+        if isinstance(source, FlowSource):
+            return _fingerprint_flow(source)
         return _fingerprint_folder(source.path) if source.kind == "frames" else _fingerprint_file(source.path)
     except SourceError:
         raise
@@ -44,18 +47,28 @@ def _fingerprint_file(path: str) -> Fingerprint:
     return Fingerprint(info.st_size, info.st_mtime_ns, digest.hexdigest())
 
 
+def _fingerprint_flow(source: FlowSource) -> Fingerprint:
+    if source.layout.packing == "video":
+        return _fingerprint_file(os.path.join(source.path, source.paths(0)[0]))
+    return _fingerprint_names(source.path, source.iter_paths())
+
+
 def _fingerprint_folder(path: str) -> Fingerprint:
+    return _fingerprint_names(path, list_frames(path))
+
+
+def _fingerprint_names(path: str, names: Iterable[str]) -> Fingerprint:
     digest = hashlib.blake2b(digest_size=16)
     size_bytes = mtime_ns = 0
-    for name, info in _stat_images(path):
+    for name, info in _stat_files(path, names):
         digest.update(os.fsencode(name) + b"\0%d\n" % info.st_size)
         size_bytes += info.st_size
         mtime_ns = max(mtime_ns, info.st_mtime_ns)
     return Fingerprint(size_bytes, mtime_ns, digest.hexdigest())
 
 
-def _stat_images(path: str) -> Iterator[tuple[str, os.stat_result]]:
-    for name in list_frames(path):
+def _stat_files(path: str, names: Iterable[str]) -> Iterator[tuple[str, os.stat_result]]:
+    for name in names:
         try:
             info = os.stat(os.path.join(path, name))
         except OSError as error:

@@ -12,7 +12,7 @@ from flowstore.errors import ArgumentError
 
 UNLABELED = "unlabeled"
 
-SourceKind = Literal["video", "frames"]
+SourceKind = Literal["video", "frames", "flow"]
 Status = Literal["ok", "failed"]
 
 
@@ -59,11 +59,12 @@ class Fingerprint:
     Parameters
     ----------
     size_bytes : int
-        Size of the video file, or of all frame files together.
+        Size of the video file, or of all frame files or flow files together.
     mtime_ns : int
-        Time of the last change, of the newest frame file for a folder, in nanoseconds since 1970.
+        Time of the last change, of the newest file where there are several, in nanoseconds since 1970.
     digest : str
-        Hexadecimal BLAKE2b of the first and last 64 KiB of a video file, or of the names and sizes of frame files.
+        Hexadecimal BLAKE2b of the first and last 64 KiB of a file that holds a video, or of the names and sizes of the
+        files of single frames or flows.
     """
 
     size_bytes: int
@@ -88,13 +89,13 @@ class VideoRecord:
     reason : str
         Why it failed; empty for a good one.
     source_path : str
-        Where the frames came from, relative to the extracted source.
-    source_kind : {"video", "frames"}
-        A video file or a folder of images.
+        Where the frames came from, relative to the extracted source; the first file of imported flow.
+    source_kind : {"video", "frames", "flow"}
+        A video file, a folder of images, or files of flow.
     fingerprint : Fingerprint or None
         None where the source could not be read at all.
     n_frames, n_flows : int
-        Frames decoded and used, and flows stored: ``n_flows = n_frames - step``.
+        Frames decoded and used, and flows stored: ``n_flows = n_frames - step``, of imported flow too.
     height, width : int
         Of each flow, in pixels; 0 for a failed video.
     fps : float or None

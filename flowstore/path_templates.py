@@ -158,3 +158,40 @@ def check_component(name: str) -> None:
         )
     if len(os.fsencode(name)) > MAX_COMPONENT_BYTES:
         raise ArgumentError(f"name {printable_name(name)[:40]!r}... is longer than {MAX_COMPONENT_BYTES} bytes")
+
+
+def component_pattern(component: str, known: Mapping[str, str], is_greedy: bool = True) -> re.Pattern[str]:
+    """Return what names of files or folders fit one component of a template: the inverse of `fill_template`.
+
+    Parameters
+    ----------
+    component : str
+        A template's text between two slashes.
+    known : mapping of str to str
+        Fields that the folders above have given already.
+    is_greedy : bool
+        Whether class and video take as many characters as they can, or as few.
+
+    Returns
+    -------
+    re.Pattern
+        With a group for each field that is not known; to be used with ``fullmatch``.
+
+    Examples
+    --------
+    >>> component_pattern("{video}-{number:06d}x.jpg", {"video": "a"}).fullmatch("a-000012x.jpg")["number"]
+    '000012'
+    """
+    name = ".+" if is_greedy else ".+?"
+    fields = {"class": name, "video": name, "number": "[0-9]+", "step": "(?:_p[0-9]+)?"}
+    pattern, seen = "", set()
+    for text, field, _ in _parse(component):
+        pattern += re.escape(text)
+        if field is None:
+            continue
+        if field in known:
+            pattern += re.escape(known[field])
+        else:
+            pattern += f"(?P={field})" if field in seen else f"(?P<{field}>{fields[field]})"
+            seen.add(field)
+    return re.compile(pattern, re.DOTALL)

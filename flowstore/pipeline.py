@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from flowstore.arguments import check_part
@@ -21,7 +21,7 @@ from flowstore.names import printable_name, video_path
 from flowstore.planning import ExtractPlan, plan_extract
 from flowstore.quantize import Quantizer
 from flowstore.reporting import ExtractReport, Progress, SilentProgress
-from flowstore.scheduling import Job, choose_scheduler, run_job
+from flowstore.scheduling import Job, Tick, choose_scheduler, run_job
 from flowstore.settings import Compression, ExtractSettings, ParameterValue
 from flowstore.sources import discover, select_sources
 from flowstore.storage import LocalStorage, open_storage, write_error
@@ -308,6 +308,7 @@ def run_plan(
     workers: int | None = None,
     scheduler: str = "auto",
     progress: Progress | None = None,
+    function: Callable[[VideoTask, Tick], VideoRecord] = extract_video,
 ) -> ExtractReport:
     """Carry out a plan.
 
@@ -317,6 +318,8 @@ def run_plan(
         From `plan`.
     workers, scheduler, progress
         See `extract`.
+    function : callable
+        What is done to each video; importable by name, for other processes.
 
     Returns
     -------
@@ -340,7 +343,7 @@ def run_plan(
     if not planned.todo and (planned.is_part or _is_indexed(planned)):
         return run.report(0.0)
     with _writers_lock(planned) as is_locked:
-        _run_locked(planned, run, where, n_workers)
+        _run_locked(planned, run, where, n_workers, function)
         if is_locked and not planned.is_part:
             remove_leftovers(planned.storage)
     return run.report(time.monotonic() - started)
@@ -356,7 +359,13 @@ def _is_indexed(planned: ExtractPlan) -> bool:
     return is_indexed(planned.storage, (video_path(source.class_name, source.name) for source in planned.stored))
 
 
-def _run_locked(planned: ExtractPlan, run: _Run, where: str, n_workers: int) -> None:
+def _run_locked(
+    planned: ExtractPlan,
+    run: _Run,
+    where: str,
+    n_workers: int,
+    function: Callable[[VideoTask, Tick], VideoRecord],
+) -> None:
     progress = run.progress
     progress.start(planned)
     try:
@@ -364,9 +373,7 @@ def _run_locked(planned: ExtractPlan, run: _Run, where: str, n_workers: int) -> 
             _prepare_engine(planned.settings.engine, progress)
             _prepare_store(planned)
             tasks = [VideoTask(source, planned.settings, planned.storage) for source in planned.todo]
-            job = Job(
-                extract_video, tasks, run.take, progress.add_flows, _commit_killed, _stall_limit_s, _commit_stalled
-            )
+            job = Job(function, tasks, run.take, progress.add_flows, _commit_killed, _stall_limit_s, _commit_stalled)
             run_job(job, where, n_workers)
         _index_store(planned, progress)
     except KeyboardInterrupt:

@@ -61,6 +61,8 @@ class ExtractPlan:
     is_part : bool
         Whether other runs write other parts to the store, perhaps at the same time. Such a run leaves the index to one
         that is none: it is the only thing in a store that has more than one writer.
+    verb : {"extract", "import"}
+        What is done to a video.
     """
 
     storage: Storage
@@ -74,6 +76,7 @@ class ExtractPlan:
     is_overwritten: bool
     estimate: Estimate
     is_part: bool = False
+    verb: Literal["extract", "import"] = "extract"
 
     @property
     def stored(self) -> tuple[VideoSource, ...]:
@@ -92,13 +95,14 @@ class ExtractPlan:
         """Return the plan as lines of text."""
         classes = {source.class_name for source in (*self.todo, *self.done, *self.failed)}
         settings = self.settings
+        stored = f"{len(self.todo)} to {self.verb}, {len(self.done)} done"
         state = "new" if self.is_new else "emptied first" if self.is_overwritten else "resumed"
         lines = [
             f"store:    {self.storage.url} ({state})",
             f"settings: {describe_settings(settings)}, step {settings.step}, compression {settings.compression}",
-            f"videos:   {self.n_videos} in {len(classes)} classes: {len(self.todo)} to extract, {len(self.done)} done"
+            f"videos:   {self.n_videos} in {len(classes)} classes: {stored}"
             + (f", {len(self.failed)} failed before (--retry-failed tries them again)" if self.failed else "")
-            + (f"; {len(self.changed)} changed since and extracted again" if self.changed else ""),
+            + (f"; {len(self.changed)} changed since and {self.verb}ed again" if self.changed else ""),
         ]
         if self.todo:
             height, width = self.estimate.largest_frame

@@ -245,7 +245,7 @@ def render_video(
         raise ArgumentError(f"style is {style!r}, expected one of {', '.join(get_args(Style))}")
     if suffix == PICTURE_SUFFIX:
         _refuse_given({"--start": start, "--stop": stop, "--every": every, "--fps": fps}, "a film", "a .png shows one")
-        numbers: Sequence[int] = [check_frame(video, frame)]
+        numbers: Sequence[int] = [video.flow_number(frame)]
         rate, rate_note = None, ""
     else:
         _refuse_given({"--frame": frame}, "a picture", f"a {suffix} shows those from --start to --stop")
@@ -318,21 +318,6 @@ def check_target(path: str | os.PathLike[str], storage: Storage) -> tuple[str, s
         if os.path.commonpath([os.path.realpath(folder), root]) == root:
             raise ArgumentError(f"FILE {target}: inside the store; give a path outside it")
     return target, suffix
-
-
-def check_frame(video: Video, frame: int | None) -> int:
-    """Return the number of the flow to draw: the middle one by default, counted from the end where negative.
-
-    Raises
-    ------
-    ArgumentError
-        If the video has no such flow.
-    """
-    if frame is None:
-        return video.n_flows // 2
-    if not -video.n_flows <= frame < video.n_flows:
-        raise ArgumentError(f"frame {frame}: {video.key} has flows 0 to {video.n_flows - 1}")
-    return frame % video.n_flows
 
 
 def film_flows(video: Video, start: int | None, stop: int | None, every: int | None) -> range:

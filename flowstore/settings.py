@@ -12,6 +12,8 @@ from flowstore.quantize import Quantizer
 
 Compression = Literal["fast", "balanced", "small", "none"]
 ParameterValue = int | float | bool | str
+# The algorithm of flow that was computed elsewhere; its engine is the layout of the files that it was in.
+IMPORTED = "imported"
 
 
 @dataclass(frozen=True)
@@ -21,11 +23,12 @@ class ExtractSettings:
     Parameters
     ----------
     algorithm : str
-        Name of the estimator, such as ``farneback``.
+        Name of the estimator, such as ``farneback``; ``imported`` for flow that was computed elsewhere.
     engine : str
-        Which implementation of it: ``numba`` or ``opencv``.
+        Which implementation of it: ``numba`` or ``opencv``; for imported flow the layout of its files.
     params : mapping
-        Every parameter of the algorithm with its value.
+        Every parameter of the algorithm with its value; for imported flow ``format``, ``encoding`` and ``bound_px`` of
+        its files and ``computed_by``: the algorithm where it is known.
     quantizer : Quantizer
         How pixels become stored numbers.
     step : int
@@ -136,3 +139,14 @@ def describe_settings(settings: ExtractSettings) -> str:
     if quantizer.bound_px is not None:
         stored = f"uint8 {quantizer.encoding} ±{quantizer.bound_px:g} px"
     return f"{settings.algorithm} ({settings.engine}), {stored}"
+
+
+def flow_unit(settings: ExtractSettings) -> str:
+    """Return the unit of stored flow, in words.
+
+    Examples
+    --------
+    >>> flow_unit(ExtractSettings()), flow_unit(ExtractSettings(step=3))
+    ('px a frame', 'px in 3 frames')
+    """
+    return "px a frame" if settings.step == 1 else f"px in {settings.step} frames"

@@ -10,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from flowstore import drawing
-from flowstore.colour import automatic_scale_px, check_scale, wheel_image
+from flowstore.colour import check_scale, wheel_image
 from flowstore.errors import ArgumentError, NameNotFoundError, StoreError
 from flowstore.lettering import INK, LINE_HEIGHT, PALE_INK, draw_text, drawable_text, text_width, wrap_text
 from flowstore.names import printable_name
+from flowstore.settings import flow_unit
 from flowstore.store import FlowClass
 from flowstore.video import Video
-from flowstore.video_pictures import AUTOMATIC_SCALE, FlowPainter, unit_of
+from flowstore.video_pictures import AUTOMATIC_SCALE, FlowPainter
 
 Image = npt.NDArray[np.uint8]
 
@@ -93,7 +94,7 @@ def draw_sheet(
     tiles = [_make_tile(flow_class, name, frame, scale) for name in names[:limit]]
     shown = f"the first {limit} of {len(names)}" if len(names) > limit else f"{len(names)}"
     title = f"{printable_name(flow_class.name)}: {shown} videos"
-    unit = unit_of(flow_class.store.settings.step)
+    unit = flow_unit(flow_class.store.settings)
     statement = f"rim: {scale:g} {unit}" if scale else f"rim: {unit}, as given below each, {AUTOMATIC_SCALE}"
     return Sheet(_arrange(tiles, title, statement), len(tiles), tuple(notes))
 
@@ -102,9 +103,8 @@ def _make_tile(flow_class: FlowClass, name: str, frame: int | None, scale: float
     lines = wrap_text(drawable_text(name), _TILE_WIDTH, _NAME_LINES)
     try:
         video = flow_class[name]
-        video.check_has_flow()
         return _Tile(*_thumbnail(video, frame, scale, lines))
-    except (NameNotFoundError, StoreError, IndexError) as error:
+    except (ArgumentError, NameNotFoundError, StoreError) as error:
         reason = error
     # A failed video, or one that is damaged or has no such flow: said in its place.
     record = _record_reason(flow_class, name)
@@ -121,14 +121,13 @@ def _record_reason(flow_class: FlowClass, name: str) -> str:
 
 
 def _thumbnail(video: Video, frame: int | None, scale: float | None, lines: list[str]) -> tuple[Image, list[str], str]:
-    number = video.n_flows // 2 if frame is None else frame
-    assert video.record.statistics is not None
-    scale_px = automatic_scale_px(video.record.statistics.p99_magnitude) if scale is None else scale
+    number = video.flow_number(frame)
+    scale_px = video.automatic_scale_px if scale is None else scale
     image = FlowPainter(video.quantizer, scale_px).color(video.codes[number])
     height, width = image.shape[:2]
     factor = min(_TILE_HEIGHT / height, _TILE_WIDTH / width)
     size = max(1, round(height * factor)), max(1, round(width * factor))
-    return drawing.fit_image(image, *size), lines, f"{scale_px:g} px, flow {number % video.n_flows}"
+    return drawing.fit_image(image, *size), lines, f"{scale_px:g} px, flow {number}"
 
 
 def _arrange(tiles: Sequence[_Tile], title: str, statement: str) -> Image:

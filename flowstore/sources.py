@@ -62,8 +62,8 @@ class VideoSource:
         Absolute.
     relative_path : str
         From the extracted source, for the record.
-    kind : {"video", "frames"}
-        A file or a folder.
+    kind : {"video", "frames", "flow"}
+        A file, a folder, or the files of a `flowstore.flow_folders.FlowSource`.
     cost : float
         Estimated number of frames.
     problem : str

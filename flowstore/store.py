@@ -27,6 +27,7 @@ from flowstore.errors import (
     StoreNotFoundError,
 )
 from flowstore.flow_index import FlowIndex
+from flowstore.html_views import MAX_THUMBNAILS, class_html, store_html
 from flowstore.index import VideoIndex, read_index
 from flowstore.names import escape_name, is_shortened, printable_name, suggest_name, unescape_name, video_path
 from flowstore.records import OnDamaged, class_paths, read_record
@@ -419,6 +420,24 @@ class FlowStore:
             f"{self.n_flows} flows; {describe_settings(self.settings)}>"
         )
 
+    def _repr_html_(self) -> str:
+        index, rows = self.videos, []
+        is_ok, n_flows = index.column("status") == "ok", index.column("n_flows")
+        first: list[int] = []
+        for numbers in index.rows_by_class.values():
+            part = slice(numbers.start, numbers.stop)
+            good = int(is_ok[part].sum())
+            rows.append((index.class_name(numbers[0]), good, len(numbers) - good, int(n_flows[part].sum())))
+            if good and len(first) < MAX_THUMBNAILS:
+                first.append(numbers[int(is_ok[part].argmax())])
+        return store_html(self.url, self.settings, sorted(rows), self.thumbnails_html(first))
+
+    def thumbnails_html(self, rows: Sequence[int]) -> list[str]:
+        """Return small pictures of some videos for a notebook, by their rows in the index."""
+        # An index can be older than the tree: a video may be gone by now.
+        videos = (self._video(self.videos.class_name(row), self.videos.name(row)) for row in rows)
+        return [video.thumbnail_html() for video in videos if video is not None]
+
 
 def _original_name(storage: Storage, path: str, attribute: str) -> str:
     component = path.rpartition("/")[2]
@@ -479,6 +498,15 @@ class FlowClass:
                 f"no video {printable_name(name)!r} in class {printable_name(self.name)!r}{suggest_name(name, names)}"
             )
         return video
+
+    def _repr_html_(self) -> str:
+        index = self.store.videos
+        rows = index.rows_by_class.get(escape_name(self.name), range(0))
+        part = slice(rows.start, rows.stop)
+        n_failed = int((index.column("status")[part] == "failed").sum())
+        n_flows = int(index.column("n_flows")[part].sum())
+        pictures = self.store.thumbnails_html(rows[:MAX_THUMBNAILS])
+        return class_html(self.name, n_failed, self.names, n_flows, pictures)
 
     def __repr__(self) -> str:
         return f"<FlowClass {printable_name(self.name)}: {len(self)} videos>"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from flowstore.checking import CheckTask, VideoFindings, check_video
 from flowstore.clusters import check_cluster
-from flowstore.errors import ArgumentError
+from flowstore.errors import ArgumentError, StoreError
 from flowstore.estimators import make_estimator
 from flowstore.extraction import Comparison, VideoTask, compare_video
 from flowstore.faults import Fault
@@ -23,7 +23,7 @@ from flowstore.records import class_paths, video_paths
 from flowstore.repairing import Mended, Subject, extract_again, mend_in_place
 from flowstore.reporting import Progress
 from flowstore.scheduling import Job, check_scheduler, choose_scheduler, run_job
-from flowstore.settings import ExtractSettings
+from flowstore.settings import IMPORTED, ExtractSettings
 from flowstore.sources import VideoSource, discover
 from flowstore.storage import LocalStorage, Storage, open_storage
 from flowstore.store import Place, read_root
@@ -138,6 +138,12 @@ def _find_sources(source: str | os.PathLike[str] | None, storage: Storage) -> di
     """Return the sources by the path of their video, None where none are given."""
     if source is None:
         return None
+    with contextlib.suppress(StoreError):
+        if read_root(storage).settings.algorithm == IMPORTED:
+            raise ArgumentError(
+                f"{storage.url} was imported from flow files, which --source does not read: flowstore import, with the "
+                "same folder, imports again what has changed or is damaged"
+            )
     found = discover(source).sources
     check_names(found, storage)
     return {video_path(one.class_name, one.name): one for one in found}

@@ -11,14 +11,17 @@ import numpy.typing as npt
 
 from flowstore import documents
 from flowstore.caches import RecentCache
+from flowstore.colour import automatic_scale_px
 from flowstore.documents import FLOW
 from flowstore.errors import ArgumentError, ChecksumError, FailedVideoError, StoreFormatError
+from flowstore.html_views import thumbnail_html, video_html
 from flowstore.model import VideoRecord
 from flowstore.names import printable_name
+from flowstore.plotting import PlotStyle, plot_flow
 from flowstore.quantize import Quantizer
-from flowstore.settings import ExtractSettings, describe_settings
+from flowstore.settings import ExtractSettings, describe_settings, flow_unit
 from flowstore.shards import chunk_span, decode_chunks, index_size, iter_chunks, parse_shard_index
-from flowstore.storage import Storage, read_foreign_array
+from flowstore.storage import LocalStorage, Storage, read_foreign_array
 
 Flow = npt.NDArray[np.float32]
 Codes = npt.NDArray[Any]
@@ -170,6 +173,71 @@ class Video:
 
         self.check_has_flow()
         return label_flow(self, self.record, self.settings, f"{self._storage.url}/{self._path}")
+
+    def plot(
+        self,
+        frame: int | None = None,
+        style: PlotStyle = "color",
+        *,
+        scale: float | None = None,
+        image: npt.NDArray[np.uint8] | None = None,
+        ax: Any = None,
+    ) -> Any:
+        """Plot one flow with Matplotlib.
+
+        Parameters
+        ----------
+        frame : int, optional
+            Which flow, counted from the end where negative; the middle one by default.
+        style : {"color", "arrows", "planes"}
+            The Middlebury wheel; arrows, over `image` or over the colors; x and y apart with a color bar.
+        scale : float, optional
+            Full scale in pixels; by default the 99th percentile of the record.
+        image : uint8 array (H, W, 3), optional
+            Red, green, blue: the frame under the arrows.
+        ax : matplotlib.axes.Axes, optional
+            Where to plot; two of them for planes.
+
+        Returns
+        -------
+        matplotlib.axes.Axes or array (2,) of Axes
+            Two for planes; ``.figure`` is the figure.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such flow, or an argument cannot be used.
+        FailedVideoError
+            If the video is a failed one.
+        MissingExtraError
+            If Matplotlib is not installed.
+        """
+        number = self.flow_number(frame)
+        scale_px = self.automatic_scale_px if scale is None else scale
+        title, unit = f"{self.key}, flow {number}", flow_unit(self.settings)
+        return plot_flow(self[number], scale_px, style, title=title, unit=unit, image=image, ax=ax)
+
+    def flow_number(self, frame: int | None = None) -> int:
+        """Return the number of a flow: the middle one by default, counted from the end where negative.
+
+        Raises
+        ------
+        ArgumentError
+            If the video has no such flow.
+        FailedVideoError
+            If the video is a failed one.
+        """
+        self.check_has_flow()
+        if frame is None:
+            return self.n_flows // 2
+        if not -self.n_flows <= frame < self.n_flows:
+            raise ArgumentError(f"frame {frame}: {self.key} has flows 0 to {self.n_flows - 1}")
+        return frame % self.n_flows
+
+    @property
+    def automatic_scale_px(self) -> float:
+        """Full scale of its pictures in pixels, see `flowstore.colour.automatic_scale_px`."""
+        return automatic_scale_px(self.record.statistics.p99_magnitude if self.record.statistics else 0.0)
 
     def read(self, start: int, stop: int, out: Flow | None = None) -> Flow:
         """Read flows ``[start, stop)`` in pixels.
@@ -383,6 +451,14 @@ class Video:
         if len(data) != size:
             raise ChecksumError(f"the file is cut off: {len(data)} bytes from {start} on where {size} are expected")
         return data
+
+    def thumbnail_html(self) -> str:
+        """Return a small picture for a notebook, empty where the store is not on this machine's disk."""
+        read = self.codes.__getitem__ if isinstance(self._storage, LocalStorage) else None
+        return thumbnail_html(self.record, self.quantizer, read)
+
+    def _repr_html_(self) -> str:
+        return video_html(self.record, self.settings, self.thumbnail_html() if self.record.is_ok else "")
 
     def __repr__(self) -> str:
         if not self.record.is_ok:

@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from flowstore import drawing
-from flowstore.colour import automatic_scale_px, check_scale, flow_to_color, plane_to_color
+from flowstore.colour import check_scale, flow_to_color, plane_to_color
 from flowstore.errors import ArgumentError
 from flowstore.footage import Footage, find_footage
 from flowstore.quantize import Quantizer
+from flowstore.settings import flow_unit
 from flowstore.video import Video
 
 Style = Literal["color", "arrows", "planes"]
@@ -145,11 +146,6 @@ def describe_flow(video: Video, number: int) -> str:
     return f"flow {number} of 0 to {video.n_flows - 1}{clock}"
 
 
-def unit_of(step: int) -> str:
-    """Return the unit of stored flow, in words."""
-    return "px a frame" if step == 1 else f"px in {step} frames"
-
-
 def plan_pictures(
     video: Video,
     style: Style,
@@ -179,12 +175,11 @@ def plan_pictures(
     """
     if scale is not None:
         check_scale(scale)
-    assert video.record.statistics is not None
-    scale_px = automatic_scale_px(video.record.statistics.p99_magnitude) if scale is None else scale
+    scale_px = video.automatic_scale_px if scale is None else scale
     origin = "given" if scale is not None else AUTOMATIC_SCALE
     height, width, factor = _panel_size(video, zoom)
     footage, note = find_footage(video, source)
-    unit = unit_of(video.settings.step)
+    unit = flow_unit(video.settings)
     legends = []
     if style == "planes":
         legends.append(drawing.bar_legend(scale_px, [unit, f"ends: {origin}"]))

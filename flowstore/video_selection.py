@@ -60,7 +60,7 @@ def select_videos(store: FlowStore, choices: Sequence[str]) -> FlowStore:
         else:
             split = read_split(value).match(index)
             warn_of_unmatched(split)
-            rows = np.isin(index.column("path").astype(str), list(split.rows))
+            rows = np.fromiter((path in split.rows for path in index.column("path")), bool, len(index))
         if not rows.any():
             raise ArgumentError(f"selection {printable_name(choice)!r}: no video of {store.url} is of it")
         chosen[kind] |= rows

@@ -14,7 +14,7 @@ from datasets import call, command_line, process_environment, run, tree, write_d
 import flowstore
 from flowstore.cli import cli
 
-COMMANDS = ["verify", "extract", "info", "export", "copy", "render", "demo"]
+COMMANDS = ["verify", "extract", "import", "info", "stats", "export", "copy", "render", "demo"]
 
 
 @pytest.fixture

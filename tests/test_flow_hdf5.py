@@ -12,6 +12,11 @@ from flowstore.flow_hdf5 import Hdf5FlowWriter, open_hdf5
 FLOW = np.random.default_rng(1).normal(0, 5, (3, 2, 4, 5)).astype(np.float32)
 
 
+def read_all(path):
+    with open_hdf5(path) as video:
+        return np.stack([video.read_flow(number) for number in range(video.n_flows)])
+
+
 def write(path, flow=FLOW):
     with Hdf5FlowWriter(path, len(flow), *flow.shape[2:]) as writer:
         for values in flow:
@@ -94,6 +99,30 @@ def make_virtual(file):
     file.create_virtual_dataset("flow", layout)
 
 
+@pytest.mark.parametrize("step", ["", "_p2"])
+def test_what_denseflow_writes_is_read(tmp_path, step):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for number, (x, y) in enumerate(FLOW):
+            file[f"flow_x{step}_{number:05d}"] = x
+            file[f"flow_y{step}_{number:05d}"] = y
+    np.testing.assert_array_equal(read_all(tmp_path / "a.h5"), FLOW)
+
+
+def make_planes_without_partner(file):
+    for name in ("flow_x_00000", "flow_y_00000", "flow_x_00001"):
+        file[name] = FLOW[0, 0]
+
+
+def make_planes_from_one(file):
+    for name in ("flow_x_00001", "flow_y_00001"):
+        file[name] = FLOW[0, 0]
+
+
+def make_planes_of_two_steps(file):
+    for name in ("flow_x_00000", "flow_y_00000", "flow_x_p2_00000", "flow_y_p2_00000"):
+        file[name] = FLOW[0, 0]
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [
@@ -108,6 +137,9 @@ def make_virtual(file):
         (make_link, "no dataset 'flow'"),
         (make_external, "in other files, which are not read"),
         (make_virtual, "in other files, which are not read"),
+        (make_planes_without_partner, "2 datasets of x and 1 of y"),
+        (make_planes_from_one, "numbered from 0"),
+        (make_planes_of_two_steps, "datasets of several steps"),
     ],
 )
 def test_what_is_no_flow_is_refused(tmp_path, make, said):
@@ -115,11 +147,6 @@ def test_what_is_no_flow_is_refused(tmp_path, make, said):
         make(file)
     with pytest.raises(DecodeError, match=said), open_hdf5(tmp_path / "a.h5"):
         pass
-
-
-def read_all(path):
-    with open_hdf5(path) as video:
-        return np.stack([video.read_flow(number) for number in range(video.n_flows)])
 
 
 def test_a_file_that_is_cut_off_is_refused(tmp_path):

@@ -1,0 +1,156 @@
+"""``flowstore import``."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import click
+
+from flowstore.cli_options import Place, output_options, worker_options
+from flowstore.cli_plan import carry_out
+from flowstore.errors import ArgumentError
+from flowstore.file_encodings import FileEncoding
+from flowstore.layouts import FileFormat, Layout, custom_layout, find_layout
+from flowstore.quantize import Encoding
+
+
+def _choose_layout(name: str | None, class_folder: bool, **given: Any) -> Layout | None:
+    given = {option: value for option, value in given.items() if value is not None}
+    if name == "custom":
+        if "x_template" not in given:
+            raise ArgumentError("--layout custom needs --x-template, such as '{class}/{video}/x_{number:05d}.jpg'")
+        return custom_layout(**given)
+    file_format = given.pop("file_format", None)
+    if given:
+        raise ArgumentError(
+            f"{', '.join(f'--{option}' for option in given)}: of --layout custom only".replace("_", "-")
+        )
+    if name is None:
+        if file_format or not class_folder:
+            raise ArgumentError("--format and --no-class-folder change a layout: name it with --layout")
+        return None
+    layout = find_layout(name)
+    if not class_folder:
+        layout = layout.without_class_folder()
+    return layout.with_image_format(file_format) if file_format not in (None, layout.file_format) else layout
+
+
+@click.command(name="import")
+@click.argument("folder", type=Place())
+@click.argument("store", type=Place())
+@click.option(
+    "--layout",
+    metavar="NAME|custom",
+    help="Where files stand and how they encode flow; export --list-layouts shows them.  "
+    "[default: as flowstore-export.json in FOLDER says]",
+)
+@click.option(
+    "--x-template",
+    metavar="PATH",
+    help="Path of a custom layout's x files, such as '{class}/{video}/x_{number:05d}.jpg'.  [default: none]",
+)
+@click.option("--y-template", metavar="PATH", help="The same of y.  [default: x and y are in one file]")
+@click.option("--first", type=int, metavar="N", help="Number of the first flow.  [default: the layout's]")
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(get_args(FileFormat)),
+    help="Of images jpg or png; of a custom layout any.  [default: the layout's, jpg]",
+)
+@click.option(
+    "--no-class-folder",
+    "class_folder",
+    flag_value=False,
+    type=bool,
+    default=True,
+    help="There are no folders of classes, where the layout allows it.",
+)
+@click.option(
+    "--encoding", type=click.Choice(get_args(FileEncoding)), help="Of the files' numbers.  [default: the layout's]"
+)
+@click.option(
+    "--bound",
+    type=float,
+    metavar="PX",
+    help="Of the files' codes, and of the store.  [default: as flowstore-export.json says; 20 for I3D's]",
+)
+@click.option(
+    "--step", type=int, metavar="FRAMES", help="Flow is from frame i to i + step.  [default: as names say, or 1]"
+)
+@click.option(
+    "--pad-last/--no-pad-last",
+    default=None,
+    help="The last flow stands twice: take it once.  [default: as flowstore-export.json says, or no]",
+)
+@click.option(
+    "--store-encoding",
+    type=click.Choice(get_args(Encoding)),
+    help="Of the store.  [default: the files', or centred where no store has theirs]",
+)
+@click.option(
+    "--compression",
+    type=click.Choice(["fast", "balanced", "small", "none"]),
+    default="fast",
+    show_default=True,
+    help="Lossless packing of the store: fast to read against small on disk.",
+)
+@click.option(
+    "--include",
+    multiple=True,
+    metavar="PATTERN",
+    help="Take only these; * and ? are special, brackets are not.  [default: all]",
+)
+@click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave these out.  [default: none]")
+@click.option("--limit", type=int, metavar="N", help="Take the first N videos only.  [default: all]")
+@click.option("--retry-failed", is_flag=True, help="Try again what failed in a former run.")
+@click.option("--overwrite", is_flag=True, help="Empty the store first and make everything anew.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.")
+@worker_options
+@output_options
+def import_(
+    folder: str,
+    store: str,
+    layout: str | None,
+    x_template: str | None,
+    y_template: str | None,
+    file_format: str | None,
+    class_folder: bool,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    limit: int | None,
+    retry_failed: bool,
+    overwrite: bool,
+    dry_run: bool,
+    workers: int | None,
+    scheduler: str,
+    is_json: bool,
+    quiet: bool,
+    verbose: bool,
+    **options: Any,
+) -> int:
+    """Turn FOLDER, flow files in some layout, into STORE; run again to resume.
+
+    Codes are kept as they are where a store holds such codes; the plan says so, or by how much they can differ.
+    """
+    from flowstore.import_origin import ImportOptions
+    from flowstore.importer import plan_import, run_import
+
+    chosen = _choose_layout(
+        layout,
+        class_folder,
+        x_template=x_template,
+        y_template=y_template,
+        file_format=file_format,
+    )
+    plan = plan_import(
+        folder,
+        store,
+        chosen,
+        ImportOptions(**options),
+        include=include,
+        exclude=exclude,
+        limit=limit,
+        retry_failed=retry_failed,
+        overwrite=overwrite,
+    )
+    return carry_out(plan, run_import, workers, scheduler, dry_run, is_json, quiet, verbose)

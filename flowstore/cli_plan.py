@@ -1,0 +1,69 @@
+"""What the commands that fill a store do with their plan: print it, run it, print what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import click
+
+from flowstore.console import ERRORS, print_json, say, say_failure, working
+from flowstore.names import printable_name
+
+if TYPE_CHECKING:
+    from flowstore.planning import ExtractPlan
+    from flowstore.reporting import ExtractReport, Progress
+
+
+def carry_out(
+    plan: ExtractPlan,
+    run: Callable[[ExtractPlan, int | None, str, Progress | None], ExtractReport],
+    workers: int | None,
+    scheduler: str,
+    dry_run: bool,
+    is_json: bool,
+    quiet: bool,
+    verbose: bool,
+) -> int:
+    """Print a plan, carry it out unless it is a dry run, and return the exit code.
+
+    Parameters
+    ----------
+    plan : ExtractPlan
+        Of the command.
+    run : callable
+        ``run(plan, workers, scheduler, progress)`` gives the report.
+    workers, scheduler, dry_run, is_json, quiet, verbose
+        Options of the command line.
+    """
+    from flowstore.pipeline import resolve_scheduler
+    from flowstore.progress import ConsoleProgress
+
+    where, n_workers = resolve_scheduler(scheduler, workers, plan)
+    lines = plan.lines()
+    if plan.todo:
+        lines.append(f"workers:  {n_workers} ({where}), {plan.estimate.describe_memory(where, n_workers)}")
+    if verbose:
+        lines += [f"to do:    {video.key} ({printable_name(video.relative_path)})" for video in plan.todo]
+    if dry_run:
+        if is_json:
+            print_json(plan.to_json())
+        elif not quiet:
+            click.echo("\n".join(lines))
+        return 0
+    if not quiet:
+        for line in lines:
+            say(line)
+    progress = None if quiet else ConsoleProgress(ERRORS, plan.verb)
+    with working():
+        report = run(plan, workers, scheduler, progress)
+    if is_json:
+        print_json(report.to_json())
+    elif not quiet:
+        click.echo(str(report))
+    if quiet or is_json:
+        for record in report.failures:
+            say_failure(record.class_name, record.name, record.reason)
+    if quiet and report.n_failed_before:
+        say(f"{report.n_failed_before} failed before and were not tried again (--retry-failed)")
+    return 0 if report.is_all_well else 1

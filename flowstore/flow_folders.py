@@ -1,0 +1,332 @@
+"""Finding the videos of a folder of flow files in some layout: its templates read backwards.
+
+Looks at names and sizes only; reading is `flowstore.flow_reading`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from flowstore.errors import ArgumentError, SourceError
+from flowstore.file_encodings import FileQuantizer
+from flowstore.layouts import Layout
+from flowstore.model import UNLABELED
+from flowstore.names import printable_name
+from flowstore.path_templates import PathPattern, component_pattern, template_fields
+from flowstore.sources import Discovery, VideoSource
+
+MANIFEST = "flowstore-export.json"
+_LISTS = "annotations"
+# Of a file that holds a video: makes them comparable.
+_TYPICAL_FLOW_BYTES = 8 * 320 * 240
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowSource(VideoSource):
+    """The flow files of one video.
+
+    Parameters
+    ----------
+    layout : Layout
+        Where they stand and how they encode flow.
+    quantizer : FileQuantizer
+        What their numbers mean.
+    patterns : tuple of PathPattern
+        Their paths below `path`, which is the root of the layout: of x and of y, or of the one file of both.
+    n_files : int
+        How many of each.
+    """
+
+    layout: Layout
+    quantizer: FileQuantizer
+    patterns: tuple[PathPattern, ...]
+    n_files: int
+
+    def paths(self, index: int) -> tuple[str, ...]:
+        """Return the paths of a flow's files, relative to `path`."""
+        return tuple(pattern.path(self.layout.first + index) for pattern in self.patterns)
+
+    def iter_paths(self) -> Iterator[str]:
+        """Yield the path of every file, relative to `path`."""
+        for index in range(self.n_files):
+            yield from self.paths(index)
+
+
+@dataclass
+class _Files:
+    """The files of one template in one video."""
+
+    n_files: int = 0
+    lowest: int = -1
+    highest: int = -1
+    size_bytes: int = 0
+
+    def add(self, number: int) -> None:
+        self.lowest = number if self.n_files == 0 else min(self.lowest, number)
+        self.highest = max(self.highest, number)
+        self.n_files += 1
+
+    def __str__(self) -> str:
+        return f"{self.n_files} ({self.lowest} to {self.highest})" if self.n_files else "none"
+
+
+@dataclass
+class _Video:
+    """What was found of one video."""
+
+    files: tuple[_Files, ...]
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class _Trail:
+    """A template on its way down the folders: its number, the components left, and the fields found so far."""
+
+    template: int
+    components: tuple[str, ...]
+    known: dict[str, str] = field(default_factory=dict)
+
+
+# Class, video and step, as the names say them.
+_Key = tuple[str, str, str]
+
+
+class _Finder:
+    """Walks down a folder along the templates of a layout."""
+
+    def __init__(self, root: str, layout: Layout) -> None:
+        self._root = root
+        self._real_root = os.path.realpath(root)
+        self._layout = layout
+        self.videos: dict[_Key, _Video] = {}
+        self.n_files = 0
+        self.others: list[str] = []
+        self.n_others = 0
+        self.n_links_out = 0
+
+    def find(self) -> None:
+        """Walk."""
+        trails = [_Trail(number, tuple(template.split("/"))) for number, template in enumerate(self._layout.templates)]
+        self._look_into(self._root, "", trails)
+
+    def _look_into(self, folder: str, relative: str, trails: list[_Trail]) -> None:
+        patterns = [(trail, component_pattern(trail.components[0], trail.known)) for trail in trails]
+        try:
+            with os.scandir(folder) as scanned:
+                entries = sorted(scanned, key=lambda entry: entry.name)
+        except OSError as error:
+            if not relative:
+                raise SourceError(f"FOLDER {folder}: cannot be listed: {error.strerror or error}") from error
+            self._take_problem(trails, f"{printable_name(relative)} cannot be listed: {error.strerror or error}")
+            return
+        for entry in entries:
+            path = f"{relative}/{entry.name}" if relative else entry.name
+            following = []
+            for trail, pattern in patterns:
+                match = pattern.fullmatch(entry.name)
+                if match:
+                    found = match.groupdict()
+                    self._check_unambiguous(trail, entry.name, found, path)
+                    following.append(_Trail(trail.template, trail.components[1:], trail.known | found))
+            self._take(entry, path, following)
+
+    def _check_unambiguous(self, trail: _Trail, name: str, found: Mapping[str, str], path: str) -> None:
+        if not {"class", "video"} <= found.keys():
+            return
+        other = component_pattern(trail.components[0], trail.known, is_greedy=False).fullmatch(name)
+        if other and other.groupdict() != found:
+            first, second = (f"{names['class']} and {names['video']}" for names in (found, other.groupdict()))
+            raise ArgumentError(
+                f"{printable_name(path)}: class and video could be {printable_name(first)}, or "
+                f"{printable_name(second)}: give a template in which a slash stands between them"
+            )
+
+    def _take(self, entry: os.DirEntry[str], path: str, trails: list[_Trail]) -> None:
+        files = [trail for trail in trails if not trail.components]
+        folders = [trail for trail in trails if trail.components]
+        is_out = bool(trails) and entry.is_symlink() and not self._is_inside(entry.path)
+        if folders and (is_out or entry.is_dir()):
+            if is_out:
+                self.n_links_out += 1
+                self._take_problem(folders, f"{printable_name(path)} is a link that leads out of the folder")
+                return
+            for trail in folders:
+                # A folder that turns out to be empty is a video too, one that failed.
+                if "video" in trail.known:
+                    self._video(trail)
+            self._look_into(entry.path, path, folders)
+        elif files:
+            for trail in files:
+                self._take_file(entry, path, trail, is_out)
+        elif path.partition("/")[0] not in (MANIFEST, _LISTS):
+            self.n_others += 1
+            if len(self.others) < 3:
+                self.others.append(printable_name(path))
+
+    def _is_inside(self, path: str) -> bool:
+        return os.path.realpath(path).startswith(self._real_root.rstrip(os.sep) + os.sep)
+
+    def _take_problem(self, trails: list[_Trail], problem: str) -> None:
+        for trail in trails:
+            if "video" in trail.known:
+                video = self._video(trail)
+                video.problem = video.problem or problem
+
+    def _video(self, trail: _Trail) -> _Video:
+        key = trail.known.get("class", UNLABELED), trail.known["video"], trail.known.get("step", "")
+        return self.videos.setdefault(key, _Video(tuple(_Files() for _ in self._layout.templates)))
+
+    def _take_file(self, entry: os.DirEntry[str], path: str, trail: _Trail, is_out: bool) -> None:
+        video = self._video(trail)
+        files = video.files[trail.template]
+        number = int(trail.known.get("number", self._layout.first))
+        files.add(number)
+        self.n_files += 1
+        shown = printable_name(entry.name)
+        if is_out:
+            self.n_links_out += 1
+            video.problem = video.problem or f"{shown} is a link that leads out of the folder"
+        elif not entry.is_file():
+            video.problem = video.problem or f"{shown} is not a regular file"
+        elif self._layout.packing == "video":
+            files.size_bytes = entry.stat().st_size
+        if "number" in trail.known:
+            pattern = self._patterns(trail.known)[trail.template]
+            if pattern.path(number) != path:
+                expected = printable_name(os.path.basename(pattern.path(number)))
+                video.problem = video.problem or f"{shown}: the layout writes {expected}"
+
+    def _patterns(self, known: Mapping[str, str]) -> tuple[PathPattern, ...]:
+        return _fill(self._layout, known.get("class", UNLABELED), known["video"], known.get("step", ""))
+
+
+def _fill(layout: Layout, class_name: str, name: str, step: str) -> tuple[PathPattern, ...]:
+    return layout.path_patterns(class_name, name, _step_of(step))
+
+
+def _step_of(text: str) -> int:
+    return int(text.removeprefix("_p") or 1)
+
+
+def find_flow(root: str, layout: Layout, quantizer: FileQuantizer, step: int | None) -> tuple[Discovery, int]:
+    """Find the videos of a folder of flow files.
+
+    Parameters
+    ----------
+    root : str
+        Absolute path of the folder.
+    layout : Layout
+        Where files stand below it. Where its class folder is optional, it is left out if there are files without.
+    quantizer : FileQuantizer
+        What the numbers of the files mean.
+    step : int, optional
+        Take the flow of this step, where names tell the step; by default the only one that there is.
+
+    Returns
+    -------
+    tuple
+        What was found, each source a `FlowSource`; and the step. What is wrong with a video's names is its problem.
+
+    Raises
+    ------
+    ArgumentError
+        If the folder holds no file of the layout, or files of several steps.
+    SourceError
+        If it cannot be listed.
+
+    Notes
+    -----
+    Links inside the folder are followed. A link that leads out of it is a problem of its video.
+    """
+    choices = [layout]
+    if layout.class_folder == "optional":
+        choices.append(layout.without_class_folder())
+    finders = []
+    for choice in choices:
+        finder = _Finder(root, choice)
+        finder.find()
+        finders.append((finder, choice))
+        if finder.n_files:
+            break
+    finder, chosen = max(finders, key=lambda pair: pair[0].n_files)
+    if not finder.n_files:
+        found = f"; it has {', '.join(finders[0][0].others)}" if finders[0][0].others else "; it is empty"
+        looked_for = " or ".join(choice.example for choice in choices)
+        raise ArgumentError(f"FOLDER {root}: no file of layout {layout.name}, such as {looked_for}{found}")
+    chosen_step, notes = _choose_step(finder, chosen, step)
+    sources = [
+        _source(root, chosen, quantizer, key, video)
+        for key, video in sorted(finder.videos.items())
+        if _step_of(key[2]) == chosen_step
+    ]
+    if finder.n_others:
+        notes.append(
+            f"{finder.n_others} files or folders are none of the layout's and left out, such as {finder.others[0]}"
+        )
+    if finder.n_links_out:
+        notes.append(f"{finder.n_links_out} links lead out of the folder and are not followed")
+    return Discovery(tuple(sources), tuple(notes)), chosen_step
+
+
+def _choose_step(finder: _Finder, layout: Layout, step: int | None) -> tuple[int, list[str]]:
+    if not any("step" in template_fields(template) for template in layout.templates):
+        return step or 1, []
+    steps = sorted({_step_of(key[2]) for key, video in finder.videos.items() if any(f.n_files for f in video.files)})
+    if step is None:
+        if len(steps) > 1:
+            raise ArgumentError(f"files of the steps {', '.join(map(str, steps))}: choose one with --step")
+        return steps[0], []
+    if step not in steps:
+        raise ArgumentError(f"no files of step {step}, there are those of step {', '.join(map(str, steps))}")
+    others = [str(other) for other in steps if other != step]
+    return step, [f"files of step {', '.join(others)} are left out"] if others else []
+
+
+def _source(root: str, layout: Layout, quantizer: FileQuantizer, key: _Key, video: _Video) -> FlowSource:
+    class_name, name, step = key
+    source = FlowSource(
+        class_name,
+        name,
+        root,
+        "",
+        "flow",
+        layout=layout,
+        quantizer=quantizer,
+        patterns=_fill(layout, class_name, name, step),
+        n_files=video.files[0].n_files,
+    )
+    is_numbered = layout.packing != "video"
+    return replace(
+        source,
+        relative_path=source.paths(0)[0],
+        cost=float(source.n_files) if is_numbered else video.files[0].size_bytes / _TYPICAL_FLOW_BYTES,
+        problem=video.problem or (_numbering_problem(source, video.files) if is_numbered else ""),
+    )
+
+
+def _numbering_problem(source: FlowSource, files: tuple[_Files, ...]) -> str:
+    layout = source.layout
+    if not any(one.n_files for one in files):
+        return f"no flow files, expected such as {printable_name(source.paths(0)[0])}"
+    if len(files) == 2 and (files[0].n_files, files[0].lowest, files[0].highest) != (
+        files[1].n_files,
+        files[1].lowest,
+        files[1].highest,
+    ):
+        return f"files without a partner: {files[0]} of x, {files[1]} of y"
+    (one, *_) = files
+    if one.lowest != layout.first:
+        return (
+            f"numbers begin at {one.lowest}, those of layout {layout.name} at {layout.first} "
+            f"(--first {one.lowest} takes them as they are)"
+        )
+    n_missing = one.highest - one.lowest + 1 - one.n_files
+    if n_missing:
+        paths = (path for index in range(one.n_files + 1) for path in source.paths(index))
+        first = next((path for path in paths if not os.path.exists(os.path.join(source.path, path))), "")
+        return f"{n_missing} missing among the files {one.lowest} to {one.highest}, the first {printable_name(first)}"
+    if layout.is_padded and one.n_files < 2:
+        return "one flow only, where the last is said to stand twice"
+    return ""

@@ -1,0 +1,192 @@
+"""Commands that die at their n-th change of the file system, and what the same command makes of it when run again.
+
+Run as ``python dying.py FOLDER JOB FIRST EVERY`` it kills a job at the changes FIRST, FIRST + EVERY, ... and prints a
+line of JSON for each: what the job was about to do, and what is wrong after it was run again. It forks, so it has to be
+a process in which no thread was ever started.
+"""
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from datasets import call, write_frames, write_video
+from store_factory import tree_files
+
+from flowstore.verify import verify
+
+DIED = 77
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+_CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "os.link", "os.symlink"}
+
+
+class Dying:
+    """An audit hook that ends the process at its n-th change below a folder, before it takes effect.
+
+    Parameters
+    ----------
+    root : str
+        The folder; what stands beside it under a longer name, such as its lock, is part of it.
+    number : int
+        The change, from 0.
+    note : callable
+        Told what the process was about to do.
+    """
+
+    def __init__(self, root, number, note):
+        self.root, self.left, self.note = str(root), number, note
+
+    def __call__(self, event, arguments):
+        if event == "open":
+            path, _, flags = arguments
+            is_change = bool(flags & _WRITING) and self._is_below(path)
+        elif event in _CHANGES:
+            # What shutil.rmtree removes is named relative to an open folder.
+            path = arguments[0]
+            is_relative = isinstance(path, str) and not os.path.isabs(path) and arguments[-1] not in (None, -1)
+            is_change = is_relative or self._is_below(path)
+        else:
+            return
+        if is_change:
+            if self.left == 0:
+                self.note(f"{event} {os.path.relpath(os.fsdecode(path), self.root) if os.path.isabs(path) else path}")
+                # As by SIGKILL: no handler, no exit function, nothing flushed.
+                os._exit(DIED)
+            self.left -= 1
+
+    def _is_below(self, path):
+        return isinstance(path, str | bytes | os.PathLike) and os.fsdecode(path).startswith(self.root)
+
+
+def in_child(work, *arguments):
+    """Run work in a forked process; return its exit code and what it returned."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.close(reading)
+            with open(writing, "w", buffering=1) as pipe:
+                code = work(lambda text: pipe.write(json.dumps(text) + "\n"), *arguments) or 0
+        finally:
+            os._exit(code)
+    os.close(writing)
+    with open(reading) as pipe:
+        told = [json.loads(line) for line in pipe]
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), told
+
+
+def content(root):
+    """Every file of a store; times left out, and with them the digests of what holds them."""
+    files = tree_files(root)
+    for name, data in files.items():
+        if name.endswith("zarr.json"):
+            document = json.loads(data)
+            own = document.get("attributes", {}).get("flowstore", {})
+            if own.pop("created", None):
+                del own["digest"]
+            files[name] = json.dumps(document).encode()
+    return files
+
+
+# Jobs: how the work begins, and the command.
+
+OPTIONS = ("--scheduler", "sync", "--engine", "opencv")
+
+
+def write_sources(folder):
+    """Two classes: videos, a frame folder, and a file that is no video."""
+    write_video(folder / "videos/run/a.avi", 4, seed=1)
+    write_video(folder / "videos/wave/b.avi", 5, seed=2)
+    write_frames(folder / "videos/wave/c", 3, seed=3)
+    (folder / "videos/wave/broken.avi").write_bytes(b"RIFF no video")
+
+
+def extract(folder, *more):
+    outcome = call("extract", folder / "videos", folder / "s.zarr", *OPTIONS, *more)
+    assert outcome.code in (0, 1), outcome.err
+    return outcome
+
+
+def prepare_new(folder):
+    write_sources(folder)
+
+
+def prepare_changed(folder):
+    """A store in which a video is another by now, one is new, one was cut off and one failed."""
+    write_sources(folder)
+    extract(folder)
+    write_video(folder / "videos/wave/b.avi", 7, seed=5)
+    write_video(folder / "videos/new/d.avi", 3, seed=6)
+    os.truncate(folder / "s.zarr/run/a/flow/c.0.0.0.0", 50)
+
+
+def prepare_overwritten(folder):
+    write_sources(folder)
+    extract(folder)
+
+
+JOBS = {
+    "new": (prepare_new, ()),
+    "changed": (prepare_changed, ("--retry-failed",)),
+    "overwritten": (prepare_overwritten, ("--bound", "10", "--overwrite")),
+}
+
+
+def _prepare(tell, folder, job):
+    JOBS[job][0](folder)
+
+
+def _die(tell, folder, job, number):
+    sys.addaudithook(Dying(folder / "s.zarr", number, tell))
+    extract(folder, *JOBS[job][1])
+
+
+def _run(tell, folder, job):
+    tell(extract(folder, *JOBS[job][1]).code)
+
+
+def _compare(tell, folder, reference):
+    """Tell what is wrong with a store whose job was run again."""
+    left, whole = content(folder / "s.zarr"), content(reference / "s.zarr")
+    for name in sorted(left.keys() | whole.keys()):
+        if left.get(name) != whole.get(name):
+            tell(f"{name} is {'stray' if name not in whole else 'missing' if name not in left else 'another'}")
+    for fault in verify(folder / "s.zarr", source=folder / "videos", scheduler="sync").faults:
+        tell(str(fault))
+    for name in set(os.listdir(folder)) - {"videos", "s.zarr"}:
+        tell(f"{name} is stray")
+
+
+def kill_everywhere(folder, job, first, every):
+    """Kill a job at every n-th change, run it again, and yield what came of it."""
+    start, reference, work = folder / "start", folder / "reference", folder / "work"
+    start.mkdir(parents=True)
+    assert in_child(_prepare, start, job) == (0, [])
+    shutil.copytree(start, reference)
+    code, (exit_code,) = in_child(_run, reference, job)
+    assert code == 0
+    number = first
+    while True:
+        shutil.copytree(start, work)
+        code, told = in_child(_die, work, job, number)
+        if code == 0:
+            shutil.rmtree(work)
+            return
+        assert code == DIED, (code, told)
+        again = in_child(_run, work, job)
+        problems = [] if again == (0, [exit_code]) else [f"run again it ended with {again}, not {exit_code}"]
+        _, found = in_child(_compare, work, reference)
+        yield {"number": number, "before": told[0], "problems": problems + found}
+        shutil.rmtree(work)
+        number += every
+
+
+if __name__ == "__main__":
+    place, name, begin, step = sys.argv[1:]
+    with contextlib.redirect_stderr(io.StringIO()):
+        for result in kill_everywhere(Path(place), name, int(begin), int(step)):
+            print(json.dumps(result), flush=True)
