@@ -23,7 +23,7 @@ MARGIN = 10
 _LEGEND_WIDTH = 130
 _WHEEL_SIDE = 97
 _BAR_HEIGHT, _BAR_WIDTH = 121, 16
-_ARROW_SPACING = 16
+_ARROW_SPACING, _SMALLEST_SPACING = 18, 8
 _MIN_ARROWS_A_SIDE = 6
 # Of an arrow at full scale, in units of the spacing.
 _ARROW_LENGTH = 1.25
@@ -70,7 +70,7 @@ def draw_arrows(image: Image, flow: Flow, full_scale_px: float) -> Image:
     """
     drawn = image.copy()
     height, width = image.shape[:2]
-    spacing = _arrow_spacing(height, width)
+    spacing = arrow_spacing(height, width, flow.shape[1])
     rows, columns = (_arrow_places(side, spacing) for side in (height, width))
     magnification = _ARROW_LENGTH * spacing / full_scale_px
     starts, ends = [], []
@@ -90,8 +90,10 @@ def _draw_all(image: Image, starts: Sequence[Point], ends: Sequence[Point]) -> N
             _draw_arrow(image, start, end, ink, thickness)
 
 
-def _arrow_spacing(height: int, width: int) -> float:
-    return max(1.0, min(_ARROW_SPACING, min(height, width) / _MIN_ARROWS_A_SIDE))
+def arrow_spacing(height: int, width: int, flow_height: int) -> float:
+    """Return how far from one another arrows stand on a panel, in pixels; one for a pixel of flow at most."""
+    wanted = min(_ARROW_SPACING, max(_SMALLEST_SPACING, min(height, width) / _MIN_ARROWS_A_SIDE))
+    return max(wanted, height / flow_height)
 
 
 def _arrow_places(side: int, spacing: float) -> npt.NDArray[np.float64]:
@@ -133,9 +135,9 @@ def bar_legend(full_scale_px: float, lines: Sequence[str]) -> Image:
     return _with_lines(bar, lines)
 
 
-def arrow_legend(panel_height: int, panel_width: int, lines: Sequence[str]) -> Image:
-    """Return an arrow as long as that of the full scale on a panel of a size, with lines of text below."""
-    length = _ARROW_LENGTH * _arrow_spacing(panel_height, panel_width)
+def arrow_legend(spacing: float, lines: Sequence[str]) -> Image:
+    """Return an arrow as long as that of the full scale where arrows stand so far apart, with lines of text below."""
+    length = _ARROW_LENGTH * spacing
     image = np.full((24, max(_LEGEND_WIDTH, int(length) + 12), 3), 200, np.uint8)
     _draw_all(image, [(6, 12)], [(6 + length, 12)])
     return _with_lines(image, lines)
@@ -149,6 +151,11 @@ def _with_lines(image: Image, lines: Sequence[str]) -> Image:
     for number, text in enumerate(texts):
         draw_text(drawn, text, 0, image.shape[0] + 4 + number * LINE_HEIGHT)
     return drawn
+
+
+def draw_frame(image: Image, top: int, left: int, height: int, width: int) -> None:
+    """Draw a line around a part of an image."""
+    cv2.rectangle(image, (left - 1, top - 1), (left + width, top + height), PALE_INK, 1)
 
 
 def stack_images(images: Sequence[Image]) -> Image:
@@ -249,8 +256,7 @@ class Page:
         draw_text(image, drawable_text(status), MARGIN, top - 4 - LINE_HEIGHT, PALE_INK)
         for number, (panel, caption) in enumerate(zip(panels, captions, strict=True)):
             left = MARGIN + number * (self._column_width + MARGIN)
-            bottom, right = top + self.panel_height, left + self.panel_width
-            image[top:bottom, left:right] = panel
-            cv2.rectangle(image, (left - 1, top - 1), (right, bottom), PALE_INK, 1)
-            draw_text(image, drawable_text(caption), left, bottom + 3, INK)
+            image[top : top + self.panel_height, left : left + self.panel_width] = panel
+            draw_frame(image, top, left, self.panel_height, self.panel_width)
+            draw_text(image, drawable_text(caption), left, top + self.panel_height + 3, INK)
         return image

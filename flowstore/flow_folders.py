@@ -154,7 +154,7 @@ class _Finder:
                 return
             for trail in folders:
                 # A folder that turns out to be empty is a video too, one that failed.
-                if "video" in trail.known:
+                if self._is_named(trail):
                     self._video(trail)
             self._look_into(entry.path, path, folders)
         elif files:
@@ -170,9 +170,13 @@ class _Finder:
 
     def _take_problem(self, trails: list[_Trail], problem: str) -> None:
         for trail in trails:
-            if "video" in trail.known:
+            if self._is_named(trail):
                 video = self._video(trail)
                 video.problem = video.problem or problem
+
+    def _is_named(self, trail: _Trail) -> bool:
+        """Tell whether the way down so far says which video it leads to."""
+        return "video" in trail.known and ("class" in trail.known or not self._layout.has_class_folder)
 
     def _video(self, trail: _Trail) -> _Video:
         key = trail.known.get("class", UNLABELED), trail.known["video"], trail.known.get("step", "")

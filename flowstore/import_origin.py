@@ -106,14 +106,12 @@ def find_origin(root: str, layout: str | Layout | None, options: ImportOptions) 
         chosen = _manifest_layout(manifest, root)
         _check_agreement(manifest, chosen, asked, options, root)
         source_settings = _manifest_settings(manifest, root)
-        options = replace(
-            options,
-            bound=options.bound if options.bound is not None else manifest.get("bound_px"),
-            step=options.step if options.step is not None else manifest.get("step"),
-        )
+        if options.step is None:
+            options = replace(options, step=manifest.get("step"))
     changes: dict[str, Any] = {"encoding": options.encoding, "first": options.first, "is_padded": options.pad_last}
     chosen = replace(chosen, **{name: value for name, value in changes.items() if value is not None})
-    read, stored = _choose_quantizers(chosen, options, source_settings)
+    stated_bound = None if manifest is None else manifest.get("bound_px")
+    read, stored = _choose_quantizers(chosen, options, stated_bound, source_settings)
     notes = []
     if manifest is not None and manifest.get("complete") is False:
         notes.append(f"{MANIFEST} says that the export was not finished")
@@ -128,10 +126,10 @@ def find_origin(root: str, layout: str | Layout | None, options: ImportOptions) 
 
 
 def _choose_quantizers(
-    layout: Layout, options: ImportOptions, source_settings: ExtractSettings | None
+    layout: Layout, options: ImportOptions, stated_bound: float | None, source_settings: ExtractSettings | None
 ) -> tuple[FileQuantizer, Quantizer]:
     """Return what the files' numbers mean, and the quantizer of the store."""
-    encoding, bound = layout.encoding, options.bound
+    encoding, bound = layout.encoding, stated_bound if options.bound is None else options.bound
     if has_bound(encoding):
         if bound is None and encoding.startswith("i3d"):
             bound = _I3D_BOUND_PX

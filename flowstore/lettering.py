@@ -80,7 +80,7 @@ def draw_text(image: Image, text: str, left: int, top: int, ink: tuple[int, int,
 
 
 def wrap_text(text: str, width: int, max_lines: int | None = None) -> list[str]:
-    """Break a text into lines that fit, at any character, since names have no spaces.
+    """Break a text into lines that fit: at a space near the end of a line, else at any character, as in a name.
 
     Parameters
     ----------
@@ -109,6 +109,8 @@ def _break(text: str, width: int) -> list[str]:
     lines = [""]
     for character in text:
         if lines[-1] and text_width(lines[-1] + character) > width:
-            lines.append("")
+            place = lines[-1].rfind(" ") + 1
+            whole = place > len(lines[-1]) // 2 and character != " "
+            lines[-1:] = [lines[-1][:place], lines[-1][place:]] if whole else [lines[-1], ""]
         lines[-1] += character
     return lines

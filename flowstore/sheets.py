@@ -95,7 +95,7 @@ def draw_sheet(
     shown = f"the first {limit} of {len(names)}" if len(names) > limit else f"{len(names)}"
     title = f"{printable_name(flow_class.name)}: {shown} videos"
     unit = flow_unit(flow_class.store.settings)
-    statement = f"rim: {scale:g} {unit}" if scale else f"rim: {unit}, as given below each, {AUTOMATIC_SCALE}"
+    statement = f"rim: {scale:g} {unit}" if scale else f"rim: what stands below each, in {unit}, {AUTOMATIC_SCALE}"
     return Sheet(_arrange(tiles, title, statement), len(tiles), tuple(notes))
 
 
@@ -151,6 +151,7 @@ def _arrange(tiles: Sequence[_Tile], title: str, statement: str) -> Image:
         # Thumbnails stand on one line, whatever their shape.
         offset = _TILE_HEIGHT - height
         sheet[top + offset : top + _TILE_HEIGHT, left : left + tile_width] = tile.thumbnail
+        drawing.draw_frame(sheet, top + offset, left, height, tile_width)
         for line_number, line in enumerate([*tile.lines, tile.last_line]):
             ink = PALE_INK if line_number == len(tile.lines) else INK
             draw_text(sheet, line, left, top + _TILE_HEIGHT + 2 + line_number * LINE_HEIGHT, ink)

@@ -184,7 +184,11 @@ def plan_pictures(
     if style == "planes":
         legends.append(drawing.bar_legend(scale_px, [unit, f"ends: {origin}"]))
     if style == "arrows":
-        legends.append(drawing.arrow_legend(height, width, [f"= {scale_px:g} {unit}", origin]))
+        legends.append(
+            drawing.arrow_legend(
+                drawing.arrow_spacing(height, width, video.shape[2]), [f"= {scale_px:g} {unit}", origin]
+            )
+        )
     if style == "color" or (style == "arrows" and footage is None):
         legends.append(drawing.wheel_legend([f"rim: {scale_px:g} {unit}", origin, "darker: above"]))
     zoomed = "" if factor == 1 else f", drawn x{factor:.3g}"
