@@ -1,7 +1,8 @@
 """A store of 300 000 videos against one of 100: opening, the index, random items, memory, tables.
 
-The videos are real ones of 320×240 codes, some of them, and the others links to these: what is read is read from the
-page cache, and only the number of names and rows is large. Each store is measured in a process of its own.
+The videos are real ones of 320×240 codes, some of them, and the flow of the others links to theirs: what is read is
+read from the page cache, and only the number of names and rows is large. Each store is measured in a process of its
+own.
 
     python benchmarks/bench_many_videos.py [--videos 300000] [--items 300] [--json FILE] [--quick]
 """
@@ -9,6 +10,7 @@ page cache, and only the number of names and rows is large. Each store is measur
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import importlib.util
 import json
 import os
@@ -25,6 +27,7 @@ import numpy as np
 from measuring import describe_machine, format_table, write_results
 
 import flowstore
+from flowstore import documents
 from flowstore.index import VideoIndex, write_index
 from flowstore.model import MotionStatistics, VideoRecord
 from flowstore.settings import ExtractSettings
@@ -70,6 +73,7 @@ def make_store(root: Path, n_videos: int) -> None:
                 f"{class_name}/{name}.avi",
                 "video",
                 n_flows=N_FLOWS,
+                fps=30.0,
                 statistics=statistics_,
             )
             place = storage, class_name, name, HEIGHT, WIDTH, settings.quantizer, settings.compression
@@ -79,7 +83,7 @@ def make_store(root: Path, n_videos: int) -> None:
                 records.append(writer.commit(record))
         else:
             real = records[number % N_REAL]
-            os.symlink(root / real.class_name / real.name, root / class_name / name)
+            link_video(root, real, class_name, name)
     small = VideoIndex.from_records(records)
     numbers = sorted((classes[number % n_classes], number) for number in range(n_videos))
     rows = np.array([number % N_REAL for _, number in numbers])
@@ -92,6 +96,15 @@ def make_store(root: Path, n_videos: int) -> None:
     columns["path"] = np.array(paths, text)
     columns["source_path"] = np.array([f"{path}.avi" for path in paths], text)
     write_index(storage, VideoIndex(columns, n_videos, np.ones(N_FLOWS * n_videos, np.float32)))
+
+
+def link_video(root: Path, real: VideoRecord, class_name: str, name: str) -> None:
+    """Make a video with a record of its own and the flow of another."""
+    folder = root / class_name / name
+    folder.mkdir()
+    os.symlink(root / real.class_name / real.name / "flow", folder / "flow")
+    record = dataclasses.replace(real, class_name=class_name, name=name, source_path=f"{class_name}/{name}.avi")
+    (folder / "zarr.json").write_bytes(documents.to_bytes(documents.group_document(record.to_json())))
 
 
 def resident_mb() -> float:

@@ -34,6 +34,7 @@ Examples:
   flowstore info flow.zarr/wave                  what is in it
   flowstore stats flow.zarr --plot motion.png    how it moves, what clips
   flowstore export flow.zarr out/                classic folders of JPEGs
+  flowstore import out/ flow.zarr                and back, from others' too
   flowstore render flow.zarr/wave/a -o a.gif     look at it
   flowstore verify flow.zarr                     is it as it was written?
   flowstore copy flow.zarr flow.zip              one file, or s3://...

@@ -31,6 +31,7 @@ def demo(folder: str, is_json: bool, quiet: bool, verbose: bool) -> int:
             click.echo(f"          {key:20} mean error {error:.3f} px against the true motion")
         click.echo(f"images    {report.exported}")
         click.echo(f"picture   {report.picture}")
+        click.echo(f"film      {report.film}")
         click.echo("\nNow in Python:\n")
         click.echo("  import flowstore")
         click.echo(f"  store = flowstore.open_store({report.store!r})")

@@ -22,9 +22,8 @@ def _choose_layout(name: str | None, class_folder: bool, **given: Any) -> Layout
         return custom_layout(**given)
     file_format = given.pop("file_format", None)
     if given:
-        raise ArgumentError(
-            f"{', '.join(f'--{option}' for option in given)}: of --layout custom only".replace("_", "-")
-        )
+        options = ", ".join(f"--{option}" for option in given).replace("_", "-")
+        raise ArgumentError(f"{options}: of --layout custom only, found --layout {name}")
     if name is None:
         if file_format or not class_folder:
             raise ArgumentError("--format and --no-class-folder change a layout: name it with --layout")

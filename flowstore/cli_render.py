@@ -41,12 +41,14 @@ def render(
     **options: Any,
 ) -> int:
     """Draw a video's flow as a picture or a film, or a class as a sheet with a thumbnail a video."""
+    from flowstore.decoding import configure_opencv
     from flowstore.description import open_place
     from flowstore.progress import ConsoleProgress
     from flowstore.render import render as draw
 
     progress = None if quiet else ConsoleProgress(ERRORS, "render")
     found = open_place(place)
+    configure_opencv()
     with working():
         report = draw(found, output, progress=progress, **options)
     if is_json:

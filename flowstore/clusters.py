@@ -14,7 +14,7 @@ from typing import Any
 
 import dask
 
-from flowstore.errors import ArgumentError
+from flowstore.errors import ArgumentError, ClusterError
 
 _CONNECT_TIMEOUT = "10s"
 _JOIN_TIMEOUT = "30s"
@@ -100,6 +100,11 @@ def open_client(scheduler: str, n_workers: int) -> Iterator[Any]:
         An address, or anything else for processes of this machine.
     n_workers : int
         Processes of this machine.
+
+    Raises
+    ------
+    ClusterError
+        If processes of this machine do not start.
     """
     from distributed import Client, LocalCluster
 
@@ -115,18 +120,25 @@ def open_client(scheduler: str, n_workers: int) -> Iterator[Any]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(dask.config.set(config))
         with _interrupts_held():
-            cluster = stack.enter_context(
-                LocalCluster(
-                    n_workers=n_workers,
-                    threads_per_worker=1,
-                    dashboard_address=None,
-                    # Without a dashboard its port is still taken, with a warning where another run has it.
-                    scheduler_kwargs={"dashboard_address": ":0"},
-                    silence_logs=logging.CRITICAL,
+            try:
+                cluster = stack.enter_context(
+                    LocalCluster(
+                        n_workers=n_workers,
+                        threads_per_worker=1,
+                        dashboard_address=None,
+                        # Without a dashboard its port is still taken, with a warning where another run has it.
+                        scheduler_kwargs={"dashboard_address": ":0"},
+                        silence_logs=logging.CRITICAL,
+                    )
                 )
-            )
-            client = stack.enter_context(Client(cluster, set_as_default=False))
-            client.run(_let_terminate)
+                client = stack.enter_context(Client(cluster, set_as_default=False))
+            except (RuntimeError, OSError) as error:
+                raise ClusterError(
+                    f"the worker processes did not start ({error.__cause__ or error}): one was killed, or there is no "
+                    "room for them; the same command goes on from there"
+                ) from error
+            # One that was killed since is started again.
+            client.run(_let_terminate, on_error="ignore")
         yield client
 
 

@@ -13,6 +13,7 @@ from flowstore.colour import flow_to_color, wheel_image
 from flowstore.errors import ArgumentError, StoreError
 from flowstore.export import ExportReport, export
 from flowstore.pipeline import extract
+from flowstore.render import render_video
 from flowstore.reporting import ExtractReport, Progress
 from flowstore.scenes import MOTIONS, Motion, Scene
 from flowstore.store import FlowStore, open_store
@@ -33,7 +34,7 @@ class DemoReport:
 
     Parameters
     ----------
-    folder, videos, store, images, picture : str
+    folder, videos, store, images, picture, film : str
         Where everything is.
     extracted : ExtractReport
         Of the extraction.
@@ -48,6 +49,7 @@ class DemoReport:
     store: str
     images: str
     picture: str
+    film: str
     extracted: ExtractReport
     exported: ExportReport
     errors_px: dict[str, float]
@@ -94,11 +96,11 @@ def run_demo(folder: str | os.PathLike[str] = "flowstore-demo", progress: Progre
         If the folder holds something else.
     """
     root = os.path.abspath(os.fspath(folder))
-    known = {"videos", "flow.zarr", "flow_images", "flow.png"}
+    known = {"videos", "flow.zarr", "flow_images", "flow.png", "flow.mp4"}
     if os.path.exists(root) and (not os.path.isdir(root) or set(os.listdir(root)) - known):
         raise ArgumentError(f"DIR {root}: holds other files; give a new folder")
     videos, store, images = (os.path.join(root, name) for name in ("videos", "flow.zarr", "flow_images"))
-    picture = os.path.join(root, "flow.png")
+    picture, film = os.path.join(root, "flow.png"), os.path.join(root, "flow.mp4")
     for motion in MOTIONS:
         os.makedirs(os.path.join(videos, motion), exist_ok=True)
         for number in range(len(_SPEEDS)):
@@ -111,7 +113,8 @@ def run_demo(folder: str | os.PathLike[str] = "flowstore-demo", progress: Progre
     exported = export(opened, images, "notebook")
     _, data = cv2.imencode(".png", draw_demo(opened)[..., ::-1])
     write_whole(picture, data.tobytes())
-    return DemoReport(root, videos, store, images, picture, extracted, exported, errors_px)
+    render_video(opened["rotate/rotate_2"], film, source=videos)
+    return DemoReport(root, videos, store, images, picture, film, extracted, exported, errors_px)
 
 
 def _error_px(store: FlowStore, key: str) -> float:

@@ -144,7 +144,8 @@ class _GifWriter:
             # The screen's size; no palette for all, no background, square pixels.
             sizes = width.to_bytes(2, "little") + height.to_bytes(2, "little")
             self._file.write(b"GIF89a" + sizes + b"\x70\x00\x00" + _GIF_LOOP)
-        image = PillowImage.fromarray(picture).quantize(256, dither=PillowImage.Dither.NONE)
+        # Palettes by frequency leave few colors to the wheel, which is small; this one spreads them.
+        image = PillowImage.fromarray(picture).quantize(256, PillowImage.Quantize.MAXCOVERAGE)
         times_cs = [round(100 * number / self._fps) for number in (self._n_written, self._n_written + 1)]
         duration_cs = max(_GIF_SHORTEST_CS, times_cs[1] - times_cs[0])
         for block in getdata(image, duration=10 * duration_cs, include_color_table=True):

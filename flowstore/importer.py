@@ -136,9 +136,10 @@ def plan_import(
     discovery = replace(discovery, notes=(*origin.notes, *discovery.notes))
     settings = _settings(origin, step, options.compression)
     chosen = select_sources(discovery.sources, include, exclude, limit)
-    planned = plan_extract(discovery, chosen, open_storage(store, is_written=True), settings, retry_failed, overwrite)
+    place = open_storage(store, is_written=True)
+    planned = plan_extract(discovery, chosen, place, settings, retry_failed, overwrite, "import")
     note = describe_encoding(origin.layout, origin.read, origin.stored, planned.estimate.largest_frame)
-    return replace(planned, notes=(note, *planned.notes), verb="import")
+    return replace(planned, notes=(note, *planned.notes))
 
 
 def _settings(origin: Origin, step: int, compression: Compression) -> ExtractSettings:

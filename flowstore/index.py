@@ -469,7 +469,7 @@ def _digest(name: str, column: Column) -> str:
     if name in _STRINGS:
         for start in range(0, len(column), _STRING_CHUNK):
             # No name holds a zero byte, so none can pass for two.
-            digest.update("".join(f"{text}\0" for text in column[start : start + _STRING_CHUNK].tolist()).encode())
+            digest.update("\0".join([*column[start : start + _STRING_CHUNK].tolist(), ""]).encode())
     else:
-        digest.update(np.ascontiguousarray(column, column.dtype.newbyteorder("<")).tobytes())
+        digest.update(np.ascontiguousarray(column, column.dtype.newbyteorder("<")).data)
     return digest.hexdigest()

@@ -39,6 +39,8 @@ def remove_leftovers(storage: Storage) -> None:
             path = f"{class_path}/{name}"
             if not storage.size_bytes(f"{path}/zarr.json") and is_unfinished_video(storage, path):
                 storage.delete_tree(path)
+        if not storage.list_children(class_path):
+            storage.delete_tree(class_path)
 
 
 def _remove_partial(storage: Storage, prefix: str) -> None:

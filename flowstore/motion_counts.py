@@ -192,7 +192,9 @@ class MotionCounts:
         return [total / n for total, _ in pairs], [math.sqrt(max(0.0, variance)) for variance in variances]
 
 
-def count_flows(codes: Codes, rules: CountRules, joint: npt.NDArray[np.int64], counts: MotionCounts) -> None:
+def count_flows(
+    codes: Codes, rules: CountRules, joint: npt.NDArray[np.int64], counts: MotionCounts, is_compiled: bool = False
+) -> None:
     """Count flows: codes into `joint`, from which `count_joint` makes counts, and float16 into `counts`.
 
     Parameters
@@ -205,9 +207,17 @@ def count_flows(codes: Codes, rules: CountRules, joint: npt.NDArray[np.int64], c
         Pixels by ``256·code of y + code of x``; added to.
     counts : MotionCounts
         Added to.
+    is_compiled : bool
+        Whether to count pairs by the loop of `flowstore.pair_kernels`, which needs Numba; the counts are the same.
     """
     counts.n_flows += len(codes)
     counts.n_pixels += codes[:, 0].size
+    if is_compiled and codes.dtype == np.uint8:
+        # Numba is loaded by those who chose it only.
+        from flowstore.pair_kernels import count_pairs
+
+        count_pairs(np.ascontiguousarray(codes).reshape(len(codes), 2, -1), joint)
+        return
     for x, y in codes:
         if codes.dtype == np.uint8:
             pairs = y.astype(np.uint16)

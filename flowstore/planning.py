@@ -29,6 +29,7 @@ from flowstore.storage import LocalStorage, Storage, is_case_blind
 from flowstore.store import read_root
 from flowstore.writing import is_intact
 
+Verb = Literal["extract", "import"]
 _State = Literal["absent", "changed", "damaged", "done", "failed", "kept"]
 
 
@@ -76,7 +77,7 @@ class ExtractPlan:
     is_overwritten: bool
     estimate: Estimate
     is_part: bool = False
-    verb: Literal["extract", "import"] = "extract"
+    verb: Verb = "extract"
 
     @property
     def stored(self) -> tuple[VideoSource, ...]:
@@ -140,6 +141,7 @@ def plan_extract(
     settings: ExtractSettings,
     is_retrying: bool = False,
     is_overwriting: bool = False,
+    verb: Verb = "extract",
 ) -> ExtractPlan:
     """Make the plan of an extraction.
 
@@ -157,6 +159,8 @@ def plan_extract(
         Whether failed videos are tried again.
     is_overwriting : bool
         Whether everything in the store is made anew.
+    verb : {"extract", "import"}
+        What is done to a video.
 
     Returns
     -------
@@ -172,7 +176,7 @@ def plan_extract(
         If the place holds something else than a store.
     """
     if not sources:
-        raise ArgumentError("no video is left to extract: --include, --exclude, --limit or --part leave none")
+        raise ArgumentError(f"no video is left to {verb}: --include, --exclude, --limit or --part leave none")
     notes = [*discovery.notes, *check_names(sources, storage)]
     if settings.fps is not None and any(source.kind == "frames" for source in sources):
         raise ArgumentError("--fps needs a frame rate, and folders of frames have none: leave it out, or use --step")
@@ -186,7 +190,7 @@ def plan_extract(
     if kept := by_state["kept"]:
         notes.append(f"{len(kept)} sources cannot be read any more; their stored flow is kept: {_listed(kept)}")
     if damaged := by_state["damaged"]:
-        notes.append(f"{len(damaged)} videos in the store are damaged and extracted again: {_listed(damaged)}")
+        notes.append(f"{len(damaged)} videos in the store are damaged and {verb}ed again: {_listed(damaged)}")
     if is_overwriting and not is_new:
         notes.append(_overwrite_note(storage, sources, len(sources) < len(discovery.sources)))
     estimate = estimate_work(ordered, settings)
@@ -202,6 +206,7 @@ def plan_extract(
         is_new,
         is_overwriting and not is_new,
         estimate,
+        verb=verb,
     )
 
 

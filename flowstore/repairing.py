@@ -118,6 +118,9 @@ def _remove(storage: Storage, fault: Fault) -> None:
         storage.delete_tree(fault.path)
     else:
         storage.delete(fault.path)
+    if parent and not storage.list_children(parent):
+        # A class in which nothing was ever finished.
+        storage.delete_tree(parent)
 
 
 def _rewrite(mended: Mended, fault: Fault, by_video: Mapping[str, list[Fault]]) -> None:

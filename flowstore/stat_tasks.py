@@ -86,14 +86,30 @@ class FlowSample:
 
 @dataclass(frozen=True)
 class StatTask:
-    """Videos of one class to count. Picklable."""
+    """Videos of one class to count. Picklable.
 
+    Parameters
+    ----------
+    number : int
+        Of the task among all, from 0.
+    row : int
+        First row of the class in the index.
+    paths : tuple of str
+        Of the videos.
+    storage, settings, rules, sample
+        Of the store, and what is counted of it.
+    is_compiled : bool
+        Whether to use Numba.
+    """
+
+    number: int
+    row: int
+    paths: tuple[str, ...]
     storage: Storage
     settings: ExtractSettings
     rules: CountRules
     sample: FlowSample
-    row: int
-    paths: tuple[str, ...]
+    is_compiled: bool
 
 
 @dataclass(frozen=True)
@@ -158,5 +174,5 @@ def _count_video(task: StatTask, path: str, counts: MotionCounts, joint: npt.NDA
     n_batch = max(1, _BATCH_BYTES // flow_bytes)
     for first in range(0, len(numbers), n_batch):
         chosen = numbers[first : first + n_batch]
-        count_flows(video.codes[chosen], task.rules, joint, counts)
+        count_flows(video.codes[chosen], task.rules, joint, counts, task.is_compiled)
         tick(len(chosen))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,13 @@ from flowstore.store import FlowStore, Place, open_store
 
 BOUNDS_PX = (5.0, 10.0, 15.0, 20.0, 32.0, 64.0)
 MOVING_PX = 0.5
-# A task of many small videos, so that a store of hundreds of thousands does not drown in tasks.
-_TASK_FLOWS, _TASK_VIDEOS = 2000, 64
+# Below so many flows Numba takes longer to load than it saves.
+_COMPILED_FLOWS = 4000
+# Compiled counting lets threads run beside each other, so that it takes more to make up for the start of processes.
+_THREADS_FLOWS = 100_000
+# Enough tasks for all workers, but of many small videos, so that hundreds of thousands do not drown in tasks.
+_TASKS_WANTED = 64
+_FEWEST_TASK_FLOWS, _MOST_TASK_FLOWS, _MOST_TASK_VIDEOS = 50, 2000, 64
 # Magnitudes were computed in float32, so one can be less than its larger component by so much of it.
 _FLOAT32_ERROR = 1e-6
 
@@ -87,9 +93,10 @@ def stats(
     opened = store if isinstance(store, FlowStore) else open_store(store)
     index = opened.videos
     rules = _choose_rules(opened, bounds, moving)
-    tasks = list(_plan_tasks(opened, rules, chosen))
     n_flows = sum(chosen.count(int(count)) for count in index.column("n_flows") if count)
-    where, n_workers = choose_scheduler(scheduler, workers, len(tasks), n_flows < AUTO_PROCESSES_FLOWS)
+    tasks = _plan_tasks(opened, rules, chosen, n_flows)
+    is_small = n_flows < (_THREADS_FLOWS if tasks and tasks[0].is_compiled else AUTO_PROCESSES_FLOWS)
+    where, n_workers = choose_scheduler(scheduler, workers, len(tasks), is_small)
     check_cluster(where, [opened.storage.root] if isinstance(opened.storage, LocalStorage) else [])
     run = _Run(rules, index, progress)
     is_ok = index.column("status") == "ok"
@@ -118,22 +125,36 @@ def _choose_rules(store: FlowStore, bounds: Sequence[float], moving: float) -> C
     return CountRules(quantizer, bin_px, n_bins, float(moving), tuple(sorted(float(bound) for bound in chosen)))
 
 
-def _plan_tasks(store: FlowStore, rules: CountRules, sample: FlowSample) -> Iterator[StatTask]:
-    """Yield tasks, each of neighbors of one class."""
+def _plan_tasks(store: FlowStore, rules: CountRules, sample: FlowSample, n_flows: int) -> list[StatTask]:
+    """Return tasks, each of neighbors of one class; the same ones however many workers there are."""
     index = store.videos
     is_ok, paths = (index.column("status") == "ok").tolist(), index.column("path").tolist()
-    n_flows = index.column("n_flows").tolist()
+    counts = index.column("n_flows").tolist()
+    is_coded = rules.quantizer.bound_px is not None
+    is_compiled = is_coded and n_flows >= _COMPILED_FLOWS and _has_numba()
+    task_flows = min(max(n_flows // _TASKS_WANTED, _FEWEST_TASK_FLOWS), _MOST_TASK_FLOWS)
+    tasks: list[StatTask] = []
     for rows in index.rows_by_class.values():
         group: list[str] = []
         size = 0
-        for row in (row for row in rows if is_ok[row]):
-            group.append(paths[row])
-            size += sample.count(n_flows[row])
-            if size >= _TASK_FLOWS or len(group) == _TASK_VIDEOS:
-                yield StatTask(store.storage, store.settings, rules, sample, rows[0], tuple(group))
+        for row in rows:
+            if is_ok[row]:
+                group.append(paths[row])
+                size += sample.count(counts[row])
+            if group and (size >= task_flows or len(group) == _MOST_TASK_VIDEOS or row == rows[-1]):
+                place = store.storage, store.settings, rules, sample, is_compiled
+                tasks.append(StatTask(len(tasks), rows[0], tuple(group), *place))
                 group, size = [], 0
-        if group:
-            yield StatTask(store.storage, store.settings, rules, sample, rows[0], tuple(group))
+    return tasks
+
+
+def _has_numba() -> bool:
+    # Found, it can still fail to load. NumPy gives the same counts.
+    try:
+        import_module("flowstore.pair_kernels")
+    except ImportError:
+        return False
+    return True
 
 
 @dataclass
@@ -145,9 +166,16 @@ class _Run:
     progress: ExportProgress | None
     counts: dict[int, MotionCounts] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
+    early: dict[int, tuple[int, MotionCounts]] = field(default_factory=dict)
+    n_added: int = 0
 
     def take(self, task: StatTask, result: StatResult) -> None:
-        self.counts.setdefault(task.row, MotionCounts.empty(self.rules)).add(result.counts)
+        self.early[task.number] = task.row, result.counts
+        # In the order of the tasks, or the last digits of sums would depend on which ended first.
+        while self.n_added in self.early:
+            row, counts = self.early.pop(self.n_added)
+            self.counts.setdefault(row, MotionCounts.empty(self.rules)).add(counts)
+            self.n_added += 1
         reasons = {_key(problem.path): problem.reason for problem in result.problems}
         self.problems |= reasons
         if self.progress:

@@ -89,12 +89,14 @@ def flows_table(columns: Columns, flow_means: npt.NDArray[np.float32]) -> Any:
     video = flow_videos(columns["n_flows"])
     frame = flow_frames(columns["n_flows"])
     classes = _classes(columns)
+    time_s = columns["fps"][video]
+    np.divide(frame, time_s, out=time_s)
     return pd.DataFrame(
         {
             "class": pd.Categorical.from_codes(classes.codes[video], dtype=classes.dtype),
             "video": pd.Categorical.from_codes(video, video_keys(columns)),
             "frame": frame,
-            "time_s": frame / columns["fps"][video],
+            "time_s": time_s,
             "mean_magnitude_px": flow_means,
         },
         copy=False,

@@ -17,7 +17,7 @@ ORDER = (
     "errors whole_files batch_memory",
     "arguments",
     "model names quantize sampling scenes colour lanes compiling caches mp4_boxes clusters archives object_stores",
-    "lettering motion motion_fields file_encodings path_templates settings sources clip_sampling locking",
+    "lettering motion motion_fields pair_kernels file_encodings path_templates settings sources clip_sampling locking",
     "faults plotting html_views",
     "motion_counts",
     "drawing films layouts flow_conversion shards decoding farneback_tables motion_kernels transforms",
@@ -90,7 +90,7 @@ OWNERS = {
     "xarray": {"labelled_arrays"},
     "matplotlib": {"stats_plot", "plotting"},
     "torch": {"loaders"},
-    "numba": {"lanes", "farneback_kernels", "compiling", "motion_kernels"},
+    "numba": {"lanes", "farneback_kernels", "compiling", "motion_kernels", "pair_kernels"},
     "llvmlite": {"lanes", "farneback_kernels"},
 }
 # Reading must not load these; see also the test in test_store.py that looks at a fresh process.

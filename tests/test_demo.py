@@ -21,7 +21,13 @@ def made(tmp_path_factory):
 
 def test_what_is_in_the_folder(made):
     folder, report = made
-    assert sorted(path.name for path in folder.iterdir()) == ["flow.png", "flow.zarr", "flow_images", "videos"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "flow.mp4",
+        "flow.png",
+        "flow.zarr",
+        "flow_images",
+        "videos",
+    ]
     assert (report.folder, report.videos, report.store) == (
         str(folder),
         str(folder / "videos"),
@@ -66,6 +72,14 @@ def test_the_picture(made):
     column = picture[8 + 24 + 120 + 8 + 40 : 8 + 24 + 120 + 8 + 80, 8 + 40 : 8 + 120].reshape(-1, 3).mean(axis=0)
     assert column[2] > 200 > 180 > column[0]
     assert tuple(picture[0, 0]) == (255, 255, 255)
+
+
+def test_the_film(made):
+    _, report = made
+    capture, n_pictures = cv2.VideoCapture(report.film), 0
+    while capture.read()[0]:
+        n_pictures += 1
+    assert n_pictures == demo.N_FRAMES - 1
 
 
 def test_a_second_run_has_nothing_to_do(made):

@@ -23,6 +23,9 @@ from flowstore.storage import LocalStorage
 from flowstore.verify import verify
 
 TESTS = Path(__file__).parent
+sys.path.insert(0, str(TESTS.parent / "benchmarks"))
+
+import stress_kill  # noqa: E402
 
 
 def kill_in_processes(folder, job, every, n_processes=1):
@@ -60,6 +63,12 @@ def test_killed_at_every_single_change(tmp_path, job):
     before = {re.sub(r"\.\d+\.partial", "", result["before"]) for result in results}
     assert {"os.rename zarr.json", "os.rename index/zarr.json", "os.remove ../s.zarr.lock"} <= before
     assert len(results) > 150
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments():
+    counts = stress_kill.stress(3, seed=5)
+    assert counts["coordinator"] + counts["worker"] >= 3
 
 
 # What was left by a death that no run of today would leave

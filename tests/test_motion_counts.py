@@ -113,6 +113,18 @@ def test_counts_add_up(quantizer):
             np.testing.assert_allclose(getattr(other, name), value, rtol=1e-12, err_msg=name)
 
 
+def test_the_compiled_loop_counts_the_same():
+    for seed, shape in enumerate([(3, 2, 20, 30), (1, 2, 1, 1), (2, 2, 5, 7)]):
+        codes = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+        codes[:, :, 0] = 128
+        found, expected = np.zeros(2**16, np.int64), np.zeros(2**16, np.int64)
+        for part in (codes, codes[..., ::-1]):
+            count_flows(part, rules_of(QUANTIZERS[0]), found, MotionCounts.empty(rules_of(QUANTIZERS[0])), True)
+            for x, y in zip(part[:, 0].ravel().tolist(), part[:, 1].ravel().tolist(), strict=True):
+                expected[256 * y + x] += 1
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_percentiles(quantizer):
     codes, rules = flows(quantizer), CountRules(quantizer, 0.25, 120, 0.5, ())
     counts = count(codes, rules)

@@ -1,12 +1,14 @@
 """Pictures and films: their pixels, their legend's statement, what is refused, and that films are streamed."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from datasets import call, partial_files
+from datasets import call, partial_files, process_environment
 from PIL import Image as PillowImage
 from store_factory import make_codes, write_store
 
@@ -198,6 +200,26 @@ def test_what_was_there_stays_until_a_film_is_whole(store, tmp_path):
             render_video(video, tmp_path / name)
     assert (tmp_path / "film.mp4").read_bytes() == (tmp_path / "film.gif").read_bytes() == b"mine"
     assert sorted(file.name for file in tmp_path.iterdir()) == ["film.gif", "film.mp4", "flow.zarr"]
+
+
+FULL_DISK = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
+from flowstore.cli import main
+sys.argv[:] = ["flowstore", *sys.argv[1:]]
+main()
+"""
+
+
+@pytest.mark.parametrize("suffix", [".png", ".gif", ".mp4"])
+def test_a_file_that_does_not_fit_is_no_file(store, tmp_path, suffix):
+    path = tmp_path / f"film{suffix}"
+    command = [sys.executable, "-c", FULL_DISK, "render", f"{store.url}/wave/a", "-o", path, "-q"]
+    done = subprocess.run(command, capture_output=True, text=True, env=process_environment())
+    assert done.returncode == 1, done.stderr
+    assert f"cannot write {path}" in done.stderr or "pictures were written" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["flow.zarr"]
 
 
 # ---- the sheet of a class

@@ -182,6 +182,29 @@ def test_a_cluster_counts_the_same(coded, tmp_path):
         assert as_plain(stats(coded, scheduler=address)) == as_plain(stats(coded, scheduler="sync"))
 
 
+def test_with_and_without_numba_the_same_is_counted(coded, monkeypatch):
+    expected = as_plain(stats(coded, scheduler="sync"))
+    monkeypatch.setattr("flowstore.stats._COMPILED_FLOWS", 1)
+    assert as_plain(stats(coded, scheduler="sync")) == expected
+    monkeypatch.setitem(sys.modules, "flowstore.pair_kernels", None)
+    assert as_plain(stats(coded, scheduler="sync")) == expected
+
+
+def test_sums_do_not_depend_on_which_task_ends_first(coded, monkeypatch):
+    monkeypatch.setattr("flowstore.stats._FEWEST_TASK_FLOWS", 1)
+    expected, later = as_plain(stats(coded, scheduler="sync")), []
+
+    def backwards(job, where, n_workers):
+        for task in job.tasks:
+            later.append((task, job.function(task, job.on_tick)))
+        for task, result in reversed(later):
+            job.on_result(task, result)
+
+    monkeypatch.setattr("flowstore.stats.run_job", backwards)
+    assert as_plain(stats(coded, scheduler="sync")) == expected
+    assert len(later) == 4
+
+
 def test_a_selection_counts_its_own_videos(coded):
     report = stats(flowstore.open_store(coded).select("wave", min_flows=4), scheduler="sync")
     assert list(report.classes) == ["wave"]
