@@ -19,6 +19,7 @@ import zarr
 from zarr.abc.store import Store
 
 from flowstore.errors import ChecksumError, StoreError
+from flowstore.limits import check_document_size
 
 # Of a member's own header: behind its 30 bytes stand the name and the extra field, whose lengths are at byte 26.
 _HEADER_BYTES = 30
@@ -88,6 +89,7 @@ class ZipStorage:
         if found is None:
             return None
         archive, info = found
+        check_document_size(f"{self.path}/{key}", info.file_size)
         return self._unpack(key, lambda: archive.read(info))
 
     def read_range(self, key: str, start: int, size: int) -> bytes | None:
@@ -266,7 +268,9 @@ def writing_zip(path: str) -> Iterator[Any]:
     os.makedirs(os.path.dirname(path), exist_ok=True)
     partial = f"{path}.{os.getpid()}.partial"
     try:
-        with open(partial, "w+b") as file:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(partial)
+        with open(partial, "x+b") as file:
             with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
                 yield ZipTarget(path, archive)
             file.flush()

@@ -82,6 +82,11 @@ def main() -> NoReturn:
     except (KeyboardInterrupt, click.Abort):
         say("stopped")
         sys.exit(EXIT_STOPPED)
+    except MemoryError:
+        if is_verbose:
+            ERRORS.print_exception()
+        say("flowstore: there is not enough memory for this; fewer --workers take less")
+        sys.exit(1)
     except FlowStoreError as error:
         if is_verbose:
             ERRORS.print_exception()

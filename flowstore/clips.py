@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -58,7 +59,13 @@ def read_clips(
     height, width = crops[0][2:] if crops else (0, 0)
     shape = len(videos), length, 2, height, width
     if out is None:
-        out = np.empty(shape, np.float32)
+        try:
+            out = np.empty(shape, np.float32)
+        except (MemoryError, ValueError) as error:
+            raise ArgumentError(
+                f"{len(videos)} clips of {length} flows of {width}×{height} px take {4 * math.prod(shape)} bytes of "
+                "memory, more than there is: read fewer at a time, or a crop"
+            ) from error
     if out.shape != shape or out.dtype not in (np.float32, dtype):
         raise ArgumentError(f"out is {out.dtype} {out.shape}, expected float32 or {dtype} {shape}")
     if not out.flags.writeable:

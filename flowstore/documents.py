@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from flowstore.errors import ChecksumError, StoreFormatError
+from flowstore.limits import MAX_FLOW_BYTES, check_document_size
 from flowstore.quantize import Quantizer
 from flowstore.shards import ChunkCodec
 
@@ -24,8 +28,16 @@ _FLOW_ATTRIBUTES = ("units", "long_name", "component", "scale_factor", "add_offs
 
 
 def to_bytes(document: Mapping[str, Any]) -> bytes:
-    """Return a document as the bytes of a ``zarr.json``."""
-    return json.dumps(document, indent=1, allow_nan=False).encode()
+    """Return a document as the bytes of a ``zarr.json``.
+
+    Raises
+    ------
+    StoreFormatError
+        If no reader would take it, so large is it.
+    """
+    data = json.dumps(document, indent=1, allow_nan=False).encode()
+    check_document_size("zarr.json", len(data))
+    return data
 
 
 def parse_document(data: bytes, where: str) -> dict[str, Any]:
@@ -36,10 +48,13 @@ def parse_document(data: bytes, where: str) -> dict[str, Any]:
     StoreFormatError
         If it is no Zarr v3 metadata.
     """
+    check_document_size(where, len(data))
     try:
         document = json.loads(data)
     except ValueError as error:
         raise StoreFormatError(f"{where}: not a JSON document ({error})") from error
+    except RecursionError as error:
+        raise StoreFormatError(f"{where}: a JSON document nested deeper than any of Zarr's") from error
     if not isinstance(document, dict) or document.get("zarr_format") != 3:
         raise StoreFormatError(f"{where}: not the metadata of a Zarr v3 node")
     return document
@@ -162,6 +177,11 @@ class FlowLayout:
     codec: ChunkCodec
 
     @property
+    def flow_bytes(self) -> int:
+        """Bytes of one flow, unpacked."""
+        return math.prod(self.shape[1:]) * np.dtype(self.codec.dtype).itemsize
+
+    @property
     def n_shards(self) -> int:
         """Number of shard files."""
         return -(-self.shape[0] // self.shard_frames)
@@ -174,6 +194,8 @@ def parse_flow_document(document: Mapping[str, Any], where: str) -> FlowLayout:
     ------
     StoreFormatError
         If it is laid out in a way that only zarr-python can read.
+    ChecksumError
+        If its shards would be larger than any.
     """
     try:
         shape = tuple(document["shape"])
@@ -198,4 +220,10 @@ def parse_flow_document(document: Mapping[str, Any], where: str) -> FlowLayout:
         raise StoreFormatError(f"{where}: an array laid out in an unknown way ({error})") from error
     if not is_known:
         raise StoreFormatError(f"{where}: an array laid out in an unknown way")
-    return FlowLayout(shape, shard_shape[0], codec)
+    layout = FlowLayout(shape, shard_shape[0], codec)
+    if layout.shard_frames > shape[0] or layout.shard_frames * layout.flow_bytes > MAX_FLOW_BYTES:
+        raise ChecksumError(
+            f"{where}: damaged: shards of {layout.shard_frames} flows of {layout.flow_bytes} bytes each, at most "
+            f"{shape[0]} flows and {MAX_FLOW_BYTES} bytes can be"
+        )
+    return layout

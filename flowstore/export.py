@@ -12,10 +12,10 @@ from typing import Any, Protocol
 import cv2
 
 from flowstore.errors import ArgumentError, ExportError
-from flowstore.export_lists import FOLDER, list_files
-from flowstore.export_plan import MANIFEST, ExportOptions, ExportPlan, plan_export
+from flowstore.export_lists import list_files
+from flowstore.export_plan import ExportOptions, ExportPlan, plan_export
 from flowstore.flow_images import ExportTask, VideoExport, cannot_write, export_video
-from flowstore.layouts import Layout, find_layout
+from flowstore.layouts import LISTS_FOLDER, MANIFEST, Layout, find_layout
 from flowstore.locking import writers_lock
 from flowstore.scheduling import Job, check_scheduler, choose_scheduler, run_job
 from flowstore.store import FlowStore, Place, open_store
@@ -325,7 +325,7 @@ def _write_own_file(target: str, path: str, text: str) -> None:
 
 def _remove_strays(planned: ExportPlan) -> None:
     """Remove what a killed run left in the folders that videos share; each task sees to those of its own."""
-    folders = {planned.dest, os.path.join(planned.dest, FOLDER)}
+    folders = {planned.dest, os.path.join(planned.dest, LISTS_FOLDER)}
     if not planned.layout.has_own_folders:
         folders |= {os.path.dirname(pattern.path(0)) for task in planned.tasks for pattern in task.patterns()}
     for folder in folders:

@@ -9,12 +9,10 @@ from dataclasses import dataclass
 
 from flowstore.errors import ArgumentError
 from flowstore.flow_images import ExportTask
-from flowstore.layouts import Layout
+from flowstore.layouts import LISTS_FOLDER, Layout
 from flowstore.splits import Split
 from flowstore.store import FlowStore
 from flowstore.video_selection import kinetics_fields, read_split, split_fields, warn_of_unmatched
-
-FOLDER = "annotations"
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ def plan_lists(store: FlowStore, requests: Sequence[str]) -> tuple[VideoList, ..
     names = [found.name for found in lists]
     for name in names:
         if names.count(name) > 1:
-            raise ArgumentError(f"two lists would be {FOLDER}/{name}.txt: ask for each list once")
+            raise ArgumentError(f"two lists would be {LISTS_FOLDER}/{name}.txt: ask for each list once")
     return tuple(lists)
 
 
@@ -159,8 +157,8 @@ def list_files(
                 continue
             label = line.label if line is not None and line.label is not None else labels[task.video.class_name]
             lines.append(f"{frame_dir(task)} {task.n_flows} {label}\n")
-        files[f"{FOLDER}/{wanted.name}.txt"] = "".join(lines), len(lines)
+        files[f"{LISTS_FOLDER}/{wanted.name}.txt"] = "".join(lines), len(lines)
         if not has_labels:
             text = "".join(f"{label} {name}\n" for label, name in enumerate(names))
-            files[f"{FOLDER}/{wanted.name}_classes.txt"] = text, len(names)
+            files[f"{LISTS_FOLDER}/{wanted.name}_classes.txt"] = text, len(names)
     return files

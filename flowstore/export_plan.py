@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,19 +11,18 @@ from typing import Any, Literal
 import numpy as np
 
 from flowstore.errors import ArgumentError, StoreError
-from flowstore.export_lists import FOLDER, VideoList, check_list_names, plan_lists
+from flowstore.export_lists import VideoList, check_list_names, plan_lists
+from flowstore.export_paths import check_dest, check_outside_store, check_paths
 from flowstore.file_encodings import CODE_ENCODINGS, FileEncoding, FileQuantizer, has_bound
 from flowstore.flow_conversion import Conversion
 from flowstore.flow_images import ExportTask, VideoExport, encode_files, read_values
-from flowstore.layouts import Layout
-from flowstore.names import fold_name, printable_name
+from flowstore.layouts import LISTS_FOLDER, Layout
+from flowstore.names import printable_name
 from flowstore.quantize import Quantizer
 from flowstore.settings import describe_settings
-from flowstore.storage import LocalStorage, is_case_blind
 from flowstore.store import FlowStore
 from flowstore.video_selection import select_videos
 
-MANIFEST = "flowstore-export.json"
 _I3D_BOUND_PX = 20.0
 _KITTI_STEP_PX = 1 / 64
 _N_SAMPLES = 24
@@ -153,7 +151,7 @@ class ExportPlan:
             "videos": len(self.tasks),
             "flows": self.n_flows,
             "files": self.n_files,
-            "lists": [f"{FOLDER}/{found.name}.txt" for found in self.lists],
+            "lists": [f"{LISTS_FOLDER}/{found.name}.txt" for found in self.lists],
             "left_out": self.n_left_out,
             "damaged": [failure.key for failure in self.damaged],
         }
@@ -195,7 +193,7 @@ class ExportPlan:
             ("videos", f"{len(self.tasks)}, {self.n_flows} flows{f' of {sizes}' if sizes else ''}{left_out}"),
         ]
         if self.lists:
-            rows.append(("lists", ", ".join(f"{FOLDER}/{found.name}.txt" for found in self.lists)))
+            rows.append(("lists", ", ".join(f"{LISTS_FOLDER}/{found.name}.txt" for found in self.lists)))
         if self.damaged:
             rows.append(("damaged", f"{len(self.damaged)} videos whose records cannot be read"))
         rows.append(("files", f"{self.n_files}"))
@@ -241,7 +239,7 @@ def plan_export(
     if options.encoding == "keep" and conversion.is_resizing:
         raise ArgumentError("resized flow has no stored codes to keep: leave out the size, or the encoding")
     target = os.path.abspath(os.fspath(dest))
-    _check_dest(target, store)
+    check_dest(target, store)
     selected = select_videos(store, options.select)
     lists = plan_lists(store, options.lists)
     damaged: list[VideoExport] = []
@@ -255,7 +253,7 @@ def plan_export(
     ]
     tasks.sort(key=lambda task: -task.n_flows)
     check_paths(tasks, target, has_lists=bool(lists))
-    _check_outside_store(tasks, target, store)
+    check_outside_store(tasks, target, store)
     if lists:
         check_list_names(tasks)
     n_left_out = int((selected.videos.column("status") == "failed").sum())
@@ -346,69 +344,3 @@ def describe_encoding(conversion: Conversion, layout: Layout, sizes: Iterable[tu
         within += " before resizing"
     name = "pixels" if exported.encoding == "pixels" else f"{exported.encoding}{bound}"
     return f"{name}, {origin}{within}{rounding}"
-
-
-def _check_dest(target: str, store: FlowStore) -> None:
-    if os.path.exists(target) and not os.path.isdir(target):
-        raise ArgumentError(f"DEST {target}: a file; give the path of a folder")
-    if os.path.exists(os.path.join(target, "zarr.json")):
-        raise ArgumentError(f"DEST {target}: a Zarr store; give another folder")
-    if _is_inside_store(target, store):
-        raise ArgumentError(f"DEST {target}: inside the store; give a folder outside it")
-
-
-def _check_outside_store(tasks: Iterable[ExportTask], target: str, store: FlowStore) -> None:
-    for task in tasks:
-        for pattern in task.patterns():
-            if _is_inside_store(os.path.dirname(pattern.path(0)), store):
-                raise ArgumentError(
-                    f"DEST {target}: {task.video.key} would go into the store {store.url}; give another folder"
-                )
-
-
-def _is_inside_store(path: str, store: FlowStore) -> bool:
-    if not isinstance(store.storage, LocalStorage):
-        return False
-    root = os.path.realpath(store.storage.root)
-    return os.path.commonpath([os.path.realpath(path), root]) == root
-
-
-def check_paths(tasks: Iterable[ExportTask], target: str, has_lists: bool = False) -> None:
-    """Refuse an export in which two videos would get one file, or a name would leave the target.
-
-    Parameters
-    ----------
-    tasks : iterable of ExportTask
-        What is to be written.
-    target : str
-        Where.
-    has_lists : bool
-        Whether lists are written too.
-
-    Raises
-    ------
-    ArgumentError
-        If it is such an export.
-    """
-    reserved = {MANIFEST, FOLDER} if has_lists else {MANIFEST}
-    by_path: defaultdict[str, list[ExportTask]] = defaultdict(list)
-    for task in tasks:
-        video = task.video
-        for path in task.layout.paths(video.class_name, video.name, 0, video.settings.step):
-            if path.partition("/")[0] in reserved:
-                raise ArgumentError(f"{video.key} would go to {path}, where the export keeps its own files")
-            by_path[path].append(task)
-    for sharing in by_path.values():
-        if len(sharing) > 1:
-            first, second = sharing[:2]
-            what = "folder" if first.layout.has_own_folders else "file"
-            flat = "" if first.layout.has_class_folder else ": it has no class folders"
-            raise ArgumentError(
-                f"layout {first.layout.name} would put {first.video.key} and {second.video.key} into one {what}{flat}"
-            )
-    folded: defaultdict[str, list[str]] = defaultdict(list)
-    for path, sharing in by_path.items():
-        folded[fold_name(path)].append(sharing[0].video.key)
-    close = [keys for keys in folded.values() if len(keys) > 1]
-    if close and is_case_blind(target):
-        raise ArgumentError(f"names that this file system does not keep apart: {' and '.join(close[0])}")

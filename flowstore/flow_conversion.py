@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,17 +81,10 @@ class Conversion:
         if self.is_identity:
             return codes
         size = self.new_size(*codes.shape[-2:])
-        table = self.code_table()
+        table = _code_table(self)
         if table is not None and size == codes.shape[-2:]:
             return cv2.LUT(codes.reshape(-1, codes.shape[-1]), table).reshape(codes.shape)
         return self.exported.encode(resize_flow(self.stored.decode(codes), *size))
-
-    def code_table(self) -> npt.NDArray[np.uint8] | None:
-        """Return the exported code of each stored code; None where it depends on more than the code."""
-        if self.stored.dtype != np.uint8 or self.exported.dtype != np.uint8 or self.exported.encoding == "mmcv":
-            return None
-        stored = np.arange(256, dtype=np.uint8).reshape(2, 1, 128)
-        return self.exported.encode(self.stored.decode(stored)).reshape(256)
 
     def largest_code_difference(self, height: int, width: int) -> int:
         """Return by how much an exported code can differ from that of the float flow, where nothing is clipped.
@@ -111,6 +105,16 @@ class Conversion:
         # The step of mmcv is the smaller, the smaller the side.
         shorter = min(new_height, new_width)
         return int(np.ceil(error_px / self.exported.step_px(shorter, shorter) + 0.5))
+
+
+@functools.lru_cache(maxsize=16)
+def _code_table(conversion: Conversion) -> npt.NDArray[np.uint8] | None:
+    """Return the exported code of each stored code, (256,); None where it depends on more than the code."""
+    stored, exported = conversion.stored, conversion.exported
+    if stored.dtype != np.uint8 or exported.dtype != np.uint8 or exported.encoding == "mmcv":
+        return None
+    codes = np.arange(256, dtype=np.uint8).reshape(2, 1, 128)
+    return exported.encode(stored.decode(codes)).reshape(256)
 
 
 def resize_flow(flow: Flow, height: int, width: int) -> Flow:

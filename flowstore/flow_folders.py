@@ -11,14 +11,12 @@ from dataclasses import dataclass, field, replace
 
 from flowstore.errors import ArgumentError, SourceError
 from flowstore.file_encodings import FileQuantizer
-from flowstore.layouts import Layout
+from flowstore.layouts import LISTS_FOLDER, MANIFEST, Layout
 from flowstore.model import UNLABELED
 from flowstore.names import printable_name
-from flowstore.path_templates import PathPattern, component_pattern, template_fields
-from flowstore.sources import Discovery, VideoSource
+from flowstore.path_templates import PathPattern, component_pattern, fill_template, template_fields
+from flowstore.sources import Discovery, VideoSource, is_ignored
 
-MANIFEST = "flowstore-export.json"
-_LISTS = "annotations"
 # Of a file that holds a video: makes them comparable.
 _TYPICAL_FLOW_BYTES = 8 * 320 * 240
 
@@ -74,9 +72,10 @@ class _Files:
 
 @dataclass
 class _Video:
-    """What was found of one video."""
+    """What was found of one video, and where its files should be."""
 
     files: tuple[_Files, ...]
+    patterns: tuple[PathPattern, ...]
     problem: str = ""
 
 
@@ -110,6 +109,9 @@ class _Finder:
         """Walk."""
         trails = [_Trail(number, tuple(template.split("/"))) for number, template in enumerate(self._layout.templates)]
         self._look_into(self._root, "", trails)
+        lists = self.videos.get((UNLABELED, LISTS_FOLDER, ""))
+        if lists and not self._layout.has_class_folder and not any(files.n_files for files in lists.files):
+            del self.videos[UNLABELED, LISTS_FOLDER, ""]
 
     def _look_into(self, folder: str, relative: str, trails: list[_Trail]) -> None:
         patterns = [(trail, component_pattern(trail.components[0], trail.known)) for trail in trails]
@@ -122,6 +124,8 @@ class _Finder:
             self._take_problem(trails, f"{printable_name(relative)} cannot be listed: {error.strerror or error}")
             return
         for entry in entries:
+            if is_ignored(entry.name):
+                continue
             path = f"{relative}/{entry.name}" if relative else entry.name
             following = []
             for trail, pattern in patterns:
@@ -133,7 +137,7 @@ class _Finder:
             self._take(entry, path, following)
 
     def _check_unambiguous(self, trail: _Trail, name: str, found: Mapping[str, str], path: str) -> None:
-        if not {"class", "video"} <= found.keys():
+        if "class" not in found or "video" not in found:
             return
         other = component_pattern(trail.components[0], trail.known, is_greedy=False).fullmatch(name)
         if other and other.groupdict() != found:
@@ -152,6 +156,10 @@ class _Finder:
                 self.n_links_out += 1
                 self._take_problem(folders, f"{printable_name(path)} is a link that leads out of the folder")
                 return
+            if os.path.exists(os.path.join(entry.path, "zarr.json")):
+                # A store, perhaps the one that is written.
+                self._leave_out(path)
+                return
             for trail in folders:
                 # A folder that turns out to be empty is a video too, one that failed.
                 if self._is_named(trail):
@@ -160,10 +168,13 @@ class _Finder:
         elif files:
             for trail in files:
                 self._take_file(entry, path, trail, is_out)
-        elif path.partition("/")[0] not in (MANIFEST, _LISTS):
-            self.n_others += 1
-            if len(self.others) < 3:
-                self.others.append(printable_name(path))
+        elif path.partition("/")[0] not in (MANIFEST, LISTS_FOLDER):
+            self._leave_out(path)
+
+    def _leave_out(self, path: str) -> None:
+        self.n_others += 1
+        if len(self.others) < 3:
+            self.others.append(printable_name(path))
 
     def _is_inside(self, path: str) -> bool:
         return os.path.realpath(path).startswith(self._real_root.rstrip(os.sep) + os.sep)
@@ -180,7 +191,13 @@ class _Finder:
 
     def _video(self, trail: _Trail) -> _Video:
         key = trail.known.get("class", UNLABELED), trail.known["video"], trail.known.get("step", "")
-        return self.videos.setdefault(key, _Video(tuple(_Files() for _ in self._layout.templates)))
+        video = self.videos.get(key)
+        if video is None:
+            values = {"class": key[0], "video": key[1], "step": key[2]}
+            templates = self._layout.templates
+            patterns = tuple(fill_template(template, values) for template in templates)
+            video = self.videos[key] = _Video(tuple(_Files() for _ in templates), patterns)
+        return video
 
     def _take_file(self, entry: os.DirEntry[str], path: str, trail: _Trail, is_out: bool) -> None:
         video = self._video(trail)
@@ -188,26 +205,20 @@ class _Finder:
         number = int(trail.known.get("number", self._layout.first))
         files.add(number)
         self.n_files += 1
-        shown = printable_name(entry.name)
+        problem = ""
         if is_out:
             self.n_links_out += 1
-            video.problem = video.problem or f"{shown} is a link that leads out of the folder"
+            problem = "is a link that leads out of the folder"
         elif not entry.is_file():
-            video.problem = video.problem or f"{shown} is not a regular file"
+            problem = "is not a regular file"
         elif self._layout.packing == "video":
             files.size_bytes = entry.stat().st_size
         if "number" in trail.known:
-            pattern = self._patterns(trail.known)[trail.template]
-            if pattern.path(number) != path:
-                expected = printable_name(os.path.basename(pattern.path(number)))
-                video.problem = video.problem or f"{shown}: the layout writes {expected}"
-
-    def _patterns(self, known: Mapping[str, str]) -> tuple[PathPattern, ...]:
-        return _fill(self._layout, known.get("class", UNLABELED), known["video"], known.get("step", ""))
-
-
-def _fill(layout: Layout, class_name: str, name: str, step: str) -> tuple[PathPattern, ...]:
-    return layout.path_patterns(class_name, name, _step_of(step))
+            expected = video.patterns[trail.template].path(number)
+            if expected != path:
+                problem = problem or f"is not named as the layout has it, {printable_name(os.path.basename(expected))}"
+        if problem and not video.problem:
+            video.problem = f"{printable_name(entry.name)} {problem}"
 
 
 def _step_of(text: str) -> int:
@@ -289,7 +300,7 @@ def _choose_step(finder: _Finder, layout: Layout, step: int | None) -> tuple[int
 
 
 def _source(root: str, layout: Layout, quantizer: FileQuantizer, key: _Key, video: _Video) -> FlowSource:
-    class_name, name, step = key
+    class_name, name, _ = key
     source = FlowSource(
         class_name,
         name,
@@ -298,7 +309,7 @@ def _source(root: str, layout: Layout, quantizer: FileQuantizer, key: _Key, vide
         "flow",
         layout=layout,
         quantizer=quantizer,
-        patterns=_fill(layout, class_name, name, step),
+        patterns=video.patterns,
         n_files=video.files[0].n_files,
     )
     is_numbered = layout.packing != "video"

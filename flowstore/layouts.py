@@ -42,6 +42,9 @@ _PACKINGS: dict[FileFormat, tuple[Packing, ...]] = {
     "hdf5": ("video",),
 }
 _CLASS_FOLDER = "{class}/"
+# What an export writes beside the files of a layout: what it was, and lists for training code.
+MANIFEST = "flowstore-export.json"
+LISTS_FOLDER = "annotations"
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def _lock(root: str, is_shared: bool, advice: str) -> int | None:
     while True:
         try:
             os.makedirs(os.path.dirname(root), exist_ok=True)
-            handle = os.open(_lock_path(root), os.O_RDWR | os.O_CREAT, 0o666)
+            handle = os.open(_lock_path(root), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         except OSError:
             return None
         try:

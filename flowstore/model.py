@@ -1,14 +1,16 @@
 """The values that pass between modules: what a video is, where it came from, how it moves.
 
-Frozen dataclasses that validate on making and turn into plain JSON and back. Imports errors only.
+Frozen dataclasses that validate on making and turn into plain JSON and back. Imports errors and limits only.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from flowstore.errors import ArgumentError
+from flowstore.limits import check_flow_size, is_count, is_number, is_text_mapping
 
 UNLABELED = "unlabeled"
 
@@ -185,6 +187,7 @@ class VideoRecord:
             If a field is missing, unknown or does not fit.
         """
         try:
+            _check_fields(values, _RECORD_FIELDS)
             fingerprint, statistics = values.get("fingerprint"), values.get("statistics")
             return cls(
                 **values
@@ -196,5 +199,61 @@ class VideoRecord:
                     "warnings": tuple(values.get("warnings", ())),
                 }
             )
-        except (TypeError, KeyError) as error:
+        except (TypeError, KeyError, AttributeError) as error:
             raise ArgumentError(f"not the record of a video: {error}") from error
+
+    def check_stated(self) -> None:
+        """Refuse what a document can say and no flow can be.
+
+        Raises
+        ------
+        ArgumentError
+            If its numbers do not go together.
+        """
+        if self.statistics is None:
+            return
+        if len(self.statistics.flow_means) != self.n_flows:
+            raise ArgumentError(
+                f"video {self.name!r} has {self.n_flows} flows, but {len(self.statistics.flow_means)} mean magnitudes"
+            )
+        check_flow_size(self.height, self.width, self.n_flows, sum(self.shard_sizes))
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_list_of(is_kind: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list | tuple) and all(map(is_kind, value))
+
+
+_FINGERPRINT_FIELDS: dict[str, Callable[[Any], bool]] = {
+    "size_bytes": is_count,
+    "mtime_ns": lambda value: type(value) is int and abs(value) <= 2**63,
+    "digest": _is_text,
+}
+_STATISTICS_FIELDS: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("mean_magnitude", "max_magnitude", "p99_magnitude", "clipped_share"), is_number),
+    **dict.fromkeys(("clipped_x", "clipped_y"), is_count),
+    "flow_means": _is_list_of(is_number),
+}
+_RECORD_FIELDS: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("class_name", "name", "status", "source_path", "source_kind", "reason"), _is_text),
+    **dict.fromkeys(("flow_digest", "created"), _is_text),
+    **dict.fromkeys(("n_frames", "n_flows", "height", "width", "size_bytes"), is_count),
+    "fps": lambda value: value is None or (is_number(value) and value > 0),
+    "shard_sizes": _is_list_of(is_count),
+    "shard_digests": _is_list_of(_is_text),
+    "warnings": _is_list_of(_is_text),
+    "versions": is_text_mapping,
+    "fingerprint": lambda value: value is None or _check_fields(value, _FINGERPRINT_FIELDS),
+    "statistics": lambda value: value is None or _check_fields(value, _STATISTICS_FIELDS),
+}
+
+
+def _check_fields(values: Any, fields: Mapping[str, Callable[[Any], bool]]) -> bool:
+    """Refuse a mapping with a value that is not of its field's kind; return True."""
+    for name, value in values.items():
+        if name not in fields or not fields[name](value):
+            raise ArgumentError(f"{name} is {repr(value)[:80]}")
+    return True

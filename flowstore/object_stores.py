@@ -20,6 +20,7 @@ import zarr
 from zarr.abc.store import Store
 
 from flowstore.errors import ArgumentError, MissingExtraError, StoreError, StoreUnreachableError
+from flowstore.limits import MAX_DOCUMENT_BYTES, check_document_size
 
 Answer = TypeVar("Answer")
 
@@ -120,10 +121,9 @@ class ObjectStorage:
 
     def read(self, key: str) -> bytes | None:
         """Return the value of a key, None if there is none."""
-        try:
-            value: bytes = self._ask("cat_file", self._path(key), size=2**26)
-        except FileNotFoundError:
-            return None
+        value = self.read_range(key, 0, MAX_DOCUMENT_BYTES + 1)
+        if value is not None:
+            check_document_size(f"{self._url}/{key}", len(value))
         return value
 
     def read_range(self, key: str, start: int, size: int) -> bytes | None:

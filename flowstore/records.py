@@ -82,6 +82,7 @@ def parse_record(data: bytes, key: str) -> tuple[VideoRecord, str]:
     """
     try:
         record = VideoRecord.from_json(documents.group_attributes(documents.parse_document(data, key), key))
+        record.check_stated()
         return record, video_path(record.class_name, record.name)
     except ArgumentError as error:
         raise StoreFormatError(f"{key}: {error}") from error

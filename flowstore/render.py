@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, get_args
 
@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from flowstore.errors import ArgumentError, ExportError
+from flowstore.errors import ArgumentError, DecodeError, ExportError
 from flowstore.films import FILM_SUFFIXES, check_film_library, fastest_fps, open_film
 from flowstore.names import printable_name
 from flowstore.sheets import MAX_TILES, draw_sheet
@@ -257,7 +257,7 @@ def render_video(
     pictures = plan_pictures(video, style, scale, zoom, source)
     page = pictures.page
     if rate is None:
-        write_png(target, next(pictures.draw(numbers)))
+        write_png(target, next(_drawn(pictures, numbers)))
         what = f"flow {numbers[0]} of {video.key}"
     else:
         _write_film(target, pictures, numbers, rate, progress)
@@ -282,6 +282,13 @@ def _refuse_given(options: dict[str, Any], purpose: str, instead: str) -> None:
         raise ArgumentError(f"{', '.join(given)}: for {purpose}; of a video's flows {instead}")
 
 
+def _drawn(pictures: VideoPictures, numbers: Sequence[int]) -> Iterator[Image]:
+    try:
+        yield from pictures.draw(numbers)
+    except DecodeError as error:
+        raise ExportError(f"the frames of the source cannot be shown: {error}") from error
+
+
 def _write_film(
     path: str, pictures: VideoPictures, numbers: Sequence[int], fps: float, progress: RenderProgress | None
 ) -> None:
@@ -289,7 +296,7 @@ def _write_film(
         progress.start(1, len(numbers))
     try:
         with open_film(path, pictures.page.height, pictures.page.width, fps) as film:
-            for picture in pictures.draw(numbers):
+            for picture in _drawn(pictures, numbers):
                 film.write(picture)
                 if progress:
                     progress.add_flows(1)

@@ -61,6 +61,10 @@ class ExtractSettings:
     def __post_init__(self) -> None:
         if not isinstance(self.params, Mapping):
             raise ArgumentError(f"params are {self.params!r}, expected a mapping of names to values")
+        if not all(isinstance(value, get_args(ParameterValue)) for value in self.params.values()):
+            raise ArgumentError(f"params are {repr(dict(self.params))[:80]}, expected numbers and words as values")
+        if not (isinstance(self.algorithm, str) and isinstance(self.engine, str)):
+            raise ArgumentError(f"algorithm is {self.algorithm!r} and engine {self.engine!r}, expected names")
         check_whole("step in frames", self.step, 1)
         if self.size is not None and not (isinstance(self.size, tuple | list) and len(self.size) == 2):
             raise ArgumentError(f"size is {self.size!r}, expected height and width")

@@ -30,6 +30,8 @@ Codes = npt.NDArray[Any]
 MAX_SHARD_BYTES = 64 * 2**20
 _CHECKSUM_BYTES = 4
 _ENTRY_BYTES = 16
+# What does not pack at all takes a header of Blosc and the checksum more.
+MAX_OVERHEAD_BYTES = 32
 _MISSING = 2**64 - 1
 _RESIDUE = 0x48674BC7
 # Version, format version, flags and typesize, then three sizes: of the raw bytes, a block, and the packed bytes.
@@ -117,7 +119,7 @@ class ChunkCodec:
         # The CRC-32C of bytes with their own behind them is the same for all bytes.
         if len(data) < _CHECKSUM_BYTES or google_crc32c.value(data) != _RESIDUE:
             raise ChecksumError("checksum differs: the bytes on disk are not the ones that were written")
-        size = len(data) - _CHECKSUM_BYTES if self.cname is None else _blosc_size(data)
+        size = len(data) - _CHECKSUM_BYTES if self.cname is None else blosc_size(data, _CHECKSUM_BYTES)
         if size != n_raw:
             raise ChecksumError(f"a chunk of {size} bytes where {n_raw} are expected")
 
@@ -184,12 +186,12 @@ def checksum(data: bytes | memoryview) -> bytes:
     return struct.pack("<I", google_crc32c.value(bytes(data) if isinstance(data, memoryview) else data))
 
 
-def _blosc_size(data: bytes) -> int:
-    """Return the size of what a chunk holds, -1 if it is not one whole buffer of Blosc with a checksum behind it."""
-    if len(data) < _BLOSC_HEADER.size + _CHECKSUM_BYTES:
+def blosc_size(data: bytes, n_behind: int = 0) -> int:
+    """Return the size of what a buffer of Blosc holds, -1 if it is not one with so many bytes behind it."""
+    if len(data) < _BLOSC_HEADER.size + n_behind:
         return -1
     n_raw, _, n_packed = _BLOSC_HEADER.unpack_from(data)
-    return int(n_raw) if n_packed == len(data) - _CHECKSUM_BYTES else -1
+    return int(n_raw) if n_packed == len(data) - n_behind else -1
 
 
 def frames_per_shard(height: int, width: int, dtype: str) -> int:
@@ -298,7 +300,9 @@ def parse_shard_index(data: bytes, n_entries: int) -> npt.NDArray[np.uint64]:
     return np.frombuffer(data, "<u8", 2 * n_entries).reshape(n_entries, 2)
 
 
-def chunk_span(index: npt.NDArray[np.uint64], start: int, stop: int, size_bytes: int) -> tuple[int, int]:
+def chunk_span(
+    index: npt.NDArray[np.uint64], start: int, stop: int, size_bytes: int, n_raw: int | None = None
+) -> tuple[int, int]:
     """Return the bytes ``[first, last)`` of a shard that hold the chunks ``[start, stop)``.
 
     Parameters
@@ -309,11 +313,14 @@ def chunk_span(index: npt.NDArray[np.uint64], start: int, stop: int, size_bytes:
         Chunks.
     size_bytes : int
         Of the shard.
+    n_raw : int, optional
+        Bytes of one chunk, unpacked.
 
     Raises
     ------
     ChecksumError
-        If a chunk is missing, or stands outside the shard; the message names its number in the shard.
+        If a chunk is missing, stands outside the shard, or is larger than it can be; the message names its number in
+        the shard.
     """
     # Whole numbers of Python: offset and size may add up to more than 64 bits.
     entries = index[start:stop].tolist()
@@ -324,7 +331,12 @@ def chunk_span(index: npt.NDArray[np.uint64], start: int, stop: int, size_bytes:
             raise ChecksumError(
                 f"chunk {number}: its index is damaged: bytes [{offset}, {offset + size}) of a shard of {size_bytes}"
             )
-    return min(offset for offset, _ in entries), max(offset + size for offset, size in entries)
+    first, last = min(offset for offset, _ in entries), max(offset + size for offset, size in entries)
+    if n_raw is not None and last - first > len(entries) * (n_raw + MAX_OVERHEAD_BYTES):
+        raise ChecksumError(
+            f"its index is damaged: bytes [{first}, {last}) for {len(entries)} chunks of at most {n_raw} bytes"
+        )
+    return first, last
 
 
 def iter_chunks(
@@ -435,7 +447,7 @@ def check_shard(data: bytes, n_entries: int, n_chunks: int, codec: ChunkCodec, n
     """
     index_bytes = data[-index_size(n_entries) :]
     index = parse_shard_index(index_bytes, n_entries)
-    chunk_span(index, 0, n_chunks, len(data))
+    chunk_span(index, 0, n_chunks, len(data), n_raw)
     checksums = []
     for number, (offset, size) in enumerate(index[:n_chunks].tolist()):
         chunk = data[offset : offset + size]

@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from flowstore.arguments import check_whole
-from flowstore.errors import ArgumentError, ChecksumError, StoreFormatError
+from flowstore.errors import ArgumentError, ChecksumError, StoreError, StoreFormatError
 from flowstore.motion_counts import CountRules, MotionCounts, count_flows, count_joint
 from flowstore.records import read_record
 from flowstore.scheduling import Tick
 from flowstore.settings import ExtractSettings
-from flowstore.storage import Storage
+from flowstore.storage import LocalStorage, Storage
 from flowstore.video import Video
 
 _BATCH_BYTES = 4 * 2**20
@@ -141,7 +141,7 @@ def count_videos(task: StatTask, tick: Tick) -> StatResult:
     Returns
     -------
     StatResult
-        A video whose stored bytes are damaged is not counted at all and named among the problems.
+        A video whose stored bytes are damaged or cannot be read is not counted at all and named among the problems.
 
     Raises
     ------
@@ -154,7 +154,11 @@ def count_videos(task: StatTask, tick: Tick) -> StatResult:
         counts, pairs = MotionCounts.empty(task.rules), np.zeros_like(joint)
         try:
             _count_video(task, path, counts, pairs, tick)
-        except (ChecksumError, StoreFormatError) as error:
+        except StoreError as error:
+            is_of_video = isinstance(error, ChecksumError | StoreFormatError)
+            # What a disk cannot read is one file; a place far away that cannot be read is gone as a whole.
+            if not is_of_video and not isinstance(task.storage, LocalStorage):
+                raise
             problems.append(VideoProblem(path, str(error)))
             continue
         joint += pairs

@@ -8,14 +8,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
-import itertools
 import os
 import shutil
+import stat
 from collections.abc import Iterator
-from typing import IO, Any, Protocol
+from typing import IO, Protocol
 
-import numpy as np
-import numpy.typing as npt
 import zarr
 from zarr.abc.store import RangeByteRequest, Store
 from zarr.core.buffer import default_buffer_prototype
@@ -23,8 +21,12 @@ from zarr.core.sync import sync
 
 from flowstore.archives import ZipStorage
 from flowstore.arguments import check_path
-from flowstore.errors import ChecksumError, FlowStoreError, StoreError, StoreFormatError
+from flowstore.errors import FlowStoreError, StoreError
+from flowstore.limits import check_document_size
 from flowstore.object_stores import ObjectStorage
+
+# Not on Windows.
+_DO_NOT_WAIT = getattr(os, "O_NONBLOCK", 0)
 
 
 class Storage(Protocol):
@@ -111,22 +113,34 @@ class LocalStorage:
 
     def read(self, key: str) -> bytes | None:
         """Return the value of a key, None if there is none."""
-        try:
-            with open(self.path(key), "rb") as file:
-                return file.read()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            raise StoreError(f"cannot read {self.path(key)}: {error.strerror}") from error
+        return self._read(key, 0, None)
 
     def read_range(self, key: str, start: int, size: int) -> bytes | None:
         """Return `size` bytes of a key's value from `start` on, fewer where it ends before, None if there is none."""
+        return self._read(key, start, size)
+
+    def _read(self, key: str, start: int, size: int | None) -> bytes | None:
+        path = self.path(key)
         try:
-            file = os.open(self.path(key), os.O_RDONLY)
+            # A pipe would wait for who writes to it, and a device has no end.
+            file = os.open(path, os.O_RDONLY | _DO_NOT_WAIT)
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise StoreError(f"cannot read {path}: {error.strerror}") from error
         try:
-            return os.pread(file, size, start)
+            status = os.fstat(file)
+            if not stat.S_ISREG(status.st_mode):
+                what = os.strerror(errno.EISDIR) if stat.S_ISDIR(status.st_mode) else "not a file"
+                raise StoreError(f"cannot read {path}: {what}")
+            if size is None:
+                check_document_size(path, status.st_size)
+            rest = max(0, status.st_size - start)
+            return os.pread(file, rest if size is None else min(size, rest), start)
+        except OSError as error:
+            if isinstance(error, FlowStoreError):
+                raise
+            raise StoreError(f"cannot read {path}: {error.strerror}") from error
         finally:
             os.close(file)
 
@@ -141,11 +155,14 @@ class LocalStorage:
 
     @contextlib.contextmanager
     def _replaced(self, key: str, is_durable: bool) -> Iterator[IO[bytes]]:
-        path = self.path(key)
+        path = self._own_path(key)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         partial = f"{path}.{os.getpid()}.partial"
         try:
-            with open(partial, "wb") as file:
+            # What stands there is of a process that is gone; a link would be followed.
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(partial)
+            with open(partial, "xb") as file:
                 yield file
                 if is_durable:
                     file.flush()
@@ -155,6 +172,20 @@ class LocalStorage:
             with contextlib.suppress(OSError):
                 os.unlink(partial)
             raise
+
+    def _own_path(self, key: str) -> str:
+        """Return the path of a key that is to be changed, which no link may lead out of the store."""
+        folders = key.split("/")[:-1]
+        if ".." in folders or os.path.isabs(key):
+            raise StoreError(f"{self.root}: {key!r} leads out of the store")
+        for depth in range(1, len(folders) + 1):
+            folder = os.path.join(self.root, *folders[:depth])
+            if os.path.islink(folder):
+                raise StoreError(
+                    f"{folder} is a symbolic link, and nothing is written through a link inside a store: put the "
+                    "folder itself there"
+                )
+        return self.path(key)
 
     def list_children(self, prefix: str) -> list[str]:
         """Return the names right below a prefix, sorted."""
@@ -172,6 +203,8 @@ class LocalStorage:
                 return sorted(entry.name for entry in entries if entry.is_dir())
         except (FileNotFoundError, NotADirectoryError):
             return []
+        except OSError as error:
+            raise StoreError(f"cannot list {self.path(prefix)}: {error.strerror}") from error
 
     def list_keys(self, prefix: str) -> list[str]:
         """Return every file below a prefix, relative to it, sorted; a folder with nothing in it ends in ``/``."""
@@ -190,12 +223,16 @@ class LocalStorage:
     def delete(self, key: str) -> None:
         """Remove a key; nothing happens if there is none."""
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            os.unlink(self.path(key))
+            os.unlink(self._own_path(key))
 
     def delete_tree(self, prefix: str) -> None:
         """Remove every key below a prefix."""
+        path = self._own_path(prefix)
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            shutil.rmtree(self.path(prefix))
+            if os.path.islink(path):
+                os.unlink(path)
+            else:
+                shutil.rmtree(path)
 
     def size_bytes(self, key: str) -> int | None:
         """Return the size of a key's value, None if there is none."""
@@ -203,6 +240,8 @@ class LocalStorage:
             return os.stat(self.path(key)).st_size
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise StoreError(f"cannot read {self.path(key)}: {error.strerror}") from error
 
     def stamp(self, key: str) -> tuple[int, ...] | None:
         """Return number, size and time of change of a key's file, None if there is none."""
@@ -210,6 +249,8 @@ class LocalStorage:
             status = os.stat(f"{self.root}/{key}")
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise StoreError(f"cannot read {self.path(key)}: {error.strerror}") from error
         return status.st_ino, status.st_size, status.st_mtime_ns
 
     def zarr_store(self) -> Store:
@@ -238,7 +279,10 @@ class ZarrStorage:
     def read(self, key: str) -> bytes | None:
         """Return the value of a key, None if there is none."""
         value = sync(self._store.get(key, default_buffer_prototype()))
-        return None if value is None else value.to_bytes()
+        if value is None:
+            return None
+        check_document_size(f"{self.url}/{key}", len(value))
+        return value.to_bytes()
 
     def read_range(self, key: str, start: int, size: int) -> bytes | None:
         """Return `size` bytes of a key's value from `start` on, fewer where it ends before, None if there is none."""
@@ -359,61 +403,6 @@ def _of_fsspec_store(store: zarr.storage.FsspecStore) -> Storage:
     except TypeError:
         # Options that cannot be written down, such as a session: only this process can use them.
         return ZarrStorage(store)
-
-
-def read_foreign_array(
-    storage: Storage, path: str, shape: tuple[int, ...], dtype: np.dtype[Any], start: int, stop: int
-) -> npt.NDArray[Any]:
-    """Read part of an array through zarr-python, however it is laid out.
-
-    Parameters
-    ----------
-    storage : Storage
-        Of the store.
-    path : str
-        Of the array.
-    shape : tuple of int
-        That it must have.
-    dtype : numpy dtype
-        That it must have.
-    start, stop : int
-        Range along its first axis.
-
-    Returns
-    -------
-    array (stop - start, *shape[1:])
-
-    Raises
-    ------
-    ChecksumError
-        If a chunk that the range needs is missing: Zarr would give the fill value.
-    StoreFormatError
-        If zarr-python cannot read it, or it is of another shape or type.
-
-    Notes
-    -----
-    Chunks that are missing inside a shard read as the fill value, as in every reader of Zarr.
-    """
-    # What zarr-python and its codecs raise on bytes that they do not understand.
-    try:
-        array = zarr.open_array(storage.zarr_store(), path=path, mode="r")
-        if array.shape != shape or array.dtype != dtype:
-            raise StoreFormatError(
-                f"flow of shape {array.shape} and type {array.dtype}, its record says {shape} and {dtype}"
-            )
-        file_shape = array.shards or array.chunks
-        for chunk in itertools.product(
-            range(start // file_shape[0], -(-stop // file_shape[0])),
-            *(range(-(-side // step)) for side, step in zip(shape[1:], file_shape[1:], strict=True)),
-        ):
-            key = array.metadata.encode_chunk_key(chunk)
-            if storage.size_bytes(f"{path}/{key}") is None:
-                raise ChecksumError(f"chunk {key} is missing, which Zarr would read as zero motion")
-        return np.asarray(array[start:stop])
-    except (LookupError, ValueError, TypeError, RuntimeError, OSError) as error:
-        if isinstance(error, FlowStoreError):
-            raise
-        raise StoreFormatError(f"zarr-python cannot read it ({error})") from error
 
 
 def is_case_blind(path: str) -> bool:

@@ -29,6 +29,7 @@ from flowstore.errors import (
 from flowstore.flow_index import FlowIndex
 from flowstore.html_views import MAX_THUMBNAILS, class_html, store_html
 from flowstore.index import VideoIndex, read_index
+from flowstore.limits import is_text_mapping
 from flowstore.names import escape_name, is_shortened, printable_name, suggest_name, unescape_name, video_path
 from flowstore.records import OnDamaged, class_paths, read_record
 from flowstore.settings import ExtractSettings, describe_settings
@@ -113,7 +114,9 @@ def read_root(storage: Storage) -> RootAttributes:
     attributes = documents.group_attributes(document, where)
     try:
         settings = ExtractSettings.from_json(attributes["settings"])
-        return RootAttributes(found, settings, dict(attributes["versions"]), str(attributes["created"]))
+        if not is_text_mapping(attributes["versions"]):
+            raise StoreFormatError(f"{where}: versions that are no texts")
+        return RootAttributes(found, settings, attributes["versions"], str(attributes["created"]))
     except (KeyError, TypeError, ValueError) as error:
         raise StoreFormatError(f"{where}: damaged settings ({error})") from error
 
@@ -321,7 +324,7 @@ class FlowStore:
         ----------
         label : str or sequence of str, optional
             Of one class: the tree's children are its videos. Of several, by default of all: they are the classes, and
-            the videos theirs. Every video's record is read, some 5000 a second.
+            the videos theirs. Some 500 videos a second: every record is read, and every video labelled.
 
         Returns
         -------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +14,8 @@ from flowstore import documents
 from flowstore.caches import RecentCache
 from flowstore.colour import automatic_scale_px
 from flowstore.documents import FLOW
-from flowstore.errors import ArgumentError, ChecksumError, FailedVideoError, StoreFormatError
+from flowstore.errors import ArgumentError, ChecksumError, FailedVideoError, StoreError, StoreFormatError
+from flowstore.foreign_arrays import read_foreign_array
 from flowstore.html_views import thumbnail_html, video_html
 from flowstore.model import VideoRecord
 from flowstore.names import printable_name
@@ -21,7 +23,7 @@ from flowstore.plotting import PlotStyle, plot_flow
 from flowstore.quantize import Quantizer
 from flowstore.settings import ExtractSettings, describe_settings, flow_unit
 from flowstore.shards import chunk_span, decode_chunks, index_size, iter_chunks, parse_shard_index
-from flowstore.storage import LocalStorage, Storage, read_foreign_array
+from flowstore.storage import LocalStorage, Storage
 
 Flow = npt.NDArray[np.float32]
 Codes = npt.NDArray[Any]
@@ -285,12 +287,22 @@ class Video:
         self.check_range(start, stop)
         shape = (stop - start, *self.shape[1:])
         if out is None:
-            out = np.empty(shape, dtype)
+            out = self._make_array(shape, dtype)
         elif out.shape != shape or out.dtype != dtype or not out.flags.writeable:
             kind = "" if out.flags.writeable else "read-only "
             raise ArgumentError(f"out is {kind}{out.dtype} {out.shape}, expected {dtype} {shape}")
         self.read_into(start, out)
         return out
+
+    def _make_array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+        try:
+            return np.empty(shape, dtype)
+        except (MemoryError, ValueError) as error:
+            size = math.prod(shape) * dtype.itemsize
+            raise StoreError(
+                f"{self.key}: {shape[0]} flows of {self.size_text} take {size} bytes of memory, more than there is: "
+                "read fewer at a time"
+            ) from error
 
     def read_into(self, start: int, out: npt.NDArray[Any], crop: Crop | None = None) -> None:
         """Fill an array with the flows from `start` on, in pixels or as stored. Checks no argument; see `read`.
@@ -419,7 +431,7 @@ class Video:
         crop: Crop | None,
     ) -> None:
         stop = offset + len(out)
-        begin, end = chunk_span(index, offset, stop, size)
+        begin, end = chunk_span(index, offset, stop, size, layout.flow_bytes)
         data = self._read_range(key, begin, end - begin)
         if crop is None and out.dtype == self.quantizer.dtype and out.flags.c_contiguous:
             decode_chunks(data, begin, index, offset, layout.codec, out)
@@ -433,7 +445,7 @@ class Video:
     def _read_foreign(self, start: int, out: npt.NDArray[Any], crop: Crop | None) -> None:
         path, stop = f"{self._path}/{FLOW}", start + len(out)
         try:
-            codes = read_foreign_array(self._storage, path, self.shape, self.quantizer.dtype, start, stop)
+            codes = read_foreign_array(self._storage, path, self.shape, self.quantizer.dtype.name, start, stop)
         except (ChecksumError, StoreFormatError) as error:
             raise type(error)(f"{self.key}: flows [{start}, {stop}), {path}/zarr.json: {error}") from error
         self._convert(_crop(codes, crop), out)

@@ -15,13 +15,14 @@ SOURCES = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in so
 # other.
 ORDER = (
     "errors whole_files batch_memory",
-    "arguments",
+    "arguments limits",
     "model names quantize sampling scenes colour lanes compiling caches mp4_boxes clusters archives object_stores",
     "lettering motion motion_fields pair_kernels file_encodings path_templates settings sources clip_sampling locking",
     "faults plotting html_views",
     "motion_counts",
     "drawing films layouts flow_conversion shards decoding farneback_tables motion_kernels transforms",
     "documents storage tables labelled_arrays farneback_kernels opencv_flow flow_encoder flow_files flow_folders",
+    "foreign_arrays",
     "records video farneback flow_npy flow_hdf5 fingerprints",
     "index leftovers flow_reading import_origin",
     "clips flow_index footage",
@@ -31,7 +32,8 @@ ORDER = (
     "scheduling clip_table estimates video_selection",
     "extraction planning flow_images stat_tasks video_copies loaders",
     "reporting copy_planning export_lists video_import stats_report",
-    "pipeline export_plan progress description",
+    "pipeline export_paths progress description",
+    "export_plan",
     "export",
     "copying importer stats stats_plot",
     "repairing",
@@ -47,7 +49,7 @@ ORDER = (
 LEVELS = {name: level for level, names in enumerate(ORDER) for name in names.split()}
 
 OWNERS = {
-    "zarr": {"archives", "object_stores", "storage", "index", "store"},
+    "zarr": {"archives", "object_stores", "storage", "foreign_arrays", "index", "store"},
     "dask": {"scheduling", "clusters", "labelled_arrays"},
     "distributed": {"scheduling", "clusters"},
     "click": {
@@ -80,7 +82,7 @@ OWNERS = {
         "render",
     },
     "PIL": {"films"},
-    "numcodecs": {"shards"},
+    "numcodecs": {"shards", "foreign_arrays"},
     "google_crc32c": {"shards"},
     "fsspec": {"object_stores"},
     "botocore": {"object_stores"},
@@ -106,6 +108,8 @@ READING = {
     "archives",
     "object_stores",
     "storage",
+    "foreign_arrays",
+    "limits",
     "records",
     "index",
     "tables",

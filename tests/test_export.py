@@ -416,7 +416,7 @@ def test_the_longest_video_goes_first(tmp_path):
 
 def test_names_that_the_target_does_not_keep_apart_are_refused(tmp_path, monkeypatch):
     write_store(tmp_path / "s.zarr", {"a/Clip": make_codes(1, 8, 8), "a/clip": make_codes(1, 8, 8)})
-    monkeypatch.setattr("flowstore.export_plan.is_case_blind", lambda path: True)
+    monkeypatch.setattr("flowstore.export_paths.is_case_blind", lambda path: True)
     with pytest.raises(ArgumentError, match="does not keep apart: a/Clip and a/clip"):
         export(tmp_path / "s.zarr", tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -1,5 +1,7 @@
 """The frames of a stored video: the right ones, from a source that is the one extracted."""
 
+import os
+
 import cv2
 import numpy as np
 import pytest
@@ -128,3 +130,18 @@ def test_the_frame_stands_beside_its_flow(videos, tmp_path):
     difference = cv2.matchTemplate(picture.astype(np.float32), frame.astype(np.float32), cv2.TM_SQDIFF)
     top, left = np.unravel_index(difference.argmin(), difference.shape)
     np.testing.assert_array_equal(picture[top : top + frame.shape[0], left : left + frame.shape[1]], frame)
+
+
+def test_frames_that_cannot_be_decoded_end_the_film_and_leave_nothing(videos, tmp_path):
+    store = extract(videos, tmp_path / "flow.zarr")
+    path = videos / "c" / "film.avi"
+    before, data = path.stat(), path.read_bytes()
+    # What follows the third frame is gone; size and time are those that were recorded.
+    third = [place for place in range(len(data)) if data[place : place + 4] == b"00dc"][3]
+    path.write_bytes(data[:third].ljust(len(data), b"\0"))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    for name in ("film.mp4", "film.gif", "film.png"):
+        done = call("render", f"{store.url}/c/film", "-o", tmp_path / name, "--source", videos)
+        assert done.code == 1
+        assert "the frames of the source cannot be shown: " in done.err
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["flow.zarr", "videos"]

@@ -144,9 +144,12 @@ def test_a_custom_layout_comes_back_by_its_manifest(tmp_path):
 
 def test_lists_and_manifest_are_no_files_left_out(tmp_path):
     write_store(tmp_path / "a", {"c/v": make_codes(3)}, settings=settings_of("truncate"))
-    export(tmp_path / "a", tmp_path / "files", "notebook", lists=("all",), scheduler="sync")
-    assert (tmp_path / "files/annotations").is_dir()
-    assert "left out" not in call("import", tmp_path / "files", tmp_path / "b", "--dry-run").out
+    for layout in ("notebook", "tsn", "twostream"):
+        export(tmp_path / "a", tmp_path / layout, layout, lists=("all",), scheduler="sync")
+        assert (tmp_path / layout / "annotations").is_dir()
+        result = call("import", tmp_path / layout, tmp_path / f"{layout}.zarr")
+        assert result.code == 0
+        assert "left out" not in result.err
 
 
 @pytest.mark.parametrize(
@@ -168,7 +171,31 @@ def test_what_is_asked_against_the_manifest_is_refused_with_both_values(tmp_path
     assert not (tmp_path / "b").exists()
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"layout": "nothing"}', '{"layout": "notebook", "x_template": 3}'])
+@pytest.mark.parametrize("name", ["bound_px", "step", "first", "padded", "x_template", "source_settings", "packing"])
+@pytest.mark.parametrize("value", ["x", -1, [1], {"a": {}}, 1e400, True])
+def test_a_manifest_of_nonsense_is_one_line(tmp_path, name, value):
+    (tmp_path / "files/c/v").mkdir(parents=True)
+    whole = {
+        "layout": "notebook",
+        "x_template": LAYOUTS["notebook"].x_template,
+        "y_template": LAYOUTS["notebook"].y_template,
+        "format": "jpg",
+        "packing": "planes",
+        "first": 1,
+        "padded": False,
+        "encoding": "truncate",
+        "bound_px": 20.0,
+        "step": 1,
+    }
+    (tmp_path / "files/flowstore-export.json").write_text(json.dumps(whole | {name: value}))
+    result = call("import", tmp_path / "files", tmp_path / "b")
+    assert result.code == 2
+    assert result.error_line.startswith("flowstore: ")
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, "", "[]", "{}", '{"layout": "nothing"}', '{"layout": "notebook", "x_template": 3}']
+)
 def test_a_manifest_that_says_nothing_is_refused(tmp_path, text):
     smooth_store(tmp_path / "a", Quantizer("truncate", 20))
     export(tmp_path / "a", tmp_path / "files", "notebook", scheduler="sync")
@@ -184,6 +211,23 @@ def test_an_export_that_was_not_finished_is_said(tmp_path):
     path = tmp_path / "files/flowstore-export.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"complete": False}))
     assert "says that the export was not finished" in call("import", tmp_path / "files", tmp_path / "b").err
+
+
+def test_what_verify_marks_as_damaged_is_imported_again(tmp_path):
+    videos = smooth_store(tmp_path / "a", Quantizer("truncate", 20))
+    export(tmp_path / "a", tmp_path / "files", "notebook", image_format="png", scheduler="sync")
+    assert call("import", tmp_path / "files", tmp_path / "b").code == 0
+    shard = tmp_path / "b/wave/c/flow/c.0.0.0.0"
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 3] ^= 1
+    shard.write_bytes(data)
+    assert call("verify", tmp_path / "b").code == 1
+    assert "marked wave/c as failed" in call("verify", tmp_path / "b", "--repair").err
+    again = call("import", tmp_path / "files", tmp_path / "b")
+    assert again.code == 0
+    assert "1 videos, 6 flows" in again.out
+    assert call("verify", tmp_path / "b").code == 0
+    assert_same(tmp_path / "b", videos)
 
 
 def test_all_that_reads_a_store_reads_an_imported_one(tmp_path):

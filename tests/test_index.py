@@ -240,9 +240,10 @@ def test_an_index_of_another_store_is_not_believed_silently(written, tmp_path):
 
 def test_only_the_columns_asked_for_are_read(written, monkeypatch):
     opened = []
-    original = zarr.open_array
+    original = flowstore.index.read_foreign_array
     monkeypatch.setattr(
-        zarr, "open_array", lambda *args, path, **kw: opened.append(path) or original(*args, path=path, **kw)
+        "flowstore.index.read_foreign_array",
+        lambda storage, path, *rest: opened.append(path) or original(storage, path, *rest),
     )
     store = flowstore.open_store(written)
     assert (len(store.videos), opened) == (5, [])

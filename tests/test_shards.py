@@ -299,7 +299,7 @@ def test_a_store_whose_shards_lie_about_their_room_is_an_error(tmp_path, shard_f
     with pytest.raises(ChecksumError, match=r"wave/a: wave/a/flow/zarr.json is damaged"):
         flowstore.open_store(root)["wave/a"][:]
     drop_digests(storage, "wave/a")
-    with pytest.raises(ChecksumError, match=r"wave/a: flows \[0, 3\), shard 0 from flow 0 on: "):
+    with pytest.raises(ChecksumError, match=r"wave/a/flow/zarr.json: damaged: shards of \d+ flows"):
         flowstore.open_store(root)["wave/a"][:]
 
 

@@ -1,7 +1,9 @@
 """Statistics of a store: each figure against NumPy on the whole arrays, on every scheduler, damage and samples."""
 
 import json
+import os
 import pickle
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -22,6 +24,7 @@ from flowstore.settings import ExtractSettings
 from flowstore.stat_tasks import FlowSample
 from flowstore.stats import stats
 from flowstore.stats_plot import plot_stats
+from flowstore.storage import LocalStorage
 from flowstore.writing import VideoWriter
 
 
@@ -306,9 +309,14 @@ def test_damaged_videos_are_named_and_the_others_counted(tmp_path, scheduler):
     data[-200] ^= 1
     shard.write_bytes(bytes(data))
     (tmp_path / "s.zarr/run/$a_{b}$/flow/zarr.json").unlink()
+    # What a system refuses to read: here a folder, elsewhere a bad sector.
+    shard = tmp_path / "s.zarr/_still/x/flow/c.0.0.0.0"
+    shard.unlink()
+    shard.mkdir()
     report = stats(root, scheduler=scheduler)
     assert not report.is_all_well
-    assert list(report.failures) == ["run/$a_{b}$", "wave/a"]
+    assert list(report.failures) == ["_still/x", "run/$a_{b}$", "wave/a"]
+    assert report.failures["_still/x"] == f"cannot read {shard}: Is a directory"
     assert "zarr.json is missing" in report.failures["run/$a_{b}$"]
     assert_group_is(report.classes["wave"], report, *whole(root, ["wave/b [HD] é"]))
     assert report.classes["run"].counts.n_flows == 0
@@ -340,6 +348,26 @@ def test_memory_does_not_grow_with_the_store(coded):
     """What is kept of a class is a few tens of kilobytes, whatever its size."""
     report = stats(coded, scheduler="sync")
     assert len(pickle.dumps(report.classes["wave"].counts)) < 50_000
+
+
+class DeadlyStorage(LocalStorage):
+    """Ends the process that reads the flow of one video, as a system does that runs out of memory."""
+
+    def read_range(self, key, start, size):
+        if key.startswith("wave/a/"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().read_range(key, start, size)
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_survived_and_its_videos_are_named(coded, monkeypatch):
+    monkeypatch.setattr("flowstore.stats._FEWEST_TASK_FLOWS", 1)
+    opened = flowstore.open_store(coded)
+    report = stats(flowstore.FlowStore(DeadlyStorage(coded), opened.root), scheduler="processes", workers=2)
+    assert list(report.failures) == ["wave/a"]
+    assert "a worker process was killed" in report.failures["wave/a"]
+    assert_group_is(report.classes["wave"], report, *whole(coded, ["wave/b [HD] é"]))
+    assert report.overall.counts.n_flows == 9
 
 
 # ---- the command

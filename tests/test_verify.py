@@ -428,6 +428,16 @@ def test_repair_with_the_source_makes_the_store_whole(source, extracted):
     assert verify(extracted, source=source, deep=True).faults == ()
 
 
+def test_repair_extracts_what_a_killed_run_left_and_writes_an_index_that_is_not_there(source, extracted):
+    before = content(extracted)
+    (extracted / "run/v0/zarr.json").unlink()
+    shutil.rmtree(extracted / "index")
+    report = verify(extracted, source=source, repair=True)
+    assert report.mended == ("removed run/v0", "wrote the index anew", "extracted run/v0 again")
+    assert report.is_all_well
+    assert content(extracted) == before
+
+
 def test_repair_without_the_source_marks_what_is_lost(source, extracted):
     ruin(extracted)
     report = verify(extracted, repair=True)
