@@ -52,6 +52,7 @@ BENCHMARKS = (
     Benchmark("many_videos", "Does a store of very many videos open and train as fast as a small one?"),
     Benchmark("compression", "What does each `--compression` cost and save?", has_plot=True),
     Benchmark("export", "How fast do the classic folders come out?"),
+    Benchmark("stats", "How fast are the statistics of a whole store?"),
     Benchmark("fidelity", "What does quantizing flow cost in accuracy?", has_plot=True),
     Benchmark("stress_inputs", "Does every broken file end in its row?", quick=("--count", "40"), has_json=False),
     Benchmark("stress_kill", "Is anything lost when a run is killed at random?", has_json=False),

@@ -8,6 +8,7 @@ import types
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 import pytest
 from datasets import call, write_video
 from distributed import LocalCluster
@@ -40,11 +41,17 @@ def address():
 @pytest.fixture
 def home(tmp_path, monkeypatch, s3_server):
     """A working folder with the dataset of which the README speaks."""
-    for number, place in enumerate(("hmdb51/wave/some_video.avi", "hmdb51/run/other.avi", "data/kinetics/c/v.avi")):
+    for number, place in enumerate(
+        ("hmdb51/wave/some_video.avi", "data/kinetics/c/v.avi", "hmdb51/wave/turn_left1.avi", "hmdb51/run/other.avi")
+    ):
         write_video(tmp_path / place, 60 - number, 64, 48, seed=number)
     for name, value in {**CREDENTIALS, "AWS_ENDPOINT_URL": s3_server}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
+    assert call("extract", "hmdb51", "former.zarr").code == 0
+    assert call("export", "former.zarr", "hmdb51_flow").code == 0
+    os.makedirs("raft/wave")
+    np.save("raft/wave/some_video_raft.npy", np.zeros((9, 2, 24, 32), np.float32))
     return tmp_path
 
 
@@ -98,7 +105,7 @@ def test_every_piece_of_python_runs(home, address, monkeypatch):
     for _, text in blocks("python"):
         exec(text.replace("/data/", f"{home}/data/"), scope)
     assert scope["flow"].dtype == "float32"
-    assert flowstore.open_store(f"{home}/data/kinetics.zarr").n_flows == 57
+    assert flowstore.open_store(f"{home}/data/kinetics.zarr").n_flows == 58
     assert os.path.isdir("jpeg")
 
 
