@@ -18,7 +18,7 @@ LIMIT_S = 60
 CLAIMS = {
     "compare_algorithms": [
         "{'Farneback, numba', 'Farneback, OpenCV', 'DIS ultrafast', 'DIS medium'} <= set(estimators)",
-        # Each finds motions of up to 8 px to 15 % of their speed.
+        # Each finds motions below 10 px to 15 % of their speed.
         "(results[results.speed_px < 10].eval('error_px / speed_px') < 0.15).all()",
         "(results.ms > 0).all()",
         "equal > 0.999",
