@@ -50,6 +50,9 @@ def home(tmp_path, monkeypatch, s3_server):
     monkeypatch.chdir(tmp_path)
     assert call("extract", "hmdb51", "former.zarr").code == 0
     assert call("export", "former.zarr", "hmdb51_flow").code == 0
+    os.mkdir("splits")
+    for class_name, lines in (("wave", "some_video.avi 1 \nturn_left1.avi 2 \n"), ("run", "other.avi 1 \n")):
+        Path("splits", f"{class_name}_test_split1.txt").write_text(lines)
     os.makedirs("raft/wave")
     np.save("raft/wave/some_video_raft.npy", np.zeros((9, 2, 24, 32), np.float32))
     return tmp_path
