@@ -297,7 +297,7 @@ class _Run:
             n_failed=sum(not record.is_ok for record in records),
             n_flows=sum(record.n_flows for record in records),
             size_bytes=sum(found.size_bytes for found in self._findings.values()),
-            faults=tuple(self.faults),
+            faults=tuple(sorted(self.faults, key=lambda fault: (fault.path, fault.flows or (0, 0)))),
             mended=tuple(mended.lines) if mended else (),
             n_left=mended.n_left if mended else len(self.faults),
             notes=tuple(self.notes),
