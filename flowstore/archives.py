@@ -18,7 +18,7 @@ from typing import IO, Any, NoReturn
 import zarr
 from zarr.abc.store import Store
 
-from flowstore.errors import ChecksumError, StoreError
+from flowstore.errors import ArgumentError, ChecksumError, StoreError
 from flowstore.limits import check_document_size
 
 # Of a member's own header: behind its 30 bytes stand the name and the extra field, whose lengths are at byte 26.
@@ -160,24 +160,31 @@ class ZipStorage:
     def write(self, key: str, value: bytes, is_durable: bool = False) -> None:
         """Refuse."""
         del value, is_durable
-        self._refuse(key)
+        self.refuse_writing(key)
 
     def open_sink(self, key: str) -> contextlib.AbstractContextManager[IO[bytes]]:
         """Refuse."""
-        self._refuse(key)
+        self.refuse_writing(key)
 
     def delete(self, key: str) -> None:
         """Refuse."""
-        self._refuse(key)
+        self.refuse_writing(key)
 
     def delete_tree(self, prefix: str) -> None:
         """Refuse."""
-        self._refuse(prefix)
+        self.refuse_writing(prefix)
 
-    def _refuse(self, key: str) -> NoReturn:
-        raise StoreError(
-            f"cannot write {key} into {self.path}: a zip is never changed in place; write to a folder, then make a new "
-            "zip of it with: flowstore copy STORE DEST.zip"
+    def refuse_writing(self, key: str = "") -> NoReturn:
+        """Raise.
+
+        Raises
+        ------
+        ArgumentError
+            Always.
+        """
+        raise ArgumentError(
+            f"cannot write {key or 'a store'} into {self.path}: a zip is never changed in place; write to a folder, "
+            "then make a new zip of it with: flowstore copy STORE DEST.zip"
         )
 
     def zarr_store(self) -> Store:

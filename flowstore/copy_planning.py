@@ -6,10 +6,8 @@ that a second run knows its own copy.
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,12 +19,10 @@ from flowstore.names import escape_name, printable_name, video_path
 from flowstore.planning import check_place, room_notes
 from flowstore.records import read_record, video_paths
 from flowstore.settings import Compression
-from flowstore.storage import LocalStorage, Storage, open_storage
+from flowstore.storage import LocalStorage, Storage, map_waiting, open_storage
 from flowstore.store import FlowStore, Place, RootAttributes, open_store, read_root
 from flowstore.video_copies import VideoCopy, is_same_video
 from flowstore.writing import is_intact
-
-_N_REMOTE_READERS = 32
 
 
 @dataclass(frozen=True)
@@ -256,18 +252,9 @@ def _chosen_records(
         except (ChecksumError, StoreFormatError) as error:
             return VideoCopy(printable_name(path), problem=str(error))
 
-    found = list(_map(source.storage, read, paths))
+    found = list(map_waiting(source.storage, read, paths))
     damaged += [item for item in found if isinstance(item, VideoCopy)]
     return [item for item in found if isinstance(item, VideoRecord)]
-
-
-def _map(storage: Storage, function: Any, items: Sequence[Any]) -> Iterator[Any]:
-    """Call a function that waits for a storage on each item: many at a time where each takes a trip over a network."""
-    with contextlib.ExitStack() as stack:
-        if isinstance(storage, LocalStorage | ZipStorage):
-            yield from map(function, items)
-        else:
-            yield from stack.enter_context(ThreadPoolExecutor(_N_REMOTE_READERS)).map(function, items)
 
 
 def _missing(target: Storage, records: Sequence[VideoRecord]) -> list[VideoRecord]:
@@ -278,4 +265,8 @@ def _missing(target: Storage, records: Sequence[VideoRecord]) -> list[VideoRecor
             return False
         return found is not None and is_same_video(found, record) and is_intact(target, found)
 
-    return [record for record, is_there in zip(records, _map(target, is_copied, records), strict=True) if not is_there]
+    return [
+        record
+        for record, is_there in zip(records, map_waiting(target, is_copied, records), strict=True)
+        if not is_there
+    ]

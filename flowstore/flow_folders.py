@@ -15,7 +15,7 @@ from flowstore.layouts import LISTS_FOLDER, MANIFEST, Layout
 from flowstore.model import UNLABELED
 from flowstore.names import printable_name
 from flowstore.path_templates import PathPattern, component_pattern, fill_template, template_fields
-from flowstore.sources import Discovery, VideoSource
+from flowstore.sources import Discovery, VideoSource, is_ignored
 
 # Of a file that holds a video: makes them comparable.
 _TYPICAL_FLOW_BYTES = 8 * 320 * 240
@@ -124,6 +124,8 @@ class _Finder:
             self._take_problem(trails, f"{printable_name(relative)} cannot be listed: {error.strerror or error}")
             return
         for entry in entries:
+            if is_ignored(entry.name):
+                continue
             path = f"{relative}/{entry.name}" if relative else entry.name
             following = []
             for trail, pattern in patterns:
@@ -154,6 +156,10 @@ class _Finder:
                 self.n_links_out += 1
                 self._take_problem(folders, f"{printable_name(path)} is a link that leads out of the folder")
                 return
+            if os.path.exists(os.path.join(entry.path, "zarr.json")):
+                # A store, perhaps the one that is written.
+                self._leave_out(path)
+                return
             for trail in folders:
                 # A folder that turns out to be empty is a video too, one that failed.
                 if self._is_named(trail):
@@ -163,9 +169,12 @@ class _Finder:
             for trail in files:
                 self._take_file(entry, path, trail, is_out)
         elif path.partition("/")[0] not in (MANIFEST, LISTS_FOLDER):
-            self.n_others += 1
-            if len(self.others) < 3:
-                self.others.append(printable_name(path))
+            self._leave_out(path)
+
+    def _leave_out(self, path: str) -> None:
+        self.n_others += 1
+        if len(self.others) < 3:
+            self.others.append(printable_name(path))
 
     def _is_inside(self, path: str) -> bool:
         return os.path.realpath(path).startswith(self._real_root.rstrip(os.sep) + os.sep)

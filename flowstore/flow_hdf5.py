@@ -186,6 +186,8 @@ def _dataset(h5py: Any, file: Any, name: str, n_axes: int) -> Any:
 def _check_chunks(dataset: Any, name: str) -> None:
     # A chunk is read whole, and one that is missing would be read as zeros.
     if dataset.chunks is None:
+        if dataset.id.get_storage_size() < dataset.nbytes:
+            raise DecodeError(f"dataset {name!r} has no room for its numbers: never written")
         return
     if int(np.prod(dataset.chunks, dtype=object)) > 8 * MAX_PIXELS:
         raise DecodeError(f"dataset {name!r} has chunks of {dataset.chunks}, too large to be read")

@@ -125,14 +125,17 @@ def find_origin(root: str, layout: str | Layout | None, options: ImportOptions) 
     notes = []
     if manifest is not None and manifest.get("complete") is False:
         notes.append(f"{MANIFEST} says that the export was not finished")
-    algorithm = UNKNOWN
-    if source_settings is not None:
-        params = source_settings.params.get("computed_by")
-        own = f"{source_settings.algorithm} ({source_settings.engine})"
-        algorithm = str(params) if source_settings.algorithm == IMPORTED and params else own
     if options.step is not None and options.step < 1:
         raise ArgumentError(f"step is {options.step}, expected 1 or more frames")
-    return Origin(chosen, read, stored, options.step, algorithm, tuple(notes))
+    return Origin(chosen, read, stored, options.step, _computed_by(source_settings), tuple(notes))
+
+
+def _computed_by(source_settings: ExtractSettings | None) -> str:
+    if source_settings is None:
+        return UNKNOWN
+    if source_settings.algorithm == IMPORTED:
+        return str(source_settings.params.get("computed_by", UNKNOWN))
+    return f"{source_settings.algorithm} ({source_settings.engine})"
 
 
 def _choose_quantizers(

@@ -5,6 +5,7 @@ Looks at sources and at what the store holds already; writes nothing.
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 from collections import defaultdict
@@ -25,7 +26,7 @@ from flowstore.names import escape_name, fold_name, printable_name, video_path
 from flowstore.records import read_record, video_paths
 from flowstore.settings import ExtractSettings, describe_settings
 from flowstore.sources import Discovery, VideoSource
-from flowstore.storage import LocalStorage, Storage, is_case_blind
+from flowstore.storage import LocalStorage, Storage, is_case_blind, map_waiting
 from flowstore.store import read_root
 from flowstore.writing import is_intact
 
@@ -182,8 +183,10 @@ def plan_extract(
         raise ArgumentError("--fps needs a frame rate, and folders of frames have none: leave it out, or use --step")
     is_new = not _has_store(storage, settings, is_overwriting)
     by_state: defaultdict[_State, list[VideoSource]] = defaultdict(list)
-    for source in sources:
-        by_state["absent" if is_new or is_overwriting else _stored_state(source, storage)].append(source)
+    absent: Iterable[_State] = itertools.repeat("absent", len(sources))
+    states = map_waiting(storage, lambda source: _stored_state(source, storage), sources)
+    for source, state in zip(sources, absent if is_new or is_overwriting else states, strict=True):
+        by_state[state].append(source)
     changed = by_state["changed"] + by_state["damaged"]
     todo = by_state["absent"] + changed + (by_state["failed"] if is_retrying else [])
     ordered = tuple(sorted(todo, key=lambda source: (-source.cost, source.class_name, source.name)))

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 from flowstore import documents
 from flowstore.errors import ArgumentError, ChecksumError, FlowStoreWarning, StoreError, StoreFormatError
 from flowstore.model import VideoRecord
 from flowstore.names import display_name, printable_name, video_path
-from flowstore.storage import LocalStorage, Storage
+from flowstore.storage import Storage, map_waiting
 
 INDEX = "index"
-_N_REMOTE_READERS = 32
 
 # Told the path of a video and why its record cannot be read.
 OnDamaged = Callable[[str, StoreError], None]
@@ -107,16 +104,11 @@ def read_records(storage: Storage, on_damaged: OnDamaged | None = None) -> Itera
 
     tell = on_damaged or warn_of_damage
     paths = video_paths(storage)
-    with contextlib.ExitStack() as stack:
-        if isinstance(storage, LocalStorage):
-            found: Iterator[VideoRecord | StoreError | None] = map(read, paths)
-        else:
-            found = stack.enter_context(ThreadPoolExecutor(_N_REMOTE_READERS)).map(read, paths)
-        for path, record in zip(paths, found, strict=True):
-            if isinstance(record, StoreError):
-                tell(path, record)
-            elif record is not None:
-                yield record
+    for path, record in zip(paths, map_waiting(storage, read, paths), strict=True):
+        if isinstance(record, StoreError):
+            tell(path, record)
+        elif record is not None:
+            yield record
 
 
 def warn_of_damage(path: str, error: StoreError) -> None:

@@ -13,7 +13,7 @@ from flowstore.estimates import estimate_work
 from flowstore.extraction import library_versions, now_utc
 from flowstore.faults import Fault
 from flowstore.fingerprints import is_readable
-from flowstore.index import index_tree
+from flowstore.index import has_index, index_tree
 from flowstore.model import VideoRecord
 from flowstore.names import is_shortened, printable_name, unescape_name
 from flowstore.pipeline import run_plan
@@ -103,7 +103,8 @@ def mend_in_place(subject: Subject) -> Mended:
             mended.to_extract[path] = faults
         else:
             _give_up(mended, path, faults)
-    is_index_bad = any(fault.remedy == "index" for fault in subject.faults)
+    # To have none is no fault; but who was killed while he mended a store may have left it so.
+    is_index_bad = any(fault.remedy == "index" for fault in subject.faults) or not has_index(subject.storage)
     if not mended.to_extract and (mended.lines or is_index_bad):
         index_tree(subject.storage)
     if is_index_bad:

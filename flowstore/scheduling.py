@@ -224,7 +224,10 @@ def _run_distributed(job: Job[Any, Any], scheduler: str, n_workers: int) -> None
                 task = futures.pop(future)
                 error = future.exception() if future.status == "error" else None
                 is_stalled = future.key in stalled
-                if future.status in ("lost", "cancelled") and not is_stalled:
+                # What a worker had finished and not yet handed over is lost with it, and done again; what a scheduler
+                # had goes with it.
+                is_gone = future.status == "cancelled" or (future.status == "lost" and client.status != "running")
+                if is_gone and not is_stalled:
                     raise ClusterError(
                         f"lost the Dask scheduler at {scheduler}; what was finished is kept: start it again, "
                         "and the same command goes on from there"
@@ -236,7 +239,10 @@ def _run_distributed(job: Job[Any, Any], scheduler: str, n_workers: int) -> None
                 elif error is not None:
                     raise error
                 else:
-                    job.on_result(task, future.result())
+                    try:
+                        job.on_result(task, future.result())
+                    except KilledWorker:
+                        killed.append(task)
                 following = next(waiting, None)
                 if following is not None:
                     replacement = _submit(client, job, job_id, following)

@@ -138,6 +138,11 @@ def split_suffix(name: str) -> tuple[str, str]:
     return (stem, f".{suffix.lower()}") if stem else (name, "")
 
 
+def is_ignored(name: str) -> bool:
+    """Tell whether a file or folder is one that systems leave about, such as ``.DS_Store`` or ``@eaDir``."""
+    return _IGNORED.match(name) is not None
+
+
 def is_flow_image(name: str) -> bool:
     """Tell whether an image is flow of a former run: ``flow_x_*``, ``flow_y_*``, ``x_*``, ``y_*``."""
     return _FLOW_IMAGE.match(name) is not None
@@ -166,7 +171,7 @@ def _list_folder(folder: str) -> _Listing:
 
 
 def _file_entry(listing: _Listing, entry: os.DirEntry[str]) -> None:
-    if _IGNORED.match(entry.name):
+    if is_ignored(entry.name):
         return
     suffix = split_suffix(entry.name)[1]
     if _is_folder(entry):
@@ -301,9 +306,7 @@ class _Finder:
             self._ignore_flow(where, found)
         elif found.images:
             self.sources.append(self._frame_source(entry.path, class_name, len(found.images)))
-        elif found.videos or any(
-            _IGNORED.match(inner.name) is None and inner.name != FLOW_FOLDER for inner in found.folders
-        ):
+        elif found.videos or any(not is_ignored(inner.name) and inner.name != FLOW_FOLDER for inner in found.folders):
             self._deeper.append(where)
             self.notes.append(f"{where}: deeper than class/video, ignored")
         else:

@@ -14,7 +14,7 @@ from flowstore.motion_counts import CountRules, MotionCounts, count_flows, count
 from flowstore.records import read_record
 from flowstore.scheduling import Tick
 from flowstore.settings import ExtractSettings
-from flowstore.storage import Storage
+from flowstore.storage import LocalStorage, Storage
 from flowstore.video import Video
 
 _BATCH_BYTES = 4 * 2**20
@@ -154,14 +154,12 @@ def count_videos(task: StatTask, tick: Tick) -> StatResult:
         counts, pairs = MotionCounts.empty(task.rules), np.zeros_like(joint)
         try:
             _count_video(task, path, counts, pairs, tick)
-        except (ChecksumError, StoreFormatError) as error:
-            problems.append(VideoProblem(path, str(error)))
-            continue
-        except OSError as error:
-            # The store as a whole; anything else that a system says is of one file.
-            if isinstance(error, StoreError):
+        except StoreError as error:
+            is_of_video = isinstance(error, ChecksumError | StoreFormatError)
+            # What a disk cannot read is one file; a place far away that cannot be read is gone as a whole.
+            if not is_of_video and not isinstance(task.storage, LocalStorage):
                 raise
-            problems.append(VideoProblem(path, f"cannot be read: {error.strerror or error}"))
+            problems.append(VideoProblem(path, str(error)))
             continue
         joint += pairs
         total.add(counts)

@@ -11,8 +11,9 @@ import io
 import os
 import shutil
 import stat
-from collections.abc import Iterator
-from typing import IO, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import IO, Protocol, TypeVar
 
 import zarr
 from zarr.abc.store import RangeByteRequest, Store
@@ -25,6 +26,10 @@ from flowstore.errors import FlowStoreError, StoreError
 from flowstore.limits import check_document_size
 from flowstore.object_stores import ObjectStorage
 
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+_N_WAITING = 32
 # Not on Windows.
 _DO_NOT_WAIT = getattr(os, "O_NONBLOCK", 0)
 
@@ -370,7 +375,7 @@ def open_storage(place: str | os.PathLike[str] | Store | Storage, is_written: bo
     place : path, URL, zarr store or Storage
         A URL has ``://``; a path that ends in ``.zip`` and is a file is a zip.
     is_written : bool
-        Whether keys will be set.
+        Whether keys will be set; a zip is refused then.
 
     Raises
     ------
@@ -392,7 +397,10 @@ def open_storage(place: str | os.PathLike[str] | Store | Storage, is_written: bo
     if "://" in path:
         return ObjectStorage(path)
     if path.endswith(".zip") and os.path.isfile(path):
-        return ZipStorage(path)
+        archive = ZipStorage(path)
+        if is_written:
+            archive.refuse_writing()
+        return archive
     return LocalStorage(path)
 
 
@@ -403,6 +411,30 @@ def _of_fsspec_store(store: zarr.storage.FsspecStore) -> Storage:
     except TypeError:
         # Options that cannot be written down, such as a session: only this process can use them.
         return ZarrStorage(store)
+
+
+def map_waiting(storage: Storage, function: Callable[[Item], Answer], items: Sequence[Item]) -> Iterator[Answer]:
+    """Call a function that asks a storage on each item, in order: many at a time where each goes over a network.
+
+    Parameters
+    ----------
+    storage : Storage
+        That it asks.
+    function : callable
+        Of one item.
+    items : sequence
+        For the function.
+
+    Yields
+    ------
+    object
+        What the function returns.
+    """
+    if isinstance(storage, LocalStorage | ZipStorage):
+        yield from map(function, items)
+        return
+    with ThreadPoolExecutor(_N_WAITING) as pool:
+        yield from pool.map(function, items)
 
 
 def is_case_blind(path: str) -> bool:

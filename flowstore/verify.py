@@ -141,8 +141,8 @@ def _find_sources(source: str | os.PathLike[str] | None, storage: Storage) -> di
     with contextlib.suppress(StoreError):
         if read_root(storage).settings.algorithm == IMPORTED:
             raise ArgumentError(
-                f"{storage.url} was imported from flow files, which --source does not read: flowstore import, with the "
-                "same folder, imports again what has changed or is damaged"
+                f"{storage.url} was imported from flow files, which --source does not read: leave it out, and run "
+                "flowstore import with the same folder again, which brings in what has changed or was marked as failed"
             )
     found = discover(source).sources
     check_names(found, storage)
@@ -237,7 +237,8 @@ class _Run:
     def _check_sources(self) -> None:
         if self._sources is None:
             return
-        known = {*self._findings, *(fault.path for fault in self.faults)}
+        known = {path for path, found in self._findings.items() if found.record is not None}
+        known |= {fault.path.removesuffix("/zarr.json") for fault in self.faults if fault.remedy == "extract"}
         for path, source in self._sources.items():
             if path not in known:
                 text = f"not in the store: {source.relative_path} has not been extracted"
@@ -296,7 +297,7 @@ class _Run:
             n_failed=sum(not record.is_ok for record in records),
             n_flows=sum(record.n_flows for record in records),
             size_bytes=sum(found.size_bytes for found in self._findings.values()),
-            faults=tuple(self.faults),
+            faults=tuple(sorted(self.faults, key=lambda fault: (fault.path, fault.flows or (0, 0)))),
             mended=tuple(mended.lines) if mended else (),
             n_left=mended.n_left if mended else len(self.faults),
             notes=tuple(self.notes),

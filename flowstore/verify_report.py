@@ -43,7 +43,7 @@ class VerifyReport:
     n_videos, n_failed, n_flows, size_bytes : int
         Videos with flow, rows of failed videos, flows and bytes of flow that were read.
     faults : tuple of Fault
-        All that was wrong.
+        All that was wrong, by path.
     mended : tuple of str
         What was done about it, a line each.
     n_left : int

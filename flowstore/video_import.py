@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -66,14 +67,10 @@ def _import(task: VideoTask, tick: Tick) -> VideoRecord:
     n_unknown = 0
     writing = task.storage, source.class_name, source.name, height, width, settings.quantizer, settings.compression
     with VideoWriter(*writing) as writer:
-        while True:
-            writer.append(recoder.encode(first.values))
-            n_unknown += first.n_unknown
+        for flow in chain((first,), flows):
+            writer.append(recoder.encode(flow.values))
+            n_unknown += flow.n_unknown
             tick(1)
-            following = next(flows, None)
-            if following is None:
-                break
-            first = following
         after = fingerprint(source)
         if not after.is_same(before):
             raise DecodeError("the source changed while it was read")

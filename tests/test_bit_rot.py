@@ -1,14 +1,17 @@
 """No flipped bit is read in silence: the short form of benchmarks/stress_bits.py, and the documents bit by bit."""
 
+import hashlib
+import json
 import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from store_factory import drop_digests, make_codes, write_store
+from store_factory import drop_digests, make_codes, settings_of, write_store
 
 import flowstore
+from flowstore import shards
 from flowstore.errors import ChecksumError, FlowStoreError, StoreFormatError
 from flowstore.verify import verify
 
@@ -84,3 +87,26 @@ def test_documents_that_others_have_written_down_anew_are_the_same(stored, tmp_p
     assert verify(root).is_all_well
     zarr.consolidate_metadata(str(root))
     assert answers(root) == before
+
+
+def blake2b(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def test_the_digests_by_hand(tmp_path, monkeypatch):
+    """Format 1 for ever: digests as the README has them, from the bytes on disk."""
+    monkeypatch.setattr(shards, "MAX_SHARD_BYTES", 2 * 2 * 6 * 8)
+    root = tmp_path / "s.zarr"
+    write_store(root, {"wave/a": make_codes(3, 6, 8)}, settings=settings_of("centred", compression="none"))
+    for name in ("zarr.json", "wave/zarr.json", "wave/a/zarr.json", "index/zarr.json"):
+        own = json.loads((root / name).read_bytes())["attributes"]["flowstore"]
+        stated = own.pop("digest")
+        assert stated == blake2b(json.dumps(own, sort_keys=True, separators=(",", ":")).encode()), name
+    record = flowstore.open_store(root)["wave/a"].record
+    document = json.loads((root / "wave/a/flow/zarr.json").read_bytes())
+    assert record.flow_digest == blake2b(json.dumps(document, sort_keys=True, separators=(",", ":")).encode())
+    chunk = 2 * 6 * 8 + 4
+    for number, n_chunks in enumerate((2, 1)):
+        data = (root / f"wave/a/flow/c.{number}.0.0.0").read_bytes()
+        checksums = b"".join(data[end - 4 : end] for end in range(chunk, (n_chunks + 1) * chunk, chunk))
+        assert record.shard_digests[number] == blake2b(checksums + data[-(2 * 16 + 4) :])

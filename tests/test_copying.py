@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
-from datasets import call, command_line, partial_files, process_environment
+from datasets import call, command_line, partial_files, process_environment, write_dataset
 from store_factory import drop_digests, make_codes, settings_of, tree_files, write_store
 
 import flowstore
@@ -293,6 +293,18 @@ def test_a_zip_is_never_changed_in_place(store, tmp_path):
     assert (tmp_path / "c.zip").read_bytes() == before
     copy(store, tmp_path / "c.zip", overwrite=True)
     check_copy(tmp_path / "c.zip")
+
+
+def test_nothing_is_written_into_a_zip(store, tmp_path):
+    copy(store, tmp_path / "c.zip")
+    before = (tmp_path / "c.zip").read_bytes()
+    write_dataset(tmp_path / "source")
+    for command in (("extract", tmp_path / "source", tmp_path / "c.zip"), ("verify", tmp_path / "c.zip", "--repair")):
+        outcome = call(*command)
+        assert outcome.code == 2
+        assert "a zip is never changed in place" in outcome.error_line
+    assert call("verify", tmp_path / "c.zip", "--quiet").code == 0
+    assert (tmp_path / "c.zip").read_bytes() == before
 
 
 def test_a_target_that_loses_bytes_is_noticed(store, tmp_path, monkeypatch):

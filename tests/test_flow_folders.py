@@ -117,6 +117,13 @@ def test_a_folder_without_a_file_of_the_layout_says_what_it_has(tmp_path):
         find(tmp_path / "nowhere", "mmaction2")
 
 
+def test_what_systems_leave_about_and_stores_are_no_videos(tmp_path):
+    touch(tmp_path, "c/v.npy", "c/._v.npy", "@eaDir/v.npy", "c/.DS_Store", "s.zarr/v.npy", "s.zarr/zarr.json")
+    discovery, _ = find(tmp_path, "npy")
+    assert [source.key for source in discovery.sources] == ["c/v"]
+    assert discovery.notes == ("1 files or folders are none of the layout's and left out, such as s.zarr",)
+
+
 def test_a_step_that_is_not_there_is_refused(tmp_path):
     touch(tmp_path, "c/v/flow_x_p2_00000.jpg", "c/v/flow_y_p2_00000.jpg")
     assert find(tmp_path, "denseflow")[1] == 2

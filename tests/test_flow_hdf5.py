@@ -85,6 +85,10 @@ def make_half(file):
     file.create_dataset("flow", (3, 2, 4, 5), "<f4", chunks=(1, 2, 4, 5))[0] = FLOW[0]
 
 
+def make_never_written(file):
+    file.create_dataset("flow", (3, 2, 4, 5), "<f4")
+
+
 def make_link(file):
     file["flow"] = h5py.ExternalLink("other.h5", "flow")
 
@@ -134,6 +138,7 @@ def make_planes_of_two_steps(file):
         (make_huge, "1000000×1000000 px"),
         (make_huge_chunks, "too large to be read"),
         (make_half, "has 1 of its 3 chunks: not written whole"),
+        (make_never_written, "never written"),
         (make_link, "no dataset 'flow'"),
         (make_external, "in other files, which are not read"),
         (make_virtual, "in other files, which are not read"),

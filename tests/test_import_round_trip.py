@@ -213,6 +213,23 @@ def test_an_export_that_was_not_finished_is_said(tmp_path):
     assert "says that the export was not finished" in call("import", tmp_path / "files", tmp_path / "b").err
 
 
+def test_what_verify_marks_as_damaged_is_imported_again(tmp_path):
+    videos = smooth_store(tmp_path / "a", Quantizer("truncate", 20))
+    export(tmp_path / "a", tmp_path / "files", "notebook", image_format="png", scheduler="sync")
+    assert call("import", tmp_path / "files", tmp_path / "b").code == 0
+    shard = tmp_path / "b/wave/c/flow/c.0.0.0.0"
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 3] ^= 1
+    shard.write_bytes(data)
+    assert call("verify", tmp_path / "b").code == 1
+    assert "marked wave/c as failed" in call("verify", tmp_path / "b", "--repair").err
+    again = call("import", tmp_path / "files", tmp_path / "b")
+    assert again.code == 0
+    assert "1 videos, 6 flows" in again.out
+    assert call("verify", tmp_path / "b").code == 0
+    assert_same(tmp_path / "b", videos)
+
+
 def test_all_that_reads_a_store_reads_an_imported_one(tmp_path):
     smooth_store(tmp_path / "a", Quantizer("truncate", 20))
     export(tmp_path / "a", tmp_path / "files", "notebook", scheduler="sync")

@@ -145,7 +145,7 @@ def test_rafts_npy_of_video_features_is_imported(tmp_path):
 NAMES = ["brush [HD] it", "ünï ☃", "a%2Fb", "x\udcff\udc80y", ".hidden", "it's -dash", "flow_x_00001"]
 
 
-@pytest.mark.parametrize("layout", ["notebook", "denseflow", "gpu-flow", "charades", "tsm-sthv1", "npy"])
+@pytest.mark.parametrize("layout", ["notebook", "denseflow", "gpu-flow", "charades", "tsm-sthv1", "npy", "hdf5"])
 def test_names_come_back_from_paths(tmp_path, layout):
     codes = file_values(LAYOUTS[layout], smooth_flow(2))
     has_class = LAYOUTS[layout].has_class_folder
@@ -309,6 +309,13 @@ def test_a_second_run_does_nothing_and_a_longer_video_is_done_again(tmp_path):
     assert "1 videos, 5 flows" in again.out
     assert "1 changed since and imported again" in again.err
     assert flowstore.open_store(tmp_path / "s")["c/v"].n_flows == 5
+
+
+def test_the_store_may_stand_in_the_folder(tmp_path):
+    write_video(tmp_path, "notebook", "c", "v", truncate_codes(smooth_flow(3)))
+    command = "import", tmp_path, tmp_path / "s", "--layout", "notebook", "--bound", "20"
+    assert call(*command).code == 0
+    assert "nothing to do: 1 videos" in call(*command).out
 
 
 def test_flow_stays_when_its_files_are_gone(tmp_path):

@@ -273,7 +273,9 @@ def test_answers_that_are_cut_off_are_asked_for_again(s3, s3_server, monkeypatch
     assert proxy.n_cut > 0
 
 
-@pytest.mark.parametrize("n_whole", [3, 8, 20])
+@pytest.mark.parametrize(
+    "n_whole", [pytest.param(3, marks=pytest.mark.slow), 8, pytest.param(20, marks=pytest.mark.slow)]
+)
 def test_a_network_that_goes_away_ends_in_one_line_and_resumes(s3, s3_server, source, expected, n_whole):
     # Connections are kept, so that the number of bytes on each decides when it ends.
     with CuttingProxy(port_of(s3_server), cut_after=lambda n: 600 * n_whole if n == 0 else 0) as proxy:

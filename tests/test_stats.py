@@ -316,7 +316,7 @@ def test_damaged_videos_are_named_and_the_others_counted(tmp_path, scheduler):
     report = stats(root, scheduler=scheduler)
     assert not report.is_all_well
     assert list(report.failures) == ["_still/x", "run/$a_{b}$", "wave/a"]
-    assert report.failures["_still/x"] == "cannot be read: Is a directory"
+    assert report.failures["_still/x"] == f"cannot read {shard}: Is a directory"
     assert "zarr.json is missing" in report.failures["run/$a_{b}$"]
     assert_group_is(report.classes["wave"], report, *whole(root, ["wave/b [HD] é"]))
     assert report.classes["run"].counts.n_flows == 0

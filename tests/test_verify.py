@@ -260,7 +260,7 @@ def test_an_index_of_other_videos_is_found(store):
     assert {kind for kind, _, _ in faults} == {"index"}
     assert [key for _, key, _ in faults] == [
         "index",
-        *(f"index/{name}" for name in ("n_frames", "n_flows", "size_bytes", "flow_mean_magnitude")),
+        *(f"index/{name}" for name in ("flow_mean_magnitude", "n_flows", "n_frames", "size_bytes")),
     ]
 
 
@@ -348,8 +348,8 @@ def test_what_the_source_has_and_the_store_has_not(source, extracted):
     write_avi(source / "wave/v0.avi", 4, seed=8)
     (source / "run/v0.avi").unlink()
     report = verify(extracted, source=source)
-    assert found(report) == [("source", "wave/v0", None), ("missing", "wave/new", None)]
-    assert "has changed since it was extracted: wave/v0.avi" in str(report.faults[0])
+    assert found(report) == [("missing", "wave/new", None), ("source", "wave/v0", None)]
+    assert "has changed since it was extracted: wave/v0.avi" in str(report.faults[1])
     assert report.notes == ("1 videos have no source any more that can be read: only their flow was checked",)
     assert verify(extracted).is_all_well
 
@@ -426,6 +426,16 @@ def test_repair_with_the_source_makes_the_store_whole(source, extracted):
     # Shards that are whole are not computed again for a document that follows from the record.
     assert (extracted / "wave/v1/flow/c.0.0.0.0").stat().st_mtime_ns == untouched
     assert verify(extracted, source=source, deep=True).faults == ()
+
+
+def test_repair_extracts_what_a_killed_run_left_and_writes_an_index_that_is_not_there(source, extracted):
+    before = content(extracted)
+    (extracted / "run/v0/zarr.json").unlink()
+    shutil.rmtree(extracted / "index")
+    report = verify(extracted, source=source, repair=True)
+    assert report.mended == ("removed run/v0", "wrote the index anew", "extracted run/v0 again")
+    assert report.is_all_well
+    assert content(extracted) == before
 
 
 def test_repair_without_the_source_marks_what_is_lost(source, extracted):
