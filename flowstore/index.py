@@ -130,17 +130,15 @@ class VideoIndex:
     @classmethod
     def from_records(cls, records: Iterable[VideoRecord], encoding: str = "") -> VideoIndex:
         """Make an index of records in any order."""
-        ordered = sorted(records, key=lambda record: (record.class_name, record.name))
-        rows = [_row(record) for record in ordered]
-        columns: dict[str, Column] = {name: np.array([row[name] for row in rows], _STRING_TYPE) for name in _STRINGS}
-        columns |= {name: np.array([row[name] for row in rows], dtype) for name, dtype in _NUMBERS.items()}
-        means = [record.statistics.flow_means for record in ordered if record.statistics]
-        return cls(
-            columns,
-            len(rows),
-            np.concatenate([np.array(mean, np.float32) for mean in means] or [np.empty(0, np.float32)]),
-            encoding,
-        )
+        # A record is let go as soon as its row is made: of a very large store all of them would fill the memory.
+        entries = [_entry(record) for record in records]
+        entries.sort(key=lambda entry: entry[0])
+        columns: dict[str, Column] = {
+            name: np.array([row[number] for _, row, _ in entries], _NUMBERS.get(name, _STRING_TYPE))
+            for number, name in enumerate(_NAMES)
+        }
+        means = [mean for _, _, mean in entries]
+        return cls(columns, len(entries), np.concatenate(means or [np.empty(0, np.float32)]), encoding)
 
     def __len__(self) -> int:
         return self._n_videos
@@ -242,6 +240,14 @@ class _Selection:
         if name == FLOW_MEANS:
             return self._index.flow_means[np.repeat(self._mask, self._index.column("n_flows"))]
         return self._index.column(name)[self._mask]
+
+
+def _entry(record: VideoRecord) -> tuple[tuple[str, str], tuple[Any, ...], npt.NDArray[np.float32]]:
+    """Return what a record is sorted by, its row in the order of the columns, and its flows' mean magnitudes."""
+    values = _row(record)
+    means = record.statistics.flow_means if record.statistics else ()
+    row = tuple(values[name] for name in _NAMES)
+    return (record.class_name, record.name), row, np.array(means, np.float32)
 
 
 def _row(record: VideoRecord) -> dict[str, Any]:

@@ -395,24 +395,28 @@ class _Run:
     def __init__(self, planned: ExtractPlan, progress: Progress) -> None:
         self._plan = planned
         self.progress = progress
-        self.records: list[VideoRecord] = []
+        self._n_good = self._n_flows = 0
+        # Of the others nothing is kept: a run over a very large dataset must not grow with it.
+        self._worth_saying: list[VideoRecord] = []
 
     def take(self, task: VideoTask, record: VideoRecord) -> None:
         """Take the record of a finished video."""
-        self.records.append(record)
+        self._n_good += record.is_ok
+        self._n_flows += record.n_flows
+        if record.warnings or not record.is_ok:
+            self._worth_saying.append(record)
         self.progress.finish_video(record, task.source.cost)
 
     def report(self, seconds: float) -> ExtractReport:
         """Return the report."""
-        good = [record for record in self.records if record.is_ok]
         return ExtractReport(
             store_url=self._plan.storage.url,
-            n_extracted=len(good),
-            n_flows=sum(record.n_flows for record in good),
+            n_extracted=self._n_good,
+            n_flows=self._n_flows,
             n_done=len(self._plan.done),
             n_failed_before=len(self._plan.failed),
-            failures=tuple(record for record in self.records if not record.is_ok),
-            warned=tuple(record for record in good if record.warnings),
+            failures=tuple(record for record in self._worth_saying if not record.is_ok),
+            warned=tuple(record for record in self._worth_saying if record.is_ok),
             seconds=seconds,
         )
 
