@@ -51,12 +51,14 @@ BENCHMARKS = (
     Benchmark("loader", "The same through a DataLoader with workers?"),
     Benchmark("many_videos", "Does a store of very many videos open and train as fast as a small one?"),
     Benchmark("compression", "What does each `--compression` cost and save?", has_plot=True),
-    Benchmark("export", "How fast do the classic folders come out?"),
+    Benchmark("export", "How fast do the classic folders come out?", quick=("--rounds", "1", "--repeat", "1")),
     Benchmark("stats", "How fast are the statistics of a whole store?"),
     Benchmark("fidelity", "What does quantizing flow cost in accuracy?", has_plot=True),
     Benchmark("stress_inputs", "Does every broken file end in its row?", quick=("--count", "40"), has_json=False),
-    Benchmark("stress_kill", "Is anything lost when a run is killed at random?", has_json=False),
-    Benchmark("stress_bits", "Is every flipped bit found?", has_json=False),
+    Benchmark(
+        "stress_kill", "Is anything lost when a run is killed at random?", quick=("--kills", "3"), has_json=False
+    ),
+    Benchmark("stress_bits", "Is every flipped bit found?", quick=("--count", "30"), has_json=False),
 )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from flowstore.errors import ChecksumError, StoreFormatError
+from flowstore.errors import ArgumentError, ChecksumError, StoreFormatError
 from flowstore.limits import MAX_FLOW_BYTES, check_document_size
 from flowstore.quantize import Quantizer
 from flowstore.shards import ChunkCodec
@@ -32,11 +32,14 @@ def to_bytes(document: Mapping[str, Any]) -> bytes:
 
     Raises
     ------
-    StoreFormatError
+    ArgumentError
         If no reader would take it, so large is it.
     """
     data = json.dumps(document, indent=1, allow_nan=False).encode()
-    check_document_size("zarr.json", len(data))
+    try:
+        check_document_size("its document", len(data))
+    except StoreFormatError as error:
+        raise ArgumentError(f"too long a video: {error}") from error
     return data
 
 
