@@ -55,6 +55,20 @@ def check_path(name: str, value: Any) -> str:
     return path
 
 
+def check_texts(name: str, value: Any) -> tuple[str, ...]:
+    """Return several texts as a tuple; one alone counts as one, not as its letters.
+
+    Raises
+    ------
+    ArgumentError
+        If they are none.
+    """
+    texts = (value,) if isinstance(value, str) else value
+    if not isinstance(texts, tuple | list) or not all(isinstance(text, str) for text in texts):
+        raise ArgumentError(f"{name} is {value!r}, expected a list of texts")
+    return tuple(texts)
+
+
 def check_part(part: Any) -> None:
     """Refuse anything but ``(i, n)``, the i-th of n parts, counted from 1.
 
@@ -67,6 +81,18 @@ def check_part(part: Any) -> None:
         raise ArgumentError(f"part is {part!r}, expected a pair such as (1, 4)")
     check_whole("the number of parts", part[1], 1)
     check_whole("the part", part[0], 1, part[1])
+
+
+def check_flag(name: str, value: Any) -> None:
+    """Refuse anything but a truth value: a text such as ``"no"`` would count as true.
+
+    Raises
+    ------
+    ArgumentError
+        If it is none.
+    """
+    if not isinstance(value, bool):
+        raise ArgumentError(f"{name} is {value!r}, expected True or False")
 
 
 def check_positive(name: str, value: Any) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from flowstore.arguments import check_flag, check_path, check_texts
 from flowstore.errors import ArgumentError, StoreError
 from flowstore.export_lists import VideoList, check_list_names, plan_lists
 from flowstore.export_paths import check_dest, check_outside_store, check_paths
@@ -18,7 +19,7 @@ from flowstore.flow_conversion import Conversion
 from flowstore.flow_images import ExportTask, VideoExport, encode_files, read_values
 from flowstore.layouts import LISTS_FOLDER, Layout
 from flowstore.names import printable_name
-from flowstore.quantize import Quantizer
+from flowstore.quantize import Quantizer, check_bound
 from flowstore.settings import describe_settings
 from flowstore.store import FlowStore
 from flowstore.video_selection import select_videos
@@ -58,6 +59,11 @@ class ExportOptions:
         Lists to write; see `flowstore.export_lists.plan_lists`.
     overwrite : bool
         Write files anew that are there already, whatever they were made with.
+
+    Raises
+    ------
+    ArgumentError
+        If a value is of the wrong kind; what depends on the layout is refused by `plan_export`.
     """
 
     encoding: Literal["layout", "keep"] | FileEncoding = "layout"
@@ -71,6 +77,15 @@ class ExportOptions:
     select: tuple[str, ...] = ()
     lists: tuple[str, ...] = ()
     overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("pad_last", "class_folder", "overwrite"):
+            check_flag(name, getattr(self, name))
+        for name in ("select", "lists"):
+            object.__setattr__(self, name, check_texts(name, getattr(self, name)))
+        if self.bound is not None:
+            check_bound(self.bound)
+            object.__setattr__(self, "bound", float(self.bound))
 
 
 @dataclass(frozen=True)
@@ -238,7 +253,7 @@ def plan_export(
     conversion = Conversion(store.settings.quantizer, exported, options.short_side, options.size)
     if options.encoding == "keep" and conversion.is_resizing:
         raise ArgumentError("resized flow has no stored codes to keep: leave out the size, or the encoding")
-    target = os.path.abspath(os.fspath(dest))
+    target = os.path.abspath(check_path("DEST", dest))
     check_dest(target, store)
     selected = select_videos(store, options.select)
     lists = plan_lists(store, options.lists)

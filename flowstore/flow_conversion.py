@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from flowstore.arguments import check_whole
 from flowstore.errors import ArgumentError
 from flowstore.file_encodings import FileQuantizer
 from flowstore.quantize import Quantizer
@@ -37,7 +38,7 @@ class Conversion:
     Raises
     ------
     ArgumentError
-        If a side is no pixel long, or both a size and a short side are given.
+        If a side is no whole number of pixels, 1 to 65535, or both a size and a short side are given.
     """
 
     stored: Quantizer
@@ -48,9 +49,17 @@ class Conversion:
     def __post_init__(self) -> None:
         if self.short_side is not None and self.size is not None:
             raise ArgumentError("give a short side or a size, not both")
-        for side in (self.short_side, *(self.size or ())):
-            if side is not None and side < 1:
-                raise ArgumentError(f"a side of the picture is {side}, expected 1 pixel or more")
+        if self.size is not None:
+            if not (isinstance(self.size, tuple | list) and len(self.size) == 2):
+                raise ArgumentError(f"size is {self.size!r}, expected height and width")
+            object.__setattr__(self, "size", tuple(self._side("size", side) for side in self.size))
+        if self.short_side is not None:
+            object.__setattr__(self, "short_side", self._side("short side", self.short_side))
+
+    @staticmethod
+    def _side(name: str, pixels: int) -> int:
+        check_whole(f"{name} in pixels", pixels, 1, 65535)
+        return int(pixels)
 
     @property
     def is_resizing(self) -> bool:

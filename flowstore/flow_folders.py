@@ -35,12 +35,15 @@ class FlowSource(VideoSource):
         Their paths below `path`, which is the root of the layout: of x and of y, or of the one file of both.
     n_files : int
         How many of each.
+    step : int
+        Distance of a flow's frames: where the layout is padded, so often the last flow stands again.
     """
 
     layout: Layout
     quantizer: FileQuantizer
     patterns: tuple[PathPattern, ...]
     n_files: int
+    step: int = 1
 
     def paths(self, index: int) -> tuple[str, ...]:
         """Return the paths of a flow's files, relative to `path`."""
@@ -272,9 +275,9 @@ def find_flow(root: str, layout: Layout, quantizer: FileQuantizer, step: int | N
         raise ArgumentError(f"FOLDER {root}: no file of layout {layout.name}, such as {looked_for}{found}")
     chosen_step, notes = _choose_step(finder, chosen, step)
     sources = [
-        _source(root, chosen, quantizer, key, video)
+        _source(root, chosen, quantizer, key, video, chosen_step)
         for key, video in sorted(finder.videos.items())
-        if _step_of(key[2]) == chosen_step
+        if not _tells_step(chosen) or _step_of(key[2]) == chosen_step
     ]
     if finder.n_others:
         notes.append(
@@ -285,8 +288,12 @@ def find_flow(root: str, layout: Layout, quantizer: FileQuantizer, step: int | N
     return Discovery(tuple(sources), tuple(notes)), chosen_step
 
 
+def _tells_step(layout: Layout) -> bool:
+    return any("step" in template_fields(template) for template in layout.templates)
+
+
 def _choose_step(finder: _Finder, layout: Layout, step: int | None) -> tuple[int, list[str]]:
-    if not any("step" in template_fields(template) for template in layout.templates):
+    if not _tells_step(layout):
         return step or 1, []
     steps = sorted({_step_of(key[2]) for key, video in finder.videos.items() if any(f.n_files for f in video.files)})
     if step is None:
@@ -299,7 +306,7 @@ def _choose_step(finder: _Finder, layout: Layout, step: int | None) -> tuple[int
     return step, [f"files of step {', '.join(others)} are left out"] if others else []
 
 
-def _source(root: str, layout: Layout, quantizer: FileQuantizer, key: _Key, video: _Video) -> FlowSource:
+def _source(root: str, layout: Layout, quantizer: FileQuantizer, key: _Key, video: _Video, step: int) -> FlowSource:
     class_name, name, _ = key
     source = FlowSource(
         class_name,
@@ -311,6 +318,7 @@ def _source(root: str, layout: Layout, quantizer: FileQuantizer, key: _Key, vide
         quantizer=quantizer,
         patterns=video.patterns,
         n_files=video.files[0].n_files,
+        step=step,
     )
     is_numbered = layout.packing != "video"
     return replace(
@@ -342,6 +350,6 @@ def _numbering_problem(source: FlowSource, files: tuple[_Files, ...]) -> str:
         paths = (path for index in range(one.n_files + 1) for path in source.paths(index))
         first = next((path for path in paths if not os.path.exists(os.path.join(source.path, path))), "")
         return f"{n_missing} missing among the files {one.lowest} to {one.highest}, the first {printable_name(first)}"
-    if layout.is_padded and one.n_files < 2:
-        return "one flow only, where the last is said to stand twice"
+    if layout.is_padded and one.n_files <= source.step:
+        return f"{one.n_files} flows only, where the last is said to stand {source.step + 1} times"
     return ""

@@ -40,6 +40,7 @@ class ExportTask:
     layout: Layout
     conversion: Conversion
     is_overwriting: bool
+    since_ns: int = 0
 
     @property
     def path(self) -> str:
@@ -166,7 +167,9 @@ class _Writer:
 
     def is_current(self, status: os.stat_result) -> bool:
         # A file that is older than the video's commit shows a flow that was replaced; an empty one, a power cut.
-        return not self.task.is_overwriting and status.st_mtime >= self._created and status.st_size > 0
+        if self.task.is_overwriting or status.st_mtime_ns < self.task.since_ns:
+            return False
+        return status.st_mtime >= self._created and status.st_size > 0
 
     def batches(self) -> Iterator[tuple[int, int]]:
         flow_bytes = int(np.prod(self.task.video.shape[1:])) * self.task.video.quantizer.dtype.itemsize

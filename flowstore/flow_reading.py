@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -41,7 +42,7 @@ class FlowValues:
 
 
 def read_flows(source: FlowSource) -> Iterator[FlowValues]:
-    """Yield the flows of a video in order; a last one that stands twice once.
+    """Yield the flows of a video in order; a last one that stands again, for as many flows as frames, once.
 
     Parameters
     ----------
@@ -57,7 +58,7 @@ def read_flows(source: FlowSource) -> Iterator[FlowValues]:
     ------
     DecodeError
         If a file cannot be read or decoded, has another size than those before it, or the last flow should stand
-        twice and does not.
+        again and does not.
     """
     if source.problem:
         raise DecodeError(source.problem)
@@ -65,16 +66,18 @@ def read_flows(source: FlowSource) -> Iterator[FlowValues]:
     if not source.layout.is_padded:
         yield from flows
         return
-    before = next(flows)
-    last = None
+    # As many flows as frames: of step 2, the last one stands three times.
+    n_added = source.step
+    latest: deque[FlowValues] = deque()
     for flow in flows:
-        if last is not None:
-            yield before
-            before = last
-        last = flow
-    yield before
-    if last is None or not np.array_equal(before.values, last.values):
-        raise DecodeError("the last flow does not stand twice: leave out --pad-last")
+        latest.append(flow)
+        if len(latest) > n_added + 1:
+            yield latest.popleft()
+    last = latest.popleft()
+    yield last
+    if len(latest) < n_added or not all(np.array_equal(last.values, added.values) for added in latest):
+        times = "twice" if n_added == 1 else f"{n_added + 1} times, as it has to for step {n_added}"
+        raise DecodeError(f"the last flow does not stand {times}: leave out --pad-last")
 
 
 def _checked(flows: Iterator[tuple[str, FlowValues]]) -> Iterator[FlowValues]:

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from flowstore.arguments import check_flag, check_whole
 from flowstore.errors import ArgumentError
 from flowstore.file_encodings import FileEncoding, FileQuantizer, has_bound
 from flowstore.layouts import MANIFEST, Layout, find_layout
-from flowstore.quantize import Encoding, Quantizer
+from flowstore.quantize import Encoding, Quantizer, check_bound
 from flowstore.settings import IMPORTED, Compression, ExtractSettings
 
 UNKNOWN = "unknown"
@@ -60,6 +61,17 @@ class ImportOptions:
     store_encoding: Encoding | None = None
     compression: Compression = "fast"
 
+    def __post_init__(self) -> None:
+        for name, least in (("first", 0), ("step", 1)):
+            if getattr(self, name) is not None:
+                check_whole(name, getattr(self, name), least)
+                object.__setattr__(self, name, int(getattr(self, name)))
+        if self.bound is not None:
+            check_bound(self.bound)
+            object.__setattr__(self, "bound", float(self.bound))
+        if self.pad_last is not None:
+            check_flag("pad_last", self.pad_last)
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -107,7 +119,7 @@ def find_origin(root: str, layout: str | Layout | None, options: ImportOptions) 
         If something is missing, cannot be used, or the two differ; the message has both values.
     """
     manifest = _read_manifest(root)
-    asked = find_layout(layout) if isinstance(layout, str) else layout
+    asked = layout if layout is None or isinstance(layout, Layout) else find_layout(layout)
     if manifest is None:
         if asked is None:
             raise ArgumentError(f"FOLDER {root}: give its layout with --layout; it has no {MANIFEST} that says it")
@@ -125,8 +137,6 @@ def find_origin(root: str, layout: str | Layout | None, options: ImportOptions) 
     notes = []
     if manifest is not None and manifest.get("complete") is False:
         notes.append(f"{MANIFEST} says that the export was not finished")
-    if options.step is not None and options.step < 1:
-        raise ArgumentError(f"step is {options.step}, expected 1 or more frames")
     return Origin(chosen, read, stored, options.step, _computed_by(source_settings), tuple(notes))
 
 

@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from flowstore.arguments import check_whole
 from flowstore.errors import ArgumentError
 from flowstore.file_encodings import FLOAT_ENCODINGS, FileEncoding
 from flowstore.names import suggest_name
@@ -105,6 +106,14 @@ class Layout:
 
     def __post_init__(self) -> None:
         _check_choices(self)
+        # Of NumPy's numbers JSON knows none.
+        for name in ("first", "quality"):
+            object.__setattr__(self, name, int(getattr(self, name)))
+        for template in (self.x_template, self.y_template):
+            if not isinstance(template, str):
+                raise ArgumentError(
+                    f"template is {template!r}, expected a text such as '{{video}}/x_{{number:05d}}.jpg'"
+                )
         for template in self.templates:
             check_template(template, SUFFIXES[self.file_format], self.packing != "video")
             if self.class_folder == "optional" and not template.startswith(_CLASS_FOLDER):
@@ -205,8 +214,10 @@ class Layout:
         Raises
         ------
         ArgumentError
-            If its files are no images of codes.
+            If its files are no images of codes, or the format is none of images.
         """
+        if file_format not in ("jpg", "png"):
+            raise ArgumentError(f"image format is {file_format!r}, expected jpg or png")
         if self.file_format not in ("jpg", "png"):
             raise ArgumentError(f"layout {self.name} has {self.file_format} files: they cannot be {file_format}")
         if file_format == self.file_format:
@@ -237,10 +248,8 @@ def _check_choices(layout: Layout) -> None:
     is_code = layout.file_format in ("jpg", "png")
     if is_code == (layout.encoding in FLOAT_ENCODINGS):
         raise ArgumentError(f"layout {layout.name}: {layout.file_format} files cannot hold encoding {layout.encoding}")
-    if layout.first < 0:
-        raise ArgumentError(f"layout {layout.name}: first is {layout.first}, expected 0 or more")
-    if not 0 <= layout.quality <= 100:
-        raise ArgumentError(f"layout {layout.name}: quality is {layout.quality}, expected 0 to 100")
+    check_whole(f"layout {layout.name}: first", layout.first, 0)
+    check_whole(f"layout {layout.name}: quality", layout.quality, 0, 100)
 
 
 def _planes(name: str, template: str, used_by: str, encoding: FileEncoding = "denseflow", first: int = 1) -> Layout:
@@ -356,6 +365,8 @@ def find_layout(name: str) -> Layout:
     ArgumentError
         If there is none of that name; the message lists them.
     """
+    if not isinstance(name, str):
+        raise ArgumentError(f"layout is {name!r}, expected a name, such as notebook, or a Layout")
     if name not in LAYOUTS:
         raise ArgumentError(f"no layout {name!r}{suggest_name(name, LAYOUTS)}; there are {', '.join(LAYOUTS)}")
     return LAYOUTS[name]
@@ -397,7 +408,7 @@ def custom_layout(
     >>> custom_layout("{class}/{video}/{number:04d}_u.png", "{class}/{video}/{number:04d}_v.png", 0, "png").example
     'wave/some_video/0000_u.png'
     """
-    if packing is None and file_format in _PACKINGS:
+    if packing is None and isinstance(file_format, str) and file_format in _PACKINGS:
         packings = _PACKINGS[file_format]
         packing = packings[0] if y_template or len(packings) == 1 else packings[1]
     is_image = file_format in ("jpg", "png")
@@ -410,5 +421,5 @@ def custom_layout(
         packing or "planes",
         encoding or ("denseflow" if is_image else "pixels"),
         quality,
-        "always" if "{class}" in x_template else "never",
+        "always" if "{class}" in str(x_template) else "never",
     )

@@ -64,7 +64,7 @@ def check_template(template: str, suffixes: tuple[str, ...], is_numbered: bool) 
     """
     fields = template_fields(template)
     components = template.split("/")
-    if any(part in ("", ".", "..") for part in components) or "\\" in template or _DRIVE.match(template):
+    if any(part in ("", ".", "..") for part in components) or "\\" in template or any(map(_DRIVE.match, components)):
         raise ArgumentError(f"template {template!r}: expected a relative path below the root, with /, such as "
                             "{class}/{video}/flow_x_{number:05d}.jpg")  # fmt: skip
     if "\0" in template:

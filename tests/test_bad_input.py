@@ -248,7 +248,7 @@ def test_export_options_that_cannot_be_used(source, tmp_path):
     for args, reason in (
         (["images", "--layout", "notebok"], "no layout 'notebok'; did you mean 'notebook'?"),
         (["images", "--bound", "nan"], "bound is nan"),
-        (["images", "--quality", "101"], "quality is 101, expected 0 to 100"),
+        (["images", "--quality", "101"], "quality is 101, expected a whole number, 0 to 100"),
         (["images", "--encoding", "keep", "--bound", "10"], "leave out the bound to keep them"),
         (["images", "--workers", "0"], "workers is 0"),
         (["file"], "a file; give the path of a folder"),

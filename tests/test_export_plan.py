@@ -120,7 +120,7 @@ def test_another_encoding(root, tmp_path, encoding):
         ("mmaction2", {"encoding": "keep", "short_side": 20}, "resized flow has no stored codes"),
         ("mmaction2", {"encoding": "pixels"}, "encoding is 'pixels', expected one of layout, keep, centred"),
         ("mmaction2", {"short_side": 20, "size": (10, 10)}, "not both"),
-        ("mmaction2", {"size": (0, 10)}, "expected 1 pixel or more"),
+        ("mmaction2", {"size": (0, 10)}, "size in pixels is 0, expected a whole number, 1 to"),
         ("mmaction2", {"select": ("class=none",)}, "no class 'none'"),
     ],
 )
