@@ -15,7 +15,7 @@ from flowstore.store import FlowStore
 
 
 def check_dest(target: str, store: FlowStore) -> None:
-    """Refuse a target that is a file, a store, or inside the store that is exported.
+    """Refuse a target that is a file, a store, or inside one, that which is exported or another.
 
     Raises
     ------
@@ -28,6 +28,11 @@ def check_dest(target: str, store: FlowStore) -> None:
         raise ArgumentError(f"DEST {target}: a Zarr store; give another folder")
     if _is_inside_store(target, store):
         raise ArgumentError(f"DEST {target}: inside the store; give a folder outside it")
+    folder = os.path.realpath(target)
+    while folder != os.path.dirname(folder):
+        folder = os.path.dirname(folder)
+        if os.path.exists(os.path.join(folder, "zarr.json")):
+            raise ArgumentError(f"DEST {target}: inside the Zarr store {folder}; give a folder outside it")
 
 
 def check_outside_store(tasks: Iterable[ExportTask], target: str, store: FlowStore) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from flowstore.arguments import check_flag
 from flowstore.errors import (
     ArgumentError,
     ChecksumError,
@@ -176,6 +177,8 @@ def plan_extract(
     StoreFormatError
         If the place holds something else than a store.
     """
+    check_flag("retry_failed", is_retrying)
+    check_flag("overwrite", is_overwriting)
     if not sources:
         raise ArgumentError(f"no video is left to {verb}: --include, --exclude, --limit or --part leave none")
     notes = [*discovery.notes, *check_names(sources, storage)]

@@ -54,6 +54,8 @@ WRONG = [
     {"include": 5},
     {"include": [5]},
     {"list_file": 7},
+    {"overwrite": "no"},
+    {"retry_failed": "no"},
 ]
 
 

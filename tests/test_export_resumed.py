@@ -97,3 +97,13 @@ def test_a_cluster_that_does_not_answer_is_refused_before_writing(root, tmp_path
     with pytest.raises(ArgumentError, match="no Dask scheduler answers"):
         export(root, tmp_path / "out", scheduler="tcp://127.0.0.1:9")
     assert os.listdir(tmp_path) == ["s.zarr"]
+
+
+@pytest.mark.parametrize("place", ["other.zarr/images", "other.zarr/wave/images/deep", "link/images"])
+def test_a_target_in_another_store_is_refused(root, tmp_path, place):
+    write_store(tmp_path / "other.zarr", {"wave/c": make_codes(2)}, settings=settings_of("centred"))
+    (tmp_path / "link").symlink_to(tmp_path / "other.zarr" / "wave")
+    before = tree_files(tmp_path)
+    with pytest.raises(ArgumentError, match=r"inside the Zarr store .*other\.zarr.*; give a folder outside it"):
+        export(root, tmp_path / place, scheduler="sync")
+    assert tree_files(tmp_path) == before

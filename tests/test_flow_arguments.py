@@ -45,7 +45,7 @@ IMPORT = [
     *({"encoding": value} for value in (3, "other")),
     *({"store_encoding": value} for value in (3, "other")),
     *({"compression": value} for value in (3, "other")),
-    {"pad_last": "no"},
+    *({name: "no"} for name in ("pad_last", "retry_failed", "overwrite")),
     {"workers": "3"},
     {"scheduler": 3},
 ]
