@@ -181,6 +181,8 @@ def plan_extract(
     check_flag("overwrite", is_overwriting)
     if not sources:
         raise ArgumentError(f"no video is left to {verb}: --include, --exclude, --limit or --part leave none")
+    if is_overwriting:
+        _check_outside(sources, storage)
     notes = [*discovery.notes, *check_names(sources, storage)]
     if settings.fps is not None and any(source.kind == "frames" for source in sources):
         raise ArgumentError("--fps needs a frame rate, and folders of frames have none: leave it out, or use --step")
@@ -233,6 +235,16 @@ def _stored_state(source: VideoSource, storage: Storage) -> _State:
 
 def _listed(sources: Sequence[VideoSource]) -> str:
     return ", ".join(source.key for source in sources[:5]) + (", ..." if len(sources) > 5 else "")
+
+
+def _check_outside(sources: Iterable[VideoSource], storage: Storage) -> None:
+    """Refuse to empty a store that holds what it is to be made of."""
+    if not isinstance(storage, LocalStorage):
+        return
+    root = os.path.realpath(storage.root)
+    for path in sorted({source.path for source in sources}):
+        if os.path.realpath(path).startswith(root.rstrip(os.sep) + os.sep):
+            raise ArgumentError(f"STORE {storage.root}: --overwrite would empty it, and with it {path}: move that out")
 
 
 def _overwrite_note(storage: Storage, sources: Sequence[VideoSource], is_selection: bool) -> str:
