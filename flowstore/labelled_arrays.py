@@ -10,6 +10,7 @@ import numpy as np
 
 from flowstore.errors import MissingExtraError
 from flowstore.model import VideoRecord
+from flowstore.names import display_name
 from flowstore.settings import ExtractSettings
 
 # Of pixels: large against the cost of a task, small against memory.
@@ -102,9 +103,9 @@ def _attributes(record: VideoRecord, settings: ExtractSettings) -> dict[str, Any
         "algorithm": settings.algorithm,
         "engine": settings.engine,
         "parameters": json.dumps(dict(settings.params)),
-        "class": record.class_name,
-        "video": record.name,
-        "source": record.source_path,
+        "class": display_name(record.class_name),
+        "video": display_name(record.name),
+        "source": display_name(record.source_path),
         "source_kind": record.source_kind,
         "created": record.created,
         "versions": json.dumps(record.versions),

@@ -12,6 +12,8 @@ from flowstore.errors import ArgumentError, MissingExtraError
 
 PlotStyle = Literal["color", "arrows", "planes"]
 
+# Marks on shared axes what was plotted here.
+_OURS = "flowstore"
 _N_ARROWS = 20
 _WHEEL_SIDE = 201
 # Characters in a line of a title; names have no spaces to break at.
@@ -67,6 +69,8 @@ def plot_flow(
     axes = np.atleast_1d(_new_axes(2 if style == "planes" else 1) if ax is None else ax)
     if len(axes) != (2 if style == "planes" else 1):
         raise ArgumentError(f"ax: {len(axes)} given, style {style!r} takes {2 if style == 'planes' else 1}")
+    for one in axes:
+        _remove_earlier(one)
     if style == "planes":
         _plot_planes(flow, scale_px, unit, axes)
     else:
@@ -76,7 +80,7 @@ def plot_flow(
         shown = flow_to_color(flow, scale_px) if image is None else image
         if style == "arrows":
             _plot_arrows(flow, scale_px, unit, axes[0])
-        axes[0].imshow(shown, extent=extent, interpolation="nearest")
+        axes[0].imshow(shown, extent=extent, interpolation="nearest", gid=_OURS)
         axes[0].set(xlim=extent[:2], ylim=extent[2:])
         if image is None:
             _plot_wheel(scale_px, unit, axes[0])
@@ -99,9 +103,18 @@ def _new_axes(n_axes: int) -> Any:
     return plt.subplots(1, n_axes, figsize=(5.5 * n_axes, 4), layout="constrained", sharey=True)[1]
 
 
+def _remove_earlier(ax: Any) -> None:
+    """Take away what an earlier plot left: its arrows would stand among the new ones, its legend under the new one."""
+    for artist in [*ax.images, *ax.child_axes, *ax.artists, *ax.collections]:
+        if artist.get_gid() == _OURS:
+            if getattr(artist, "colorbar", None):
+                artist.colorbar.remove()
+            artist.remove()
+
+
 def _plot_planes(flow: npt.NDArray[np.float32], scale_px: float, unit: str, axes: Any) -> None:
     for plane, ax in zip(flow, axes, strict=True):
-        shown = ax.imshow(plane, cmap="RdBu_r", vmin=-scale_px, vmax=scale_px, interpolation="nearest")
+        shown = ax.imshow(plane, cmap="RdBu_r", vmin=-scale_px, vmax=scale_px, interpolation="nearest", gid=_OURS)
     axes[-1].figure.colorbar(shown, ax=list(axes), label=unit, shrink=0.8)
 
 
@@ -111,15 +124,16 @@ def _plot_arrows(flow: npt.NDArray[np.float32], scale_px: float, unit: str, ax: 
     y, x = np.mgrid[spacing // 2 : height : spacing, spacing // 2 : width : spacing]
     arrows = ax.quiver(
         x, y, flow[0, y, x], flow[1, y, x], angles="xy", scale_units="xy", scale=scale_px / (1.25 * spacing),
-        color="white", edgecolor="black", linewidth=0.6, width=0.005, minlength=0.1,
+        color="white", edgecolor="black", linewidth=0.6, width=0.005, minlength=0.1, gid=_OURS,
     )  # fmt: skip
-    ax.inset_axes((1.04, 0, 0.26, 0.3)).set_axis_off()
+    ax.inset_axes((1.04, 0, 0.26, 0.3), gid=_OURS).set_axis_off()
     text = {"labelpos": "S", "fontproperties": {"size": "small"}}
-    ax.quiverkey(arrows, 1.17, 0.25, scale_px, f"{scale_px:g}\n{unit}", coordinates="axes", **text)
+    key = ax.quiverkey(arrows, 1.17, 0.25, scale_px, f"{scale_px:g}\n{unit}", coordinates="axes", **text)
+    key.set_gid(_OURS)
 
 
 def _plot_wheel(scale_px: float, unit: str, ax: Any) -> None:
-    inset = ax.inset_axes((1.04, 0.66, 0.26, 0.34))
+    inset = ax.inset_axes((1.04, 0.66, 0.26, 0.34), gid=_OURS)
     inset.imshow(wheel_image(_WHEEL_SIDE))
     inset.set_axis_off()
     inset.text(

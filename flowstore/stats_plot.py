@@ -25,7 +25,8 @@ def check_plot(path: str | os.PathLike[str]) -> None:
     Raises
     ------
     ArgumentError
-        If the suffix is not one of ``.png``, ``.pdf`` or ``.svg``, or its folder is not there.
+        If the suffix is not one of ``.png``, ``.pdf`` or ``.svg``, it is a folder, or its folder is not there or
+        cannot be written to.
     MissingExtraError
         If matplotlib is not installed.
     """
@@ -36,6 +37,10 @@ def check_plot(path: str | os.PathLike[str]) -> None:
     folder = os.path.dirname(os.path.abspath(name))
     if not os.path.isdir(folder):
         raise ArgumentError(f"plot {name}: there is no folder {folder}")
+    if os.path.isdir(name):
+        raise ArgumentError(f"plot {name}: a folder")
+    if not os.access(folder, os.W_OK):
+        raise ArgumentError(f"plot {name}: nothing can be written to the folder {folder}")
 
 
 def plot_stats(report: StatsReport, path: str | os.PathLike[str]) -> None:

@@ -30,7 +30,15 @@ from flowstore.flow_index import FlowIndex
 from flowstore.html_views import MAX_THUMBNAILS, class_html, store_html
 from flowstore.index import VideoIndex, read_index
 from flowstore.limits import is_text_mapping
-from flowstore.names import escape_name, is_shortened, printable_name, suggest_name, unescape_name, video_path
+from flowstore.names import (
+    display_name,
+    escape_name,
+    is_shortened,
+    printable_name,
+    suggest_name,
+    unescape_name,
+    video_path,
+)
 from flowstore.records import OnDamaged, class_paths, read_record
 from flowstore.settings import ExtractSettings, describe_settings
 from flowstore.storage import Storage, open_storage
@@ -356,7 +364,8 @@ class FlowStore:
         for video in chosen.iter_videos():
             path = video_path(video.class_name, video.name)
             flows[path.partition("/")[2] if isinstance(label, str) else path] = video.to_xarray()
-        return label_videos(flows, {"store": self.url} | ({"class": label} if isinstance(label, str) else {}))
+        named = {"class": display_name(label)} if isinstance(label, str) else {}
+        return label_videos(flows, {"store": self.url} | named)
 
     def read_clips(
         self,

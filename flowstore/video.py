@@ -225,16 +225,18 @@ class Video:
         Raises
         ------
         ArgumentError
-            If the video has no such flow.
+            If the video has no such flow, or it is not a whole number.
         FailedVideoError
             If the video is a failed one.
         """
         self.check_has_flow()
         if frame is None:
             return self.n_flows // 2
+        if not isinstance(frame, int | np.integer):
+            raise ArgumentError(f"frame is {frame!r}, expected a whole number, such as 10")
         if not -self.n_flows <= frame < self.n_flows:
             raise ArgumentError(f"frame {frame}: {self.key} has flows 0 to {self.n_flows - 1}")
-        return frame % self.n_flows
+        return int(frame) % self.n_flows
 
     @property
     def automatic_scale_px(self) -> float:

@@ -210,3 +210,11 @@ def test_without_xarray_the_install_line_is_named(root):
     command = [sys.executable, "-c", BLOCKED, root]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.splitlines() == 3 * ["to_xarray needs xarray: pip install 'flowstore[notebook]'"]
+
+
+def test_names_that_are_no_unicode_can_be_shown(tmp_path):
+    write_store(tmp_path / "s.zarr", {"c\udcff/v\udcfe": make_codes(2)})
+    store = flowstore.open_store(tmp_path / "s.zarr")
+    for labelled in (store["c\udcff/v\udcfe"].to_xarray(), store.to_xarray(), store.to_xarray("c\udcff")):
+        assert "\\xf" in labelled._repr_html_().encode().decode()
+        assert str(labelled).encode()

@@ -126,3 +126,25 @@ def test_without_the_extra_it_is_named(video, tmp_path, library, message):
     done = subprocess.run(command, capture_output=True, text=True, env=process_environment())
     assert (done.stdout, done.stderr) == (message, "")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.mp4", "a.png", "flow.zarr"]
+
+
+def drawn_on(figure):
+    return [[type(artist).__name__ for artist in (*ax.images, *ax.collections, *ax.child_axes)] for ax in figure.axes]
+
+
+@pytest.mark.parametrize(("style", "n_axes"), [("color", 1), ("arrows", 1), ("planes", 2)])
+def test_a_second_plot_replaces_the_first_on_the_same_axes(video, style, n_axes):
+    figure, axes = matplotlib.pyplot.subplots(1, n_axes)
+    (first := np.atleast_1d(axes)[0]).plot([1, 2], [3, 4], label="mine")
+    video.plot(0, style=style, scale=3, ax=axes)
+    before = drawn_on(figure)
+    video.plot(1, style=style, scale=5, ax=axes)
+    assert drawn_on(figure) == before
+    assert not any("3 " in text or "3\n" in text for text in texts(first) if "px" in text)
+    assert first.lines[0].get_label() == "mine"
+
+
+@pytest.mark.parametrize("frame", [1.5, "a", np.float32(1)])
+def test_a_frame_that_is_no_whole_number(video, frame):
+    with pytest.raises(ArgumentError, match="expected a whole number"):
+        video.plot(frame)

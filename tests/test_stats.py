@@ -421,15 +421,17 @@ def test_the_command_says_what_is_damaged(tmp_path):
     "options",
     [
         ["--sample", "none"], ["--sample", "0"], ["--sample", "120%"], ["--bounds", "5,x"], ["--bounds", "0"],
-        ["--moving", "0"], ["--plot", "p.bmp"], ["--plot", "nowhere/p.png"], ["--workers", "0"],
+        ["--moving", "0"], ["--plot", "p.bmp"], ["--plot", "nowhere/p.png"], ["--plot", "folder.png"],
+        ["--workers", "0"],
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_refused_before_the_work(coded, tmp_path, monkeypatch, options):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.png").mkdir()
     done = call("stats", coded, *options)
     assert done.code == 2
     assert len(done.err.splitlines()) == 1
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.png"]
 
 
 # ---- the picture
