@@ -26,24 +26,32 @@ from flowstore.cli_verify import verify
 from flowstore.console import ERRORS, EXIT_STOPPED, WorkError, say
 from flowstore.errors import FlowStoreError
 
-_EXAMPLES = """\b
+_EPILOG = """\b
 Examples:
   flowstore demo                                 see it work, in a minute
-  flowstore extract videos/ flow.zarr            a dataset; again to resume
-  flowstore extract videos/ flow.zarr --dry-run  only print the plan
-  flowstore info flow.zarr/wave                  what is in it
-  flowstore stats flow.zarr --plot motion.png    how it moves, what clips
+  flowstore extract videos/ flow.zarr --dry-run  what there is to do
+  flowstore extract videos/ flow.zarr            do it; again to resume
+  flowstore info flow.zarr                       what is in it
   flowstore export flow.zarr out/                classic folders of JPEGs
-  flowstore import out/ flow.zarr                and back, from others' too
-  flowstore render flow.zarr/wave/a -o a.gif     look at it
-  flowstore verify flow.zarr                     is it as it was written?
-  flowstore copy flow.zarr flow.zip              one file, or s3://...
+\b
+flowstore COMMAND --help shows its options; flowstore --version the version.
 """
 
 
+class _Commands(click.Group):
+    """Shows its commands in the order of the work, and all of its help on a screen of 24 lines."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        self.format_commands(ctx, formatter)
+
+
 @click.group(
+    cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog=_EXAMPLES,
+    epilog=_EPILOG,
     no_args_is_help=True,
 )
 @click.version_option(__version__, prog_name="flowstore")
@@ -51,7 +59,7 @@ def cli() -> None:
     """Dense optical flow of video datasets in one chunked, indexed Zarr store."""
 
 
-for command in (extract, info, stats, export, import_, verify, copy, render, demo):
+for command in (demo, extract, info, render, stats, export, import_, verify, copy):
     cli.add_command(command)
 
 

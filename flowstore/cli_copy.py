@@ -10,7 +10,7 @@ from flowstore.cli_options import Place, output_options, worker_options
 from flowstore.console import ERRORS, print_json, say, working
 
 
-@click.command()
+@click.command(short_help="Copy a store: to a folder, a .zip, S3; or packed anew.")
 @click.argument("store", type=Place())
 @click.argument("dest", type=Place())
 @click.option(

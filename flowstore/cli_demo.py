@@ -8,7 +8,7 @@ from flowstore.cli_options import Place, output_options
 from flowstore.console import ERRORS, print_json, say, working
 
 
-@click.command()
+@click.command(short_help="Run the whole job on a small dataset that it makes.")
 @click.argument("folder", type=Place(), default="flowstore-demo", metavar="[DIR]")
 @output_options
 def demo(folder: str, is_json: bool, quiet: bool, verbose: bool) -> int:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any
 
 import click
 
+from flowstore.cli_layouts import CUSTOM, choose_layout, layout_options
 from flowstore.cli_options import Place, Size, output_options, worker_options
 from flowstore.console import ERRORS, print_json, working
 from flowstore.errors import ArgumentError
 from flowstore.estimates import format_bytes
 from flowstore.file_encodings import CODE_ENCODINGS
-from flowstore.layouts import LAYOUTS, FileFormat, Layout, custom_layout, find_layout
-
-CUSTOM = "custom"
+from flowstore.layouts import LAYOUTS, FileFormat
 
 
 def _list_layouts(context: click.Context, param: click.Parameter, is_asked: bool) -> None:
@@ -27,70 +26,9 @@ def _list_layouts(context: click.Context, param: click.Parameter, is_asked: bool
     context.exit(0)
 
 
-def layout_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add what says which layout: ``--layout`` and what a custom one is made of."""
-    for option in (
-        click.option("--first", type=int, metavar="N", help="Number of a custom layout's first flow.  [default: 1]"),
-        click.option("--y-template", metavar="PATH", help="The same of y.  [default: x and y are in one file]"),
-        click.option(
-            "--x-template",
-            metavar="PATH",
-            help="Path of a custom layout's x files, such as '{class}/{video}/x_{number:05d}.jpg'.  [default: none]",
-        ),
-        click.option(
-            "--list-layouts",
-            is_flag=True,
-            is_eager=True,
-            help="Print the layouts with an example path each.",
-            callback=_list_layouts,
-            expose_value=False,
-        ),
-        click.option(
-            "--layout",
-            "layout_name",
-            default="notebook",
-            show_default=True,
-            metavar="NAME|custom",
-            help="Where files go and how flow is encoded.",
-        ),
-    ):
-        function = option(function)
-    return function
-
-
-def make_layout(name: str, x_template: str | None, y_template: str | None, first: int | None, **more: Any) -> Layout:
-    """Return the layout that options name or describe.
-
-    Raises
-    ------
-    ArgumentError
-        If there is no such preset, or a template is given to one, or none to a custom layout.
-    """
-    if name != CUSTOM:
-        given = [
-            option
-            for option, value in (("--x-template", x_template), ("--y-template", y_template), ("--first", first))
-            if value is not None
-        ]
-        if given:
-            raise ArgumentError(f"{', '.join(given)}: of --layout custom only, found --layout {name}")
-        return find_layout(name)
-    if not x_template:
-        raise ArgumentError("--layout custom needs --x-template, such as '{class}/{video}/x_{number:05d}.jpg'")
-    return custom_layout(x_template, y_template or "", 1 if first is None else first, **more)
-
-
 def conversion_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add what changes flow on its way out, and how files hold it."""
     for option in (
-        click.option(
-            "--no-class-folder",
-            "class_folder",
-            flag_value=False,
-            type=bool,
-            default=True,
-            help="Leave out the folders of classes, where the layout allows it.",
-        ),
         click.option("--pad-last", is_flag=True, help="Write the last flow twice: as many flows as frames."),
         click.option("--size", type=Size(), metavar="WxH", help="Resize pictures and vectors.  [default: as stored]"),
         click.option(
@@ -100,12 +38,6 @@ def conversion_options(function: Callable[..., Any]) -> Callable[..., Any]:
             help="Resize them so that the shorter side has so many pixels.  [default: as stored]",
         ),
         click.option("--quality", type=int, metavar="0-100", help="JPEG quality.  [default: the layout's, mostly 95]"),
-        click.option(
-            "--format",
-            "file_format",
-            type=click.Choice(get_args(FileFormat)),
-            help="Of images jpg or png; of a custom layout any.  [default: the layout's, jpg]",
-        ),
         click.option("--bound", type=float, metavar="PX", help="Encode for this bound.  [default: the store's]"),
         click.option(
             "--encoding",
@@ -119,10 +51,23 @@ def conversion_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-@click.command(name="export")
+@click.command(name="export", short_help="Write flow as JPEG folders, npy, flo and the like.")
 @click.argument("store", type=Place())
 @click.argument("dest", type=Place(), required=False)
-@layout_options
+@layout_options(
+    "Where files go and how flow is encoded.",
+    "Number of a custom layout's first flow.  [default: 1]",
+    "Leave out the folders of classes, where the layout allows it.",
+    default="notebook",
+)
+@click.option(
+    "--list-layouts",
+    is_flag=True,
+    is_eager=True,
+    help="Print the layouts with an example path each.",
+    callback=_list_layouts,
+    expose_value=False,
+)
 @conversion_options
 @click.option(
     "--select",
@@ -168,8 +113,13 @@ def export(
         raise click.UsageError("Missing argument 'DEST'.")
     check_scheduler(scheduler, workers)
     is_custom = layout_name == CUSTOM
-    more = {"file_format": file_format} if is_custom and file_format else {}
-    layout = make_layout(layout_name, x_template, y_template, first, **more)
+    layout = choose_layout(
+        layout_name,
+        x_template=x_template,
+        y_template=y_template,
+        first=first,
+        file_format=file_format if is_custom else None,
+    )
     options = ExportOptions(image_format=None if is_custom else _image_format(file_format), **chosen)
     planned = plan_export(open_store(store), dest, layout, options)
     if dry_run:

@@ -21,7 +21,7 @@ def _parse_params(context: click.Context, param: click.Parameter, values: tuple[
     return params
 
 
-@click.command()
+@click.command(short_help="Compute the flow of videos into a store.")
 @click.argument("source", type=Place())
 @click.argument("store", type=Place())
 @click.option(

@@ -6,63 +6,35 @@ from typing import Any, get_args
 
 import click
 
+from flowstore.cli_layouts import CUSTOM, choose_layout, layout_options
 from flowstore.cli_options import Place, output_options, worker_options
 from flowstore.cli_plan import carry_out
 from flowstore.errors import ArgumentError
 from flowstore.file_encodings import FileEncoding
-from flowstore.layouts import FileFormat, Layout, custom_layout, find_layout
+from flowstore.layouts import FileFormat, Layout
 from flowstore.quantize import Encoding
 
 
-def _choose_layout(name: str | None, class_folder: bool, **given: Any) -> Layout | None:
-    given = {option: value for option, value in given.items() if value is not None}
-    if name == "custom":
-        if "x_template" not in given:
-            raise ArgumentError("--layout custom needs --x-template, such as '{class}/{video}/x_{number:05d}.jpg'")
-        return custom_layout(**given)
-    file_format = given.pop("file_format", None)
-    if given:
-        options = ", ".join(f"--{option}" for option in given).replace("_", "-")
-        raise ArgumentError(f"{options}: of --layout custom only, found --layout {name}")
+def _choose_layout(name: str | None, class_folder: bool, file_format: Any, **templates: str | None) -> Layout | None:
     if name is None:
-        if file_format or not class_folder:
-            raise ArgumentError("--format and --no-class-folder change a layout: name it with --layout")
+        if file_format or not class_folder or any(templates.values()):
+            raise ArgumentError("--x-template, --y-template, --format and --no-class-folder describe a layout: name it with --layout")
         return None
-    layout = find_layout(name)
+    layout = choose_layout(name, **templates, file_format=file_format if name == CUSTOM else None)
     if not class_folder:
         layout = layout.without_class_folder()
-    return layout.with_image_format(file_format) if file_format not in (None, layout.file_format) else layout
+    return layout.with_image_format(file_format) if file_format and file_format != layout.file_format else layout
 
 
-@click.command(name="import")
+@click.command(name="import", short_help="Turn folders of flow files into a store.")
 @click.argument("folder", type=Place())
 @click.argument("store", type=Place())
-@click.option(
-    "--layout",
-    metavar="NAME|custom",
-    help="Where files stand and how they encode flow; export --list-layouts shows them.  "
+@layout_options(
+    "Where files stand and how they encode flow; export --list-layouts shows them.  "
     "[default: as flowstore-export.json in FOLDER says]",
-)
-@click.option(
-    "--x-template",
-    metavar="PATH",
-    help="Path of a custom layout's x files, such as '{class}/{video}/x_{number:05d}.jpg'.  [default: none]",
-)
-@click.option("--y-template", metavar="PATH", help="The same of y.  [default: x and y are in one file]")
-@click.option("--first", type=int, metavar="N", help="Number of the first flow.  [default: the layout's]")
-@click.option(
-    "--format",
-    "file_format",
-    type=click.Choice(get_args(FileFormat)),
-    help="Of images jpg or png; of a custom layout any.  [default: the layout's, jpg]",
-)
-@click.option(
-    "--no-class-folder",
-    "class_folder",
-    flag_value=False,
-    type=bool,
-    default=True,
-    help="There are no folders of classes, where the layout allows it.",
+    "Number of the first flow.  [default: the layout's]",
+    "There are no folders of classes, where the layout allows it.",
+    default=None,
 )
 @click.option(
     "--encoding", type=click.Choice(get_args(FileEncoding)), help="Of the files' numbers.  [default: the layout's]"
@@ -109,10 +81,10 @@ def _choose_layout(name: str | None, class_folder: bool, **given: Any) -> Layout
 def import_(
     folder: str,
     store: str,
-    layout: str | None,
+    layout_name: str | None,
     x_template: str | None,
     y_template: str | None,
-    file_format: str | None,
+    file_format: FileFormat | None,
     class_folder: bool,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
@@ -135,11 +107,11 @@ def import_(
     from flowstore.importer import plan_import, run_import
 
     chosen = _choose_layout(
-        layout,
+        layout_name,
         class_folder,
+        file_format,
         x_template=x_template,
         y_template=y_template,
-        file_format=file_format,
     )
     plan = plan_import(
         folder,

@@ -12,7 +12,7 @@ _TABLE_WIDTH = 72
 _PIPED_WIDTH = 10_000
 
 
-@click.command()
+@click.command(short_help="Show what is in a store, a class or a video.")
 @click.argument("store", type=Place())
 @click.option("--json", "is_json", is_flag=True, help="Print one JSON object.")
 def info(store: str, is_json: bool) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 
 class Place(click.ParamType):  # type: ignore[type-arg, unused-ignore]
@@ -18,6 +19,10 @@ class Place(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         if not value:
             self.fail("an empty path", param, ctx)
         return value
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Return that the shell completes it as a path: classes and videos are folders of a store."""
+        return [CompletionItem(incomplete, type="file")]
 
 
 class Size(click.ParamType):  # type: ignore[type-arg, unused-ignore]
@@ -44,6 +49,15 @@ class Part(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         return int(number), int(count)
 
 
+def completing(names: Iterable[str]) -> Callable[..., list[CompletionItem]]:
+    """Return what completes an option that takes these names and others."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+    return complete
+
+
 def output_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add what says how much is printed: ``--json``, ``--quiet``, ``--verbose``."""
     for option in (
@@ -63,6 +77,7 @@ def worker_options(function: Callable[..., Any]) -> Callable[..., Any]:
             default="auto",
             show_default=True,
             metavar="auto|processes|threads|sync|tcp://HOST:PORT",
+            shell_complete=completing(("auto", "processes", "threads", "sync", "tcp://")),
             help="Where the work runs.",
         ),
         click.option("--workers", type=int, metavar="N", help="Videos at a time.  [default: all cores]"),

@@ -10,7 +10,7 @@ from flowstore.cli_options import Place, output_options
 from flowstore.console import ERRORS, print_json, say, working
 
 
-@click.command()
+@click.command(short_help="Draw flow as a picture, a film or a contact sheet.")
 @click.argument("place", type=Place(), metavar="STORE/CLASS[/VIDEO]")
 @click.option("-o", "--output", required=True, type=Place(), metavar="FILE", help="A .png, .gif or .mp4.")
 @click.option(

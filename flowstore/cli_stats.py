@@ -46,7 +46,7 @@ class Bounds(click.ParamType):  # type: ignore[type-arg, unused-ignore]
             self.fail(f"{value!r} is not a list of numbers, such as 10,20,32", param, ctx)
 
 
-@click.command()
+@click.command(short_help="Count motion: by class, for training, for bounds.")
 @click.argument("store", type=Place())
 @click.option("--sample", type=Sample(), help="Count N flows of each video, or a share: 0.1 or 10%.  [default: all]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the sample.")

@@ -8,7 +8,7 @@ from flowstore.cli_options import Place, output_options, worker_options
 from flowstore.console import ERRORS, print_json, say, working
 
 
-@click.command()
+@click.command(short_help="Find what is damaged, and repair it.")
 @click.argument("store", type=Place())
 @click.option(
     "--source", type=Place(), metavar="SOURCE", help="Also compare with what it was extracted from.  [default: not]"

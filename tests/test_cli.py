@@ -55,8 +55,31 @@ def test_help_fits_a_terminal(command, flag):
 def test_every_command_is_in_the_help():
     assert sorted(cli.commands) == sorted(COMMANDS)
     shown = call("--help").out
+    # A screen has 24 lines, and the prompt takes one.
+    assert len(shown.splitlines()) <= 23
+    assert "..." not in shown.partition("Commands:")[2]
     for command in COMMANDS:
         assert re.search(rf"(?m)^  {command} +\w", shown)
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("flowstore ex", ["plain,extract", "plain,export"]),
+        ("flowstore info som", ["file,som"]),
+        ("flowstore export --layout ts", ["plain,tsn", "plain,tsm-sthv1"]),
+        ("flowstore import --layout cu", ["plain,custom"]),
+        ("flowstore extract --scheduler t", ["plain,threads", "plain,tcp://"]),
+        ("flowstore extract --compression s", ["plain,small"]),
+        ("flowstore render --sty", ["plain,--style"]),
+    ],
+)
+def test_a_shell_completes(typed, offered):
+    shell = {"_FLOWSTORE_COMPLETE": "bash_complete", "COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))}
+    command = [sys.executable, "-c", "import sys; sys.argv[0] = 'flowstore'; from flowstore.cli import main; main()"]
+    done = subprocess.run(command, env=process_environment(**shell), capture_output=True, text=True)
+    assert done.stderr == ""
+    assert sorted(done.stdout.split()) == sorted(offered)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
