@@ -18,9 +18,8 @@ from flowstore.quantize import Encoding
 def _choose_layout(name: str | None, class_folder: bool, file_format: Any, **templates: str | None) -> Layout | None:
     if name is None:
         if file_format or not class_folder or any(templates.values()):
-            raise ArgumentError(
-                "--x-template, --y-template, --format and --no-class-folder describe a layout: name it with --layout"
-            )
+            described = "--x-template, --y-template, --format and --no-class-folder"
+            raise ArgumentError(f"{described} describe a layout: name it with --layout")
         return None
     layout = choose_layout(name, **templates, file_format=file_format if name == CUSTOM else None)
     if not class_folder:

@@ -14,6 +14,8 @@ from datasets import call, tree, video_bytes, write_dataset, write_frames, write
 import flowstore
 from flowstore.errors import FailedVideoError
 
+pytestmark = pytest.mark.system
+
 
 @pytest.fixture
 def source(tmp_path):

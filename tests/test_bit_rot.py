@@ -19,6 +19,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import stress_bits
 
+pytestmark = pytest.mark.system
+
 
 def test_every_flipped_bit_is_found_or_harmless():
     outcomes = stress_bits.stress(45, seed=3)

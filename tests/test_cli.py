@@ -14,6 +14,8 @@ from datasets import call, command_line, process_environment, run, tree, write_d
 import flowstore
 from flowstore.cli import cli
 
+pytestmark = pytest.mark.system
+
 COMMANDS = ["verify", "extract", "import", "info", "stats", "export", "copy", "render", "demo"]
 
 

@@ -10,6 +10,8 @@ from processes import DEADLINE_S, cluster, started, wait_until
 
 import flowstore
 
+pytestmark = pytest.mark.system
+
 # Some 5 ms a flow on frames of 32×24.
 SLOW = ["--engine", "opencv", "--param", "iterations=400"]
 

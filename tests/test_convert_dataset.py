@@ -13,6 +13,8 @@ from datasets import write_video
 
 import flowstore
 
+pytestmark = pytest.mark.system
+
 ROOT = Path(__file__).parent.parent
 
 

@@ -23,6 +23,8 @@ from flowstore.records import read_record, video_paths
 from flowstore.storage import LocalStorage
 from flowstore.store import read_root
 
+pytestmark = pytest.mark.system
+
 VIDEOS = {
     "wave/clip [HD] 1": make_codes(11, 6, 7, seed=1),
     "wave/b": make_codes(3, 24, 32, seed=2),

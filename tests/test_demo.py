@@ -12,6 +12,8 @@ from flowstore import demo
 from flowstore.errors import ArgumentError
 from flowstore.scenes import MOTIONS, Scene
 
+pytestmark = pytest.mark.system
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):

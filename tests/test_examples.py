@@ -28,6 +28,7 @@ def test_the_network_learns_the_motions_and_tells_left_from_right():
     assert rows == {"left": ["6", "0", "0", "0", "0"], "right": ["0", "6", "0", "0", "0"]}
 
 
+@pytest.mark.system
 def test_it_takes_a_store_of_ones_own_and_lists(tmp_path):
     keys = [f"{class_name}/v{number}" for class_name in ("up", "down") for number in range(4)]
     write_store(tmp_path / "own.zarr", {key: make_codes(6, seed=seed) for seed, key in enumerate(keys)})

@@ -16,6 +16,8 @@ from test_interrupts import small_disk
 from flowstore.errors import ArgumentError
 from flowstore.export import MANIFEST, export
 
+pytestmark = pytest.mark.system
+
 N_KILLS = 20
 VIDEOS = {f"{label}/v{n}": make_codes(n, 24, 32, seed=n) for label in "ab" for n in (1, 9, 30)}
 STEPS = ("open", "write", "close", "replace", "mkdir", "unlink")

@@ -433,6 +433,7 @@ def finish(process):
     return json.loads(output)
 
 
+@pytest.mark.system
 class TestCache:
     def test_compiled_once_for_many_processes(self, tmp_path):
         together = [finish(process) for process in [run_script(tmp_path) for _ in range(3)]]

@@ -26,6 +26,8 @@ from store_factory import drop_digests, make_codes, write_store
 
 from flowstore.documents import group_document
 
+pytestmark = pytest.mark.system
+
 KEY = "wave/clip"
 ADDRESS_SPACE = 3 * 2**30
 N_FLOWS = 4

@@ -14,6 +14,8 @@ from processes import DEADLINE_S, started, wait_until
 from test_interrupts import commits, unfinished
 from test_resume import content
 
+pytestmark = pytest.mark.system
+
 N_VIDEOS = 8
 
 

@@ -15,6 +15,8 @@ from flowstore.importer import import_flow
 from flowstore.layouts import LAYOUTS, custom_layout
 from flowstore.quantize import Quantizer
 
+pytestmark = pytest.mark.system
+
 LOSSY = [name for name, layout in LAYOUTS.items() if layout.file_format == "jpg" and layout.packing == "planes"]
 LOSSLESS = [name for name, layout in LAYOUTS.items() if layout.is_lossless]
 # Codes are off by no more than this on flow of a real clip, JPEG of quality 95; on noise, the worst there is, by more.

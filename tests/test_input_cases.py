@@ -9,6 +9,8 @@ from input_cases import CASES
 
 import flowstore
 
+pytestmark = pytest.mark.system
+
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):

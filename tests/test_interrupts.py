@@ -24,6 +24,8 @@ from processes import DEADLINE_S, started, wait_until
 
 import flowstore
 
+pytestmark = pytest.mark.system
+
 # Some 5 ms a flow on frames of 32×24.
 SLOW = ["--engine", "opencv", "--param", "iterations=400"]
 # After the empty line that keeps it from the terminal's ^C.

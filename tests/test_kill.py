@@ -27,6 +27,8 @@ sys.path.insert(0, str(TESTS.parent / "benchmarks"))
 
 import stress_kill  # noqa: E402
 
+pytestmark = pytest.mark.system
+
 
 def kill_in_processes(folder, job, every, n_processes=1):
     """Kill a job at every n-th change of the file system; return what came of each."""

@@ -115,6 +115,7 @@ def test_numbers_beyond_the_end_are_refused_and_iteration_ends(place):
     assert len(list(dataset)) == 5
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("n_workers", [0, 1, 4])
 @pytest.mark.parametrize("context", ["fork", "spawn", "forkserver"])
 def test_workers_change_nothing(place, context, n_workers):

@@ -17,6 +17,8 @@ from flowstore.planning import plan_extract
 from flowstore.sources import Discovery, VideoSource
 from flowstore.storage import open_storage
 
+pytestmark = pytest.mark.system
+
 NAMES = {
     "spaces": " two  spaces ",
     "brackets": "Die_Another_Day_-_Fencing_[HD]_avi_(1)",

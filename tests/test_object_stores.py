@@ -23,6 +23,8 @@ from flowstore.pipeline import extract
 from flowstore.records import read_record, video_paths
 from flowstore.storage import ZarrStorage, open_storage
 
+pytestmark = pytest.mark.system
+
 NAMES = ("clip [HD] 1", "50%25", "a?b*c", "#1 & é", "with space ", "a+b=c;d")
 VIDEOS = {f"wave/{name}": make_codes(5, seed=number) for number, name in enumerate(NAMES)}
 FAILED = {"run/broken": "no frame can be decoded"}

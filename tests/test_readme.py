@@ -10,7 +10,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
-from datasets import call, write_video
+from datasets import call, write_frames, write_video
 from distributed import LocalCluster
 from s3_server import BUCKET, CREDENTIALS
 
@@ -45,6 +45,21 @@ def home(tmp_path, monkeypatch, s3_server):
         ("hmdb51/wave/some_video.avi", "data/kinetics/c/v.avi", "hmdb51/wave/turn_left1.avi", "hmdb51/run/other.avi")
     ):
         write_video(tmp_path / place, 60 - number, 64, 48, seed=number)
+    for number, place in enumerate(
+        (
+            "hmdb51_org/wave/some_video.avi", "hmdb51_org/wave/turn_left1.avi", "hmdb51_org/run/other.avi",
+            "UCF-101/Archery/v_Archery_g01_c01.avi", "UCF-101/Archery/v_Archery_g08_c01.avi",
+            "data/kinetics/train/abseiling/0347ZoDXyP0_000095_000105.mp4",
+        )
+    ):  # fmt: skip
+        write_video(tmp_path / place, 12 + number, 64, 48, seed=number)
+    write_frames(tmp_path / "hmdb51_frames/wave/some_video", 12, 64, 48)
+    (tmp_path / "ucfTrainTestlist").mkdir()
+    for name, line in (
+        ("classInd", "1 Archery"), ("trainlist01", "Archery/v_Archery_g08_c01.avi 1"),
+        ("testlist01", "Archery/v_Archery_g01_c01.avi"),
+    ):  # fmt: skip
+        (tmp_path / "ucfTrainTestlist" / f"{name}.txt").write_text(line + "\r\n")
     for name, value in {**CREDENTIALS, "AWS_ENDPOINT_URL": s3_server}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
@@ -73,6 +88,7 @@ def commands():
     return found
 
 
+@pytest.mark.system
 def test_every_command_runs(home, address):
     names = {"HOST:8786": address.removeprefix("tcp://"), "/data/": f"{home}/data/", "$SLURM_ARRAY_TASK_ID": "1"}
     names["s3://flows/"] = f"s3://{BUCKET}/readme-"

@@ -10,6 +10,8 @@ import pytest
 
 import flowstore
 
+pytestmark = pytest.mark.system
+
 N_FLOWS = {
     "wave/RATRACE_wave_f_nm_np1_fr_goo_37": 71,
     "wave/SchoolRulesHowTheyHelpUs_wave_f_nm_np1_ba_med_0": 73,

@@ -15,6 +15,8 @@ import flowstore
 from flowstore.errors import ArgumentError
 from flowstore.locking import writers_lock
 
+pytestmark = pytest.mark.system
+
 
 @pytest.fixture
 def source(tmp_path):

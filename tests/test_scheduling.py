@@ -11,6 +11,8 @@ import pytest
 from flowstore.errors import ArgumentError, StoppedError
 from flowstore.scheduling import Job, check_scheduler, count_cores, run_job
 
+pytestmark = pytest.mark.system
+
 LOCAL = ["sync", "threads"]
 EVERYWHERE = [*LOCAL, "processes"]
 

@@ -27,6 +27,8 @@ from flowstore.pipeline import extract
 from flowstore.storage import LocalStorage
 from flowstore.verify import verify
 
+pytestmark = pytest.mark.system
+
 NAMES = ("run/a", "run/[HD]", "wave/a")
 OPTIONS = {"engine": "opencv", "scheduler": "sync"}
 GOOD, BROKEN = ("good", 0), ("broken", 0)

@@ -7,7 +7,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
+import pytest
 import stress_inputs
+
+pytestmark = pytest.mark.system
 
 
 def test_every_mutated_input_has_its_row():

@@ -12,6 +12,8 @@ from processes import DEADLINE_S, started, wait_until
 import flowstore
 from flowstore.verify import verify
 
+pytestmark = pytest.mark.system
+
 # Some 5 ms a flow on frames of 32×24.
 SLOW = ["--engine", "opencv", "--param", "iterations=400"]
 

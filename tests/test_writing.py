@@ -40,6 +40,8 @@ from flowstore.settings import ExtractSettings
 from flowstore.storage import LocalStorage, open_storage
 from flowstore.writing import VideoWriter, is_intact, remove_video, write_class, write_failed, write_root
 
+pytestmark = pytest.mark.system
+
 N_FLOWS = 7
 NEW = make_codes(N_FLOWS, 6, 8, seed=5)
 OLD = make_codes(5, 6, 8, seed=6)
