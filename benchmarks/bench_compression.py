@@ -114,7 +114,7 @@ def plot(results: Mapping[str, Mapping[str, float]], path: str) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.5), sharey=True, layout="constrained")
     for axes, key, label in (
@@ -126,8 +126,15 @@ def plot(results: Mapping[str, Mapping[str, float]], path: str) -> None:
             x, y = values[key], values["bytes"] / 1e3
             color = "C3" if name == JPEG else "C0" if is_choice else "0.7"
             axes.plot(x, y, "s" if name == JPEG else "o", color=color, zorder=3 if is_choice else 2)
-            axes.annotate(name, (x, y), (5, 4), textcoords="offset points", fontsize=9 if is_choice else 6, color=color)
+            # Presets to the right of their points, JPEG to the left of it, which is the last; the others below theirs.
+            place, side = ((-6, 0), "right") if name == JPEG else ((6, 4), "left") if is_choice else ((0, -9), "center")
+            size = 9 if is_choice else 6
+            axes.annotate(name, (x, y), place, textcoords="offset points", ha=side, fontsize=size, color=color)
         axes.set(xscale="log", yscale="log", xlabel=label)
+        axes.margins(0.15)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+            axis.set_minor_formatter(ticker.NullFormatter())
         axes.grid(True, which="both", color="0.92")
     right.axvline(2, color="0.5", linestyle=":", linewidth=1)
     left.set_ylabel("kB a frame of 320×240 (x and y)")
