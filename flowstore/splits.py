@@ -208,7 +208,7 @@ def read_hmdb51(folder: PathLike, split: int, part: Literal["train", "test", "un
     --------
     >>> train = read_hmdb51("splits/", split=1, part="train")
     >>> [line.names[0] for line in train.lines]
-    ['some_video']
+    ['some_video.avi']
     """
     _check_split(split)
     wanted = _choose(part, _HMDB51_PARTS)
