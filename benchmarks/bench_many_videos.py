@@ -42,6 +42,7 @@ LIMITS = {
     "open_store, s": 0.5,
     "index memory, MB": 150,
     "item, ms more than in the small store": 1,
+    "FlowClips made, s": 1,
     "videos.to_pandas, s": 2,
     "flows.to_pandas, s": 2,
 }
@@ -181,6 +182,10 @@ def measure_tables(root: str) -> dict[str, float]:
     return results
 
 
+def _number(value: float) -> str:
+    return f"{value:.0f}" if value == int(value) or abs(value) >= 100 else f"{value:.2g}"
+
+
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -211,7 +216,7 @@ def main() -> None:
     machine = describe_machine()
     print(f"{options.videos} videos, warm page cache; {machine['processor']}, medians of three processes\n")
     rows = [
-        [name, f"{small[name]:.3f}" if name in small else "", f"{value:.3f}", str(LIMITS.get(name, ""))]
+        [name, _number(small[name]) if name in small else "", _number(value), str(LIMITS.get(name, ""))]
         for name, value in large.items()
     ]
     print(format_table(["", f"{N_REAL} videos", f"{options.videos} videos", "at most"], rows))

@@ -192,6 +192,11 @@ def export(
     Notes
     -----
     A file appears whole or not at all, so running again writes what is missing.
+
+    Examples
+    --------
+    >>> from flowstore.export import export
+    >>> report = export("hmdb51.zarr", "jpeg/", "mmaction2", lists=["all"])  # doctest: +SKIP
     """
     check_scheduler(scheduler, workers)
     opened = store if isinstance(store, FlowStore) else open_store(store)

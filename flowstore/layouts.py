@@ -360,10 +360,24 @@ LAYOUTS = {layout.name: layout for layout in _ROWS}
 def find_layout(name: str) -> Layout:
     """Return a preset.
 
+    Parameters
+    ----------
+    name : str
+        A key of `LAYOUTS`.
+
+    Returns
+    -------
+    Layout
+
     Raises
     ------
     ArgumentError
         If there is none of that name; the message lists them.
+
+    Examples
+    --------
+    >>> find_layout("mmaction2").example
+    'wave/some_video/x_00001.jpg'
     """
     if not isinstance(name, str):
         raise ArgumentError(f"layout is {name!r}, expected a name, such as notebook, or a Layout")

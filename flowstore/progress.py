@@ -192,6 +192,7 @@ class ConsoleProgress:
         """End the display."""
         self._stopped.set()
         if self._bar:
+            self._refresh()
             self._bar.stop()
         if self._ticker:
             self._ticker.join()

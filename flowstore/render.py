@@ -124,6 +124,13 @@ def render(
     ------
     ArgumentError
         If the place is a whole store, or an option does not go with it.
+
+    Examples
+    --------
+    >>> import flowstore
+    >>> store = flowstore.open_store("hmdb51.zarr")
+    >>> report = render(store["wave/some_video"], "flow.mp4", style="arrows")  # doctest: +SKIP
+    >>> report = render(store["wave"], "sheet.png")  # doctest: +SKIP
     """
     if isinstance(place, Video):
         if limit is not None:

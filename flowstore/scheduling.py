@@ -194,7 +194,6 @@ def _run_threads(job: Job[Any, Any], n_workers: int) -> None:
 
 def _run_distributed(job: Job[Any, Any], scheduler: str, n_workers: int) -> None:
     from distributed import as_completed
-    from distributed.scheduler import KilledWorker
 
     job_id = f"flowstore-{uuid.uuid4().hex}"
     with open_client(scheduler, n_workers) as client:
@@ -212,37 +211,20 @@ def _run_distributed(job: Job[Any, Any], scheduler: str, n_workers: int) -> None
                 await future.cancel(asynchronous=True)
 
         client.subscribe_topic(job_id, hear)
-        killed = []
         waiting = iter(job.tasks)
         # A window of tasks, not all at once: the scheduler's memory does not grow with the dataset.
         window = _TASKS_AHEAD * max(n_workers, sum(client.nthreads().values()))
         for _, task in zip(range(window), waiting, strict=False):
             futures[_submit(client, job, job_id, task)] = task
         try:
+            killed = []
             completed = as_completed(list(futures), loop=client.loop)
             for future in completed:
                 task = futures.pop(future)
-                error = future.exception() if future.status == "error" else None
-                is_stalled = future.key in stalled
-                # What a worker had finished and not yet handed over is lost with it, and done again; what a scheduler
-                # had goes with it.
-                is_gone = future.status == "cancelled" or (future.status == "lost" and client.status != "running")
-                if is_gone and not is_stalled:
-                    raise ClusterError(
-                        f"lost the Dask scheduler at {scheduler}; what was finished is kept: start it again, "
-                        "and the same command goes on from there"
-                    )
-                if is_stalled:
+                if future.key in stalled:
                     job.on_result(task, (job.on_stalled or job.on_killed)(task))
-                elif isinstance(error, KilledWorker):
+                elif not _take_result(client, scheduler, job, task, future):
                     killed.append(task)
-                elif error is not None:
-                    raise error
-                else:
-                    try:
-                        job.on_result(task, future.result())
-                    except KilledWorker:
-                        killed.append(task)
                 following = next(waiting, None)
                 if following is not None:
                     replacement = _submit(client, job, job_id, following)
@@ -252,16 +234,32 @@ def _run_distributed(job: Job[Any, Any], scheduler: str, n_workers: int) -> None
                 # A worker that dies takes down what waits beside it; run alone, a task shows whether it was the cause.
                 alone = _submit(client, job, job_id, task)
                 futures[alone] = task
-                try:
-                    result = alone.result()
-                except KilledWorker:
-                    result = job.on_killed(task)
-                job.on_result(task, result)
+                if not _take_result(client, scheduler, job, task, alone):
+                    job.on_result(task, job.on_killed(task))
         except ClusterError:
             raise
         except BaseException:
             _stop_tasks(client, job_id, list(futures))
             raise
+
+
+def _take_result(client: Any, scheduler: str, job: Job[Any, Any], task: Any, future: Any) -> bool:
+    """Hand a task's result over; return False where its worker died of it."""
+    from distributed.scheduler import KilledWorker
+
+    # What a worker had finished and not yet handed over is lost with it, and done again; what a scheduler had goes with
+    # it.
+    if future.status == "cancelled" or (future.status == "lost" and client.status != "running"):
+        raise ClusterError(
+            f"lost the Dask scheduler at {scheduler}; what was finished is kept: start it again, and the same command "
+            "goes on from there"
+        )
+    try:
+        result = future.result()
+    except KilledWorker:
+        return False
+    job.on_result(task, result)
+    return True
 
 
 def _stop_tasks(client: Any, job_id: str, futures: list[Any]) -> None:

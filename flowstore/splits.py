@@ -209,6 +209,12 @@ def read_hmdb51(folder: PathLike, split: int, part: Literal["train", "test", "un
         If a choice is none, or a line is not ``name.avi 0|1|2``.
     SourceError
         If there is no such file.
+
+    Examples
+    --------
+    >>> train = read_hmdb51("splits/", split=1, part="train")
+    >>> [line.names[0] for line in train.lines]
+    ['some_video.avi']
     """
     _check_split(folder, split)
     wanted = _choose(part, _HMDB51_PARTS)
@@ -253,6 +259,11 @@ def read_ucf101(folder: PathLike, split: int, part: Part) -> SplitList:
         If a choice is none, a line is not of that form, or names an unknown class or one that its label contradicts.
     SourceError
         If there is no such file.
+
+    Examples
+    --------
+    >>> read_ucf101("ucfTrainTestlist/", split=1, part="test").lines[0].label
+    0
     """
     _check_split(folder, split)
     name = _choose(part, {"train": f"trainlist0{split}.txt", "test": f"testlist0{split}.txt"})
@@ -299,6 +310,11 @@ def read_kinetics(path: PathLike, part: str | None = None) -> SplitList:
         If a column is missing, a time is not a number, or no line is of that split.
     SourceError
         If there is no such file.
+
+    Examples
+    --------
+    >>> read_kinetics("kinetics.csv", part="val").lines[0].names[0]
+    '0347ZoDXyP0_000095_000105'
     """
     text = _read_text(Path(check_path("path", path)))
     reader = csv.DictReader(text.splitlines(), skipinitialspace=True)
@@ -349,6 +365,11 @@ def read_mmaction2(path: PathLike, kind: Literal["auto", "rawframes", "videos"] 
         If a line is not of that form, or has several labels.
     SourceError
         If there is no such file.
+
+    Examples
+    --------
+    >>> read_mmaction2("train.txt").lines[0].label
+    3
     """
     _choose(kind, {"auto": "", "rawframes": "", "videos": ""})
     texts = list(_read_lines(Path(check_path("path", path))))

@@ -148,6 +148,16 @@ class FlowStore:
 
     ``store["wave"]`` is a class, ``store["wave/some_video"]`` and ``store["wave"]["some_video"]`` a video. Look-ups
     take original names and go straight to the place; nothing else is read. Iterating gives class names.
+
+    Examples
+    --------
+    >>> store = open_store("hmdb51.zarr")
+    >>> list(store), store.n_flows
+    (['run', 'wave'], 58)
+    >>> store["wave/some_video"][10:20].shape  # pixels: 10 flows, x and y, height, width
+    (10, 2, 24, 32)
+    >>> store.select(label="wave", min_flows=20).n_flows
+    29
     """
 
     def __init__(self, storage: Storage, root: RootAttributes, index: VideoIndex | None = None) -> None:
@@ -475,6 +485,14 @@ class FlowClass:
         The store.
     name : str
         Of the class.
+
+    Examples
+    --------
+    >>> wave = open_store("hmdb51.zarr")["wave"]
+    >>> list(wave)
+    ['some_video']
+    >>> wave["some_video"].n_flows
+    29
     """
 
     def __init__(self, store: FlowStore, name: str) -> None:

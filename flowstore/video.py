@@ -55,6 +55,15 @@ class Video:
     ``video[10:20]`` is float32 ``(10, 2, H, W)`` in pixels, component 0 = x (right), 1 = y (down): ``flow[i]`` is
     the motion from frame ``i`` to frame ``i + step``. ``video.codes[10:20]`` is the same as stored. Many clips at
     once are read best with `FlowStore.read_clips`.
+
+    Examples
+    --------
+    >>> import flowstore
+    >>> video = flowstore.open_store("hmdb51.zarr")["wave/some_video"]
+    >>> len(video), video[10].shape, video[10].dtype
+    (29, (2, 24, 32), dtype('float32'))
+    >>> video.codes[-5:].dtype
+    dtype('uint8')
     """
 
     def __init__(
