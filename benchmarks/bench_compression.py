@@ -3,7 +3,8 @@
 A frame is one flow, x and y, of 320×240 in uint8 codes. What comes back from every codec is compared with what went
 in. Beside the presets stand the levels they were chosen from. JPEG is of quality 95, two files a frame, lossy; its
 times are those of cv2.imwrite and cv2.imread, files in the page cache. Disk use counts whole blocks of 4 KiB, as file
-systems give them out: a store has one file a video and some metadata.
+systems give them out: a store has one file a video and some metadata. It is that of each video's first 60 flows, long
+videos weighing more; kB a frame are of frames spread over each video, and may lie above or below it.
 
     python benchmarks/bench_compression.py [--video FILE]... [--frames 20] [--plot FILE.png] [--json FILE] [--quick]
 
@@ -17,7 +18,7 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import get_args
 
@@ -110,36 +111,56 @@ def disk_use(store, work: Path) -> dict[str, float]:
 
 
 def plot(results: Mapping[str, Mapping[str, float]], path: str) -> None:
-    """Draw size against decode time; the presets and JPEG are named."""
+    """Draw size against decode and encode time: a line a codec, its levels along it, and the presets named."""
     import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot, ticker
+    from matplotlib import pyplot
+    from matplotlib.ticker import LogLocator, StrMethodFormatter
 
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.5), sharey=True, layout="constrained")
-    for axes, key, label in (
-        (left, "decode_ms", "decode, ms a frame"),
-        (right, "encode_ms", "encode, ms a frame"),
-    ):
-        for name, values in results.items():
-            is_choice = name in get_args(Compression) or name == JPEG
-            x, y = values[key], values["bytes"] / 1e3
-            color = "C3" if name == JPEG else "C0" if is_choice else "0.7"
-            axes.plot(x, y, "s" if name == JPEG else "o", color=color, zorder=3 if is_choice else 2)
-            # Presets to the right of their points, JPEG to the left of it, which is the last; the others below theirs.
-            place, side = ((-6, 0), "right") if name == JPEG else ((6, 4), "left") if is_choice else ((0, -9), "center")
-            size = 9 if is_choice else 6
-            axes.annotate(name, (x, y), place, textcoords="offset points", ha=side, fontsize=size, color=color)
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 5), sharey=True, layout="constrained")
+    sizes = {name: values["bytes"] / 1e3 for name, values in results.items()}
+    for axes, key, label in ((left, "decode_ms", "decode, ms a frame"), (right, "encode_ms", "encode, ms a frame")):
+        for cname in dict.fromkeys(cname for cname, _ in OTHERS):
+            levels_by_name = _levels(results, cname)
+            by_level = {level: (results[name][key], sizes[name]) for name, level in levels_by_name.items()}
+            levels = sorted(by_level)
+            if not levels:
+                continue
+            axes.plot(*zip(*map(by_level.get, levels), strict=True), "o-", markersize=4, label=cname)
+            # The levels between the ends stand in order along the line: where it is short their numbers would collide.
+            for level, offset, va in ((levels[0], 4, "bottom"), (levels[-1], -5, "top")):
+                where = {"textcoords": "offset points", "ha": "center", "va": va, "fontsize": 9}
+                axes.annotate(str(level), by_level[level], (0, offset), **where)
+        for name in (*get_args(Compression), JPEG):
+            is_preset = name != JPEG
+            point, color = (results[name][key], sizes[name]), "black" if is_preset else "C3"
+            axes.plot(*point, "D" if is_preset else "s", color=color, markersize=6, zorder=3)
+            where = {"ha": "left", "va": "bottom"} if is_preset else {"ha": "right", "va": "center"}
+            offset = (5, 4) if is_preset else (-8, 0)
+            axes.annotate(name, point, offset, textcoords="offset points", weight="bold", color=color, **where)
         axes.set(xscale="log", yscale="log", xlabel=label)
-        axes.margins(0.15)
+        axes.margins(x=0.15, y=0.1)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_formatter(ticker.FormatStrFormatter("%g"))
-            axis.set_minor_formatter(ticker.NullFormatter())
-        axes.grid(True, which="both", color="0.92")
-    right.axvline(2, color="0.5", linestyle=":", linewidth=1)
+            axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axis.set_minor_formatter("")
+        axes.grid(True, color="0.92")
+    right.axvline(2, color="0.5", linestyle=":", linewidth=1, label="2 ms, the limit of fast")
+    right.legend(title="numbers: the first and last level", loc="upper right")
     left.set_ylabel("kB a frame of 320×240 (x and y)")
-    figure.suptitle("Compression of optical flow")
+    figure.suptitle("What a frame of flow takes: presets (diamonds), codecs by level, JPEG folder")
     figure.savefig(path, dpi=150)
+
+
+def _levels(names: Container[str], cname: str) -> dict[str, int]:
+    """Return the level of each name, preset or ``cname-level``, that stands for a codec."""
+    codecs = {preset: codec_for(preset, "uint8") for preset in get_args(Compression)}
+    levels = {preset: codec.clevel for preset, codec in codecs.items() if codec.cname == cname}
+    return levels | {
+        f"{cname}-{level}": level for other, level in OTHERS if other == cname and f"{cname}-{level}" in names
+    }
 
 
 def main() -> None:
@@ -186,7 +207,7 @@ def main() -> None:
         )
     machine = describe_machine()
     print(f"{len(frames)} frames of {origin}; {machine['processor']}, one thread, medians\n")
-    header = ["", "codec", "kB a frame", "encode ms", "decode ms", "kB on disk", "× JPEG folder"]
+    header = ["", "codec", "kB a frame", "encode ms", "decode ms", "kB on disk a frame", "× JPEG folder"]
     print(format_table(header, rows))
     if options.plot:
         plot(results, options.plot)

@@ -7,6 +7,7 @@ the worker fills the slot again. Knows bytes and processes; imports nothing of f
 
 from __future__ import annotations
 
+import errno
 import math
 import mmap
 import os
@@ -23,6 +24,8 @@ Array = npt.NDArray[Any]
 # Slots that one worker keeps. A DataLoader has two or three batches of a worker on their way; who collects more than
 # this in a list gets memory that is used once.
 MAX_SLOTS = 16
+# Received arrays that a process holds where they lie: each has a file descriptor, of which there are often 1024.
+MAX_HELD = 128
 _SHARED_FOLDER = "/dev/shm"
 # The first byte says whether the main process holds the slot; the batch begins on the next page.
 _HEADER_BYTES = mmap.PAGESIZE
@@ -36,6 +39,11 @@ class Slot:
     ----------
     size_bytes : int
         Of the largest batch it holds.
+
+    Raises
+    ------
+    OSError
+        If there is not that much shared memory; the message says what to do.
     """
 
     def __init__(self, size_bytes: int) -> None:
@@ -44,7 +52,7 @@ class Slot:
         with tempfile.TemporaryFile(prefix="flowstore-", dir=folder) as file:
             # Not only cut to length: where the memory is not there, this raises, and a write into it would crash.
             if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, _HEADER_BYTES + size_bytes)
+                _reserve(file.fileno(), _HEADER_BYTES + size_bytes)
             file.truncate(_HEADER_BYTES + size_bytes)
             self.fd = os.dup(file.fileno())
         weakref.finalize(self, os.close, self.fd).atexit = False
@@ -70,6 +78,20 @@ class Slot:
         return DupFd(self.fd), _HEADER_BYTES + self.size_bytes
 
 
+def _reserve(fd: int, size_bytes: int) -> None:
+    try:
+        os.posix_fallocate(fd, 0, size_bytes)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        place = _SHARED_FOLDER if os.path.isdir(_SHARED_FOLDER) else tempfile.gettempdir()
+        raise OSError(
+            error.errno,
+            f"{place} has no room for a batch of {size_bytes} bytes: give the container more shared memory (docker run "
+            "--shm-size=8g), or load smaller batches, by fewer workers, with a smaller prefetch_factor",
+        ) from error
+
+
 def receive(handle: Any, size_bytes: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """Return the array that another process wrote into a slot and sent.
 
@@ -83,14 +105,28 @@ def receive(handle: Any, size_bytes: int, shape: tuple[int, ...], dtype: np.dtyp
     Returns
     -------
     array
-        When it and all views of it are gone, the slot is the sender's again.
+        When it and all views of it are gone, the slot is the sender's again. Who holds `MAX_HELD` of them gets copies
+        from then on, and the slot is the sender's at once.
     """
     fd = handle.detach()
     try:
         memory = mmap.mmap(fd, size_bytes)
     finally:
         os.close(fd)
-    return _array_of(memory, shape, dtype, lambda: memory.__setitem__(0, _FREE))
+    # What is gone since is taken out by another thread's finalizer at any time: a set's own steps are whole.
+    place = id(memory)
+    _HELD.add(place)
+
+    def give_back() -> None:
+        memory[0] = _FREE
+        _HELD.discard(place)
+
+    array = _array_of(memory, shape, dtype, give_back)
+    return array if len(_HELD) <= MAX_HELD else array.copy()
+
+
+# The mappings of received arrays that are alive in this process.
+_HELD: set[int] = set()
 
 
 def _array_of(memory: mmap.mmap, shape: tuple[int, ...], dtype: np.dtype[Any], on_gone: Any) -> Array:

@@ -11,7 +11,9 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from flowstore.arguments import check_whole
 from flowstore.errors import ArgumentError
+from flowstore.names import suggest_name
 
 Sampling = Literal["random", "uniform", "tsn", "dense", "all"]
 Short = Literal["repeat", "loop", "drop", "error"]
@@ -26,7 +28,7 @@ def clip_span(length: int, stride: int = 1) -> int:
     Raises
     ------
     ArgumentError
-        If a number is below 1.
+        If a number is not a whole one, or below 1.
 
     Examples
     --------
@@ -34,8 +36,7 @@ def clip_span(length: int, stride: int = 1) -> int:
     (10, 28)
     """
     for name, value in (("length", length), ("stride", stride)):
-        if value < 1:
-            raise ArgumentError(f"{name} is {value}, expected at least 1")
+        check_whole(name, value, 1)
     return (length - 1) * stride + 1
 
 
@@ -229,7 +230,8 @@ def check_choice(name: str, value: str, choices: object) -> None:
     Raises
     ------
     ArgumentError
-        If it is not; the message lists them.
+        If it is not; the message lists them, and suggests the nearest.
     """
     if value not in get_args(choices):
-        raise ArgumentError(f"{name} is {value!r}, expected one of {', '.join(get_args(choices))}")
+        nearest = suggest_name(value, get_args(choices)) if isinstance(value, str) else ""
+        raise ArgumentError(f"{name} is {value!r}, expected one of {', '.join(get_args(choices))}{nearest}")

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from flowstore.arguments import check_flag, check_whole
 from flowstore.clip_sampling import Sampling, Short, check_choice, clip_flows, clip_span, draw_starts
 from flowstore.errors import ArgumentError, NameNotFoundError
 from flowstore.index import VideoIndex
@@ -59,12 +60,11 @@ class ClipRule:
         check_choice("sampling", self.sampling, Sampling)
         check_choice("short", self.short, Short)
         clip_span(self.length, self.stride)
-        if self.clips < 1 or (self.sampling == "all" and self.clips != 1):
-            raise ArgumentError(
-                f"clips is {self.clips}, expected {'1 with sampling all' if self.clips > 1 else 'at least 1'}"
-            )
-        if self.seed < 0:
-            raise ArgumentError(f"seed is {self.seed}, expected 0 or more")
+        check_whole("clips", self.clips, 1)
+        if self.sampling == "all" and self.clips != 1:
+            raise ArgumentError(f"clips is {self.clips}, expected 1 with sampling all")
+        check_whole("seed", self.seed, 0)
+        check_flag("training", self.is_training)
 
     @property
     def span(self) -> int:
@@ -171,6 +171,13 @@ class ClipTable:
         return np.cumsum(np.maximum(self.n_flows - self.rule.span + 1, 1))
 
     @property
+    def item_targets(self) -> Numbers:
+        """The label of each item, int64 array (n_items,): with sampling ``all`` a video's once for each start."""
+        if self.rule.sampling != "all":
+            return self.targets
+        return np.repeat(self.targets, np.diff(self._stops, prepend=0))
+
+    @property
     def n_videos(self) -> int:
         """Videos that clips are drawn from."""
         return len(self.targets)
@@ -189,14 +196,15 @@ class ClipTable:
         Parameters
         ----------
         number, epoch : int
-            The item, in ``[0, len)``, and the epoch, at least 0: with the rule's seed they decide alone.
+            The item, in ``[0, len)``, and the epoch, at least 0: with the rule's seed they decide alone. For testing
+            every epoch is 0.
 
         Returns
         -------
         ClipDraw
         """
         rule = self.rule
-        rng = np.random.default_rng([rule.seed, epoch, number])
+        rng = np.random.default_rng([rule.seed, epoch if rule.is_training else 0, number])
         row = number
         if rule.sampling == "all":
             row = int(np.searchsorted(self._stops, number, side="right"))
@@ -230,8 +238,10 @@ def _rows_of(index: VideoIndex, split: Split | Iterable[str]) -> Numbers:
     """Return the rows of a split's videos, ascending."""
     if isinstance(split, Split):
         wanted = {path: path for path in split.rows}
-    elif isinstance(split, str):
-        raise ArgumentError(f"split is the text {split!r}, expected a Split or names of videos")
+    elif isinstance(split, str) or not isinstance(split, Iterable):
+        raise ArgumentError(
+            f"split is {split!r}, expected names of videos, or what flowstore.splits makes of a split file"
+        )
     else:
         wanted = {video_path(*_class_and_name(name)): name for name in split}
     rows = [number for number, path in enumerate(index.column("path")) if path in wanted]
@@ -246,7 +256,7 @@ def _rows_of(index: VideoIndex, split: Split | Iterable[str]) -> Numbers:
 
 
 def _class_and_name(key: str) -> tuple[str, str]:
-    class_name, _, name = key.partition("/")
+    class_name, _, name = key.partition("/") if isinstance(key, str) else ("", "", "")
     if not class_name or not name:
         raise NameNotFoundError(f"split names {key!r}, expected class/video")
     return class_name, name

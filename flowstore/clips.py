@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from flowstore.arguments import check_whole
 from flowstore.errors import ArgumentError
 from flowstore.video import Crop, Video
 
@@ -47,11 +48,14 @@ def read_clips(
     Raises
     ------
     ArgumentError
-        If a clip leaves its video or a crop its flow, sizes differ, or `out` does not fit.
+        If an argument is of the wrong kind, a clip leaves its video or a crop its flow, sizes differ, or `out` does not
+        fit.
     """
-    if length < 0:
-        raise ArgumentError(f"clips of {length} flows")
-    firsts = [operator.index(start) for start in starts]
+    check_whole("length", length, 0)
+    try:
+        firsts = [operator.index(start) for start in starts]
+    except TypeError as error:
+        raise ArgumentError(f"starts is {starts!r}, expected whole numbers") from error
     for video, start in zip(videos, firsts, strict=True):
         video.check_range(start, start + length)
         video.check_has_flow()
@@ -66,6 +70,8 @@ def read_clips(
                 f"{len(videos)} clips of {length} flows of {width}×{height} px take {4 * math.prod(shape)} bytes of "
                 "memory, more than there is: read fewer at a time, or a crop"
             ) from error
+    if not isinstance(out, np.ndarray):
+        raise ArgumentError(f"out is a {type(out).__name__}, expected a NumPy array")
     if out.shape != shape or out.dtype not in (np.float32, dtype):
         raise ArgumentError(f"out is {out.dtype} {out.shape}, expected float32 or {dtype} {shape}")
     if not out.flags.writeable:
@@ -85,7 +91,10 @@ def _crops(crop: Crop | Sequence[Crop] | npt.NDArray[Any] | None, videos: Sequen
                     "give a crop that fits into both"
                 )
         return [(0, 0, *video.shape[2:]) for video in videos]
-    values = np.asarray(crop)
+    try:
+        values = np.asarray(crop)
+    except ValueError as error:
+        raise ArgumentError(f"crop is {crop!r}, expected (top, left, height, width), or one for each clip") from error
     if values.shape not in ((4,), (len(videos), 4)) or values.dtype.kind not in "iu":
         raise ArgumentError(
             f"crop is {values.dtype} {values.shape}, expected whole numbers (top, left, height, width), "

@@ -28,6 +28,8 @@ MAX_THUMBNAILS = 6
 MAX_ROWS = 12
 _THUMBNAIL_SIDE = 160
 _WHEEL_SIDE = 49
+# Flow at rest is white, as many pages are.
+_PICTURE = "image-rendering:pixelated;outline:1px solid rgba(128,128,128,.4)"
 _FIGURE = "display:inline-block;margin:4px 12px 4px 0;vertical-align:bottom;font-size:85%"
 
 
@@ -165,7 +167,7 @@ def thumbnail_html(record: VideoRecord, quantizer: Quantizer, read: Callable[[in
     image = flow_to_color(quantizer.decode(np.ascontiguousarray(codes[:, ::every, ::every])), scale_px)
     enlarge = max(1, _THUMBNAIL_SIDE // max(image.shape[:2]))
     size = f'width="{image.shape[1] * enlarge}" height="{image.shape[0] * enlarge}"'
-    picture = f'<img src="{_data_uri(image)}" {size} style="image-rendering:pixelated" alt="flow {number}">'
+    picture = f'<img src="{_data_uri(image)}" {size} style="{_PICTURE}" alt="flow {number}">'
     return f'<div style="{_FIGURE}">{picture}<br>{name}<br>flow {number}, full color {scale_px:g} px</div>'
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from flowstore.arguments import check_whole
 from flowstore.batch_memory import Slot, process_pool, receive
 from flowstore.clip_sampling import Sampling, Short, check_choice
 from flowstore.clip_table import ClipDraw, ClipRule, ClipTable, Labels
@@ -36,6 +38,7 @@ Layout = Literal["stack", "time"]
 Item = tuple[torch.Tensor, int]
 _N_SHOWN = 5
 _FORGOTTEN = -1
+_LARGEST_EPOCH = 10**9
 
 
 class ClipBatch(list[Item]):
@@ -105,7 +108,8 @@ class FlowClips(Dataset[Item]):
     seed : int
         Of all draws.
     training : bool
-        Whether draws change from epoch to epoch, and ``tsn`` and ``dense`` draw at all.
+        Whether draws change from epoch to epoch, and ``tsn`` and ``dense`` draw at all. Without it every epoch is 0,
+        whatever `set_epoch` is told.
     labels : {"class", "split"}
         The number of a video's class among the sorted names of the store's classes, or the label in the split's file.
 
@@ -115,8 +119,8 @@ class FlowClips(Dataset[Item]):
         Names of the labels; the store's classes, sorted, whatever the split.
     class_to_idx : dict of str to int
         The label of each name.
-    targets : int64 array (n_videos,)
-        The label of each video.
+    targets : int64 array (n_items,)
+        The label of each item, before a transform that changes it.
     quantizer : Quantizer
         How the store's codes were made.
     unmatched : tuple of Unmatched
@@ -209,8 +213,8 @@ class FlowClips(Dataset[Item]):
 
     @property
     def targets(self) -> npt.NDArray[np.int64]:
-        """The label of each video, int64 array (n_videos,)."""
-        return self.table.targets
+        """The label of each item, int64 array (n_items,): what a weighted sampler needs."""
+        return self.table.item_targets
 
     def __len__(self) -> int:
         return len(self.table)
@@ -226,10 +230,9 @@ class FlowClips(Dataset[Item]):
         Raises
         ------
         ArgumentError
-            If the number is below 0.
+            If it is not a whole number, or below 0.
         """
-        if epoch < 0:
-            raise ArgumentError(f"epoch is {epoch}, expected 0 or more")
+        check_whole("epoch", epoch, 0, _LARGEST_EPOCH)
         self._epoch[0] = epoch
 
     def _next_epoch(self, number: int) -> int:
@@ -256,14 +259,23 @@ class FlowClips(Dataset[Item]):
         -------
         tuple
             ``class/video``, and int64 array (clips, length): the flows of its clips.
+
+        Raises
+        ------
+        IndexError
+            If there is no such item.
+        ArgumentError
+            If there is no such epoch.
         """
+        check_whole("epoch", epoch, 0)
         draw = self.table.draw(self._check_number(number), epoch)
         return self._key(draw), draw.flows
 
     def _check_number(self, number: int) -> int:
+        number = operator.index(number)
         if not -len(self) <= number < len(self):
             raise IndexError(f"item {number} of {len(self)}")
-        return int(number) % len(self)
+        return number % len(self)
 
     def _key(self, draw: ClipDraw) -> str:
         components = draw.path.split("/")
@@ -292,8 +304,10 @@ class FlowClips(Dataset[Item]):
         IndexError
             If there is no such item.
         ArgumentError
-            If items are of different sizes.
+            If there are none, or their flow is of different sizes or types.
         """
+        if len(numbers) == 0:
+            raise ArgumentError("a batch of no items")
         checked = [self._check_number(number) for number in numbers]
         draws = [self.table.draw(number, self._next_epoch(number)) for number in checked]
         keys = [self._key(draw) for draw in draws]
@@ -313,8 +327,9 @@ class FlowClips(Dataset[Item]):
             for key, draw, window, clip in zip(keys, draws, windows, clips, strict=True):
                 self._read([key], [draw], [window], clip)
         if self._rest is not None:
-            results, targets = self._transformed(draws, clips)
+            results, targets = self._transformed(keys, draws, clips)
             _check_sizes(keys, [result.shape[-2:] for result in results])
+            _check_types(keys, [result.dtype for result in results])
             # Back to where the clips lie, if they fit there.
             if len(set(sizes)) > 1 or flow.shape[1:] != results[0].shape or flow.dtype != results[0].dtype:
                 flow, slot = _empty((len(draws), *results[0].shape), results[0].dtype)
@@ -350,16 +365,23 @@ class FlowClips(Dataset[Item]):
                 out=part,
             )
 
-    def _transformed(self, draws: Sequence[ClipDraw], clips: Sequence[Array]) -> tuple[list[Array], list[int]]:
+    def _transformed(
+        self, keys: Sequence[str], draws: Sequence[ClipDraw], clips: Sequence[Array]
+    ) -> tuple[list[Array], list[int]]:
         """Return each item's flow (clips·length, 2, H, W) as the transform leaves it, and its label."""
         assert self._rest is not None
         quantizer = self.quantizer if self.dtype == "uint8" else None
         results, targets = [], []
-        for draw, clip in zip(draws, clips, strict=True):
-            transformed, name = self._rest.apply(clip, self.classes[draw.target], draw.rng, quantizer)
+        for key, draw, clip in zip(keys, draws, clips, strict=True):
+            try:
+                transformed, name = self._rest.apply(clip, self.classes[draw.target], draw.rng, quantizer)
+            except ArgumentError as error:
+                raise ArgumentError(f"{key}: {error}") from error
             result = np.asarray(transformed)
             if result.ndim != 4 or result.shape[:2] != clip.shape[:2]:
-                raise ArgumentError(f"{self._rest!r} gave shape {result.shape}, expected {clip.shape[:2]} + (H, W)")
+                raise ArgumentError(
+                    f"{key}: {self._rest!r} gave shape {result.shape}, expected {clip.shape[:2]} + (H, W)"
+                )
             results.append(result)
             targets.append(draw.target if name is None else self.class_to_idx[name])
         return results, targets
@@ -411,7 +433,7 @@ def _split_transform(
     if transform is None:
         return None, None
     steps = list(Compose(transform))
-    crop = steps[0] if isinstance(steps[0], Crop) else None
+    crop = steps[0] if steps and isinstance(steps[0], Crop) else None
     rest = steps[1:] if crop else steps
     return crop, Compose(*rest) if rest else None
 
@@ -423,6 +445,14 @@ def _check_sizes(keys: Sequence[str], sizes: Sequence[tuple[int, ...]]) -> None:
             raise ArgumentError(
                 f"videos of different sizes in one batch: {keys[0]} is {one}, {key} is {other}; "
                 "give the dataset transform=Crop(…) or Resize((height, width)) of flowstore.transforms"
+            )
+
+
+def _check_types(keys: Sequence[str], types: Sequence[np.dtype[Any]]) -> None:
+    for key, dtype in zip(keys, types, strict=True):
+        if dtype != types[0]:
+            raise ArgumentError(
+                f"flow of different types in one batch: the transform made {types[0]} of {keys[0]} and {dtype} of {key}"
             )
 
 

@@ -8,18 +8,24 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from flowstore.arguments import check_path, check_whole
 from flowstore.errors import ArgumentError, SourceError
 from flowstore.index import VideoIndex
-from flowstore.names import fold_name
+from flowstore.names import fold_name, suggest_name
 
 Part = Literal["train", "test"]
 PathLike = str | os.PathLike[str]
+# A list of several labels a video, of which the last alone would be taken: ``video.mp4 3 5``, read as path and label.
+_NUMBERS_LEFT = re.compile(r"\.(avi|mkv|mov|mp4|webm)(\s+\d+)+$", re.IGNORECASE)
+# Labels count classes; a name is made for each up to the largest.
+_LARGEST_LABEL = 999_999
 _HMDB51_PARTS = {"train": "1", "test": "2", "unused": "0"}
 
 
@@ -210,7 +216,7 @@ def read_hmdb51(folder: PathLike, split: int, part: Literal["train", "test", "un
     >>> [line.names[0] for line in train.lines]
     ['some_video.avi']
     """
-    _check_split(split)
+    _check_split(folder, split)
     wanted = _choose(part, _HMDB51_PARTS)
     suffix = f"_test_split{split}.txt"
     files = (
@@ -259,11 +265,12 @@ def read_ucf101(folder: PathLike, split: int, part: Part) -> SplitList:
     >>> read_ucf101("ucfTrainTestlist/", split=1, part="test").lines[0].label
     0
     """
-    _check_split(split)
+    _check_split(folder, split)
     name = _choose(part, {"train": f"trainlist0{split}.txt", "test": f"testlist0{split}.txt"})
     classes: list[str] = []
     for where, text in _read_lines(Path(folder) / "classInd.txt"):
         number, _, class_name = text.partition(" ")
+        class_name = class_name.strip()
         if number != str(len(classes) + 1) or not class_name:
             raise ArgumentError(f"{where}: {text!r}, expected class number {len(classes) + 1} and its name")
         classes.append(class_name)
@@ -309,7 +316,7 @@ def read_kinetics(path: PathLike, part: str | None = None) -> SplitList:
     >>> read_kinetics("kinetics.csv", part="val").lines[0].names[0]
     '0347ZoDXyP0_000095_000105'
     """
-    text = _read_text(Path(path))
+    text = _read_text(Path(check_path("path", path)))
     reader = csv.DictReader(text.splitlines(), skipinitialspace=True)
     missing = {"youtube_id", "time_start", "time_end"} - set(reader.fieldnames or ())
     if missing:
@@ -319,19 +326,21 @@ def read_kinetics(path: PathLike, part: str | None = None) -> SplitList:
     lines, parts = [], set()
     for row in reader:
         where = f"{path}:{reader.line_num}"
-        parts.add(row.get("split"))
-        if part is not None and row.get("split") != part:
+        its_part = (row.get("split") or "").strip()
+        parts.add(its_part)
+        if part is not None and its_part != part:
             continue
         video_id = row["youtube_id"]
         try:
             start, end = int(float(row["time_start"])), int(float(row["time_end"]))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise ArgumentError(f"{where}: times are {row['time_start']!r} and {row['time_end']!r}") from error
         label = row.get("label")
         names = f"{video_id}_{start:06d}_{end:06d}", video_id
         lines.append(SplitLine(where, f"{video_id},{start},{end}", label.replace(" ", "_") if label else None, names))
     if part is not None and not lines:
-        raise ArgumentError(f"{path}: no line of split {part!r}; it has {', '.join(sorted(map(str, parts)))}")
+        found = ", ".join(sorted(parts - {""})) or "none"
+        raise ArgumentError(f"{path}: no line of split {part!r}; splits in it: {found}")
     return SplitList(tuple(lines))
 
 
@@ -353,7 +362,7 @@ def read_mmaction2(path: PathLike, kind: Literal["auto", "rawframes", "videos"] 
     Raises
     ------
     ArgumentError
-        If a line is not of that form. Several labels a video are not read.
+        If a line is not of that form, or has several labels.
     SourceError
         If there is no such file.
 
@@ -363,21 +372,29 @@ def read_mmaction2(path: PathLike, kind: Literal["auto", "rawframes", "videos"] 
     3
     """
     _choose(kind, {"auto": "", "rawframes": "", "videos": ""})
-    texts = list(_read_lines(Path(path)))
+    texts = list(_read_lines(Path(check_path("path", path))))
     if kind == "auto":
-        has_counts = all(len(tail) == 3 and tail[1].isdigit() for _, text in texts for tail in [text.rsplit(None, 2)])
+        has_counts = all(len(tail) == 3 and _is_count(tail[1]) for _, text in texts for tail in [text.rsplit(None, 2)])
         kind = "rawframes" if has_counts else "videos"
     n_numbers = 2 if kind == "rawframes" else 1
     lines = []
     for where, text in texts:
         first, *numbers = text.rsplit(None, n_numbers)
-        if len(numbers) != n_numbers or not all(number.isdigit() for number in numbers):
+        if len(numbers) != n_numbers or not all(map(_is_count, numbers)):
             form = "frame_dir total_frames label" if n_numbers == 2 else "path label"
             raise ArgumentError(f"{where}: {text!r}, expected {form}")
+        if _NUMBERS_LEFT.search(first):
+            raise ArgumentError(f"{where}: {text!r} has several labels, expected one a video")
+        if int(numbers[-1]) > _LARGEST_LABEL:
+            raise ArgumentError(f"{where}: label {numbers[-1]}, expected at most {_LARGEST_LABEL}")
         *parents, name = first.rstrip("/").split("/")
         class_name = parents[-1] if parents and parents[-1] not in ("", ".", "..") else None
         lines.append(SplitLine(where, text, class_name, _names(name), int(numbers[-1])))
     return SplitList(tuple(lines))
+
+
+def _is_count(text: str) -> bool:
+    return text.isascii() and text.isdigit()
 
 
 def _names(name: str) -> tuple[str, ...]:
@@ -386,14 +403,15 @@ def _names(name: str) -> tuple[str, ...]:
     return (name,) if stem == name else (name, stem)
 
 
-def _check_split(split: int) -> None:
-    if split not in (1, 2, 3):
-        raise ArgumentError(f"split is {split}, expected 1, 2 or 3")
+def _check_split(folder: PathLike, split: int) -> None:
+    check_path("folder", folder)
+    check_whole("split", split, 1, 3)
 
 
 def _choose(value: str, choices: Mapping[str, str]) -> str:
-    if value not in choices:
-        raise ArgumentError(f"found {value!r}, expected one of {', '.join(choices)}")
+    if not isinstance(value, str) or value not in choices:
+        nearest = suggest_name(value, choices) if isinstance(value, str) else ""
+        raise ArgumentError(f"found {value!r}, expected one of {', '.join(choices)}{nearest}")
     return choices[value]
 
 

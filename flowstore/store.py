@@ -427,6 +427,10 @@ class FlowStore:
         -----
         Into an array of the store's own type, C-contiguous and without a crop, every flow is decoded in place.
         """
+        if isinstance(names, str) or not hasattr(names, "__len__") or not all(isinstance(name, str) for name in names):
+            raise ArgumentError(f"names is {names!r}, expected a list of class/video")
+        if not hasattr(starts, "__len__"):
+            raise ArgumentError(f"starts is {starts!r}, expected a list of whole numbers")
         if len(names) != len(starts):
             raise ArgumentError(f"{len(names)} names but {len(starts)} starts")
         videos = [self._video_of(name) for name in names]

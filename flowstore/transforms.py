@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from flowstore.arguments import check_whole
 from flowstore.clip_sampling import check_choice
 from flowstore.errors import ArgumentError
 from flowstore.quantize import Quantizer
@@ -163,8 +164,8 @@ class Resize(FlowTransform):
     """
 
     def __init__(self, size: int | tuple[int, int]) -> None:
-        _check_size(size)
-        self.size = size
+        height, width = _check_size(size)
+        self.size = (height, width) if isinstance(size, tuple | list) else height
 
     def apply(
         self, flow: Array, label: str | None, rng: np.random.Generator, quantizer: Quantizer | None = None
@@ -216,12 +217,13 @@ class HorizontalFlip(FlowTransform):
     Raises
     ------
     ArgumentError
-        If the chance is none, or a class is swapped with two others.
+        If the chance is none, `swap` holds no names, or a class is swapped with two others.
 
     Notes
     -----
     ``x'(i, j) = -x(i, W - 1 - j)``, ``y'(i, j) = y(i, W - 1 - j)``. In codes (`mirror_codes`) ``-x`` is ``256 - q``,
-    ``255 - q`` or ``254 - q``. Flipped twice is as it was.
+    ``255 - q`` or ``254 - q``. Flipped twice is as it was, but for ``truncate`` x at or beyond the bound, whose code
+    255 comes back as 254.
 
     Examples
     --------
@@ -231,11 +233,14 @@ class HorizontalFlip(FlowTransform):
     """
 
     def __init__(self, p: float = 0.5, swap: Mapping[str, str] | None = None) -> None:
-        if not 0 <= p <= 1:
-            raise ArgumentError(f"p is {p}, expected a chance from 0 to 1")
+        if not (hasattr(p, "__float__") and 0 <= p <= 1):
+            raise ArgumentError(f"p is {p!r}, expected a chance from 0 to 1")
         self.p = p
         self.swap: dict[str, str] = {}
-        for one, other in (swap or {}).items():
+        pairs = {} if swap is None else swap
+        if not (isinstance(pairs, Mapping) and all(isinstance(name, str) for pair in pairs.items() for name in pair)):
+            raise ArgumentError(f'swap is {swap!r}, expected names of classes such as {{"left": "right"}}')
+        for one, other in pairs.items():
             for name, mirrored in ((one, other), (other, one)):
                 if self.swap.setdefault(name, mirrored) != mirrored:
                     raise ArgumentError(f"class {name!r} is swapped with {self.swap[name]!r} and with {mirrored!r}")
@@ -273,7 +278,8 @@ def mirror_codes(codes: Array, quantizer: Quantizer) -> Array:
     uint8 array of the same shape
         Decodes to the opposite pixels: ``256 - q`` for ``centred``, whose zero stays zero; ``255 - q`` for
         ``denseflow``, where zero (128, decoded to half a step) becomes 127; ``254 - q`` for ``truncate``, whose zero
-        (127) stays zero, and whose code 255, given to nothing but the bound itself, becomes 0, one step short.
+        (127) stays zero, and whose code 255, given to the bound and to what was clipped to it, becomes 0: one step
+        short, for lack of a code for the opposite.
 
     Raises
     ------
@@ -304,7 +310,8 @@ class Normalize(FlowTransform):
     Raises
     ------
     ArgumentError
-        If a deviation is not above 0; on use, if the flow is of codes.
+        If a number is not finite, there are not one or two, or a deviation is not above 0; on use, if the flow is of
+        codes.
 
     Notes
     -----
@@ -317,8 +324,8 @@ class Normalize(FlowTransform):
     """
 
     def __init__(self, mean: float | Sequence[float] = 0.0, std: float | Sequence[float] = 1.0) -> None:
-        self.mean, self.std = (np.broadcast_to(np.asarray(v, np.float32), (2,)).reshape(2, 1, 1) for v in (mean, std))
-        if not (self.std > 0).all() or not np.isfinite(self.std).all():
+        self.mean, self.std = _pair("mean", mean), _pair("std", std)
+        if not (self.std > 0).all():
             raise ArgumentError(f"std is {std}, expected finite numbers above 0")
 
     def apply(
@@ -334,13 +341,29 @@ class Normalize(FlowTransform):
         return f"Normalize({self.mean.ravel().tolist()}, {self.std.ravel().tolist()})"
 
 
+def _pair(name: str, value: float | Sequence[float]) -> npt.NDArray[np.float32]:
+    """Return one number or two as an array (2, 1, 1)."""
+    try:
+        numbers = np.asarray(value, np.float32)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"{name} is {value!r}, expected a number, or one for x and one for y") from error
+    if numbers.shape not in ((), (1,), (2,)) or not np.isfinite(numbers).all():
+        raise ArgumentError(f"{name} is {value!r}, expected a finite number, or one for x and one for y")
+    return np.broadcast_to(numbers, (2,)).reshape(2, 1, 1)
+
+
 class Compose(FlowTransform):
     """One transform after another.
 
     Parameters
     ----------
     *transforms : FlowTransform or callable
-        In order. A callable of another kind is given the flow alone.
+        In order. A callable of another kind is given the flow alone. None at all leave the flow as it is.
+
+    Raises
+    ------
+    ArgumentError
+        If one is no transform and cannot be called, or is a class instead of an object of it.
 
     Examples
     --------
@@ -349,6 +372,11 @@ class Compose(FlowTransform):
     """
 
     def __init__(self, *transforms: FlowTransform | Callable[[Array], Array]) -> None:
+        for transform in transforms:
+            if isinstance(transform, tuple | list):
+                raise ArgumentError(f"transform is a list: give its transforms as Compose(*{transform!r})")
+            if isinstance(transform, type) or not callable(transform):
+                raise ArgumentError(f"transform is {transform!r}, expected an object such as Crop(224), or a function")
         self.transforms = transforms
 
     def __iter__(self) -> Iterator[FlowTransform | Callable[[Array], Array]]:
@@ -375,10 +403,12 @@ class Compose(FlowTransform):
 
 
 def _check_size(size: int | tuple[int, int]) -> tuple[int, int]:
-    height, width = (size, size) if isinstance(size, int) else size
-    if min(height, width) < 1:
-        raise ArgumentError(f"size is {size}, expected at least 1 pixel a side")
-    return height, width
+    sides = size if isinstance(size, tuple | list) else (size, size)
+    if len(sides) != 2:
+        raise ArgumentError(f"size is {size!r}, expected a side or (height, width), in pixels")
+    for side in sides:
+        check_whole("size", side, 1)
+    return int(sides[0]), int(sides[1])
 
 
 def _check_flow(flow: Array, quantizer: Quantizer | None) -> None:

@@ -309,6 +309,8 @@ class Video:
         shape = (stop - start, *self.shape[1:])
         if out is None:
             out = self._make_array(shape, dtype)
+        elif not isinstance(out, np.ndarray):
+            raise ArgumentError(f"out is a {type(out).__name__}, expected a NumPy array")
         elif out.shape != shape or out.dtype != dtype or not out.flags.writeable:
             kind = "" if out.flags.writeable else "read-only "
             raise ArgumentError(f"out is {kind}{out.dtype} {out.shape}, expected {dtype} {shape}")
@@ -364,8 +366,10 @@ class Video:
         Raises
         ------
         ArgumentError
-            If it does not.
+            If it does not, or they are no whole numbers.
         """
+        if not (hasattr(start, "__index__") and hasattr(stop, "__index__")):
+            raise ArgumentError(f"flows [{start!r}, {stop!r}) of {self.key}: expected whole numbers")
         if not 0 <= start <= stop <= self.n_flows:
             raise ArgumentError(f"flows [{start}, {stop}) leave {self.key}, which has {self.n_flows}")
 

@@ -1,12 +1,13 @@
 """Memory that goes to another process and back: the same pages, and never taken back too early."""
 
+import errno
 import multiprocessing
 import os
 
 import numpy as np
 import pytest
 
-from flowstore.batch_memory import Slot, SlotPool, process_pool, receive
+from flowstore.batch_memory import _HELD, MAX_HELD, Slot, SlotPool, process_pool, receive
 
 UINT8 = np.dtype(np.uint8)
 
@@ -116,3 +117,25 @@ def test_each_process_has_its_own_pool():
 
 def pool_id():
     return id(process_pool())
+
+
+def test_who_holds_very_many_gets_copies_and_the_slots_are_free_at_once():
+    before = len(_HELD)
+    kept, slots = [], []
+    for number in range(MAX_HELD + 3 - before):
+        slots.append(Slot(4))
+        array = slots[-1].lend((4,), UINT8)
+        array[:] = number % 251
+        del array
+        kept.append(sent(slots[-1], (4,)))
+    assert [slot.is_free for slot in slots[-4:]] == [False, True, True, True]
+    assert [int(array[0]) for array in kept] == [number % 251 for number in range(len(kept))]
+    kept.clear()
+    assert all(slot.is_free for slot in slots)
+    assert len(_HELD) == before
+
+
+def test_too_little_shared_memory_is_said_before_a_write_into_it_crashes():
+    with pytest.raises(OSError, match=r"has no room for a batch of \d+ bytes: .*--shm-size") as caught:
+        Slot(2**60)
+    assert caught.value.errno == errno.ENOSPC

@@ -98,7 +98,7 @@ def test_a_split_by_names(index):
     assert table.targets.tolist() == [1, 2]
     with pytest.raises(NameNotFoundError, match="2 videos of the split have no flow here, the first is b/broken"):
         ClipTable(index, ClipRule(1), ["b/x", "b/broken", "b/none"])
-    with pytest.raises(ArgumentError, match="split is the text 'b/x'"):
+    with pytest.raises(ArgumentError, match="split is 'b/x', expected names of videos"):
         ClipTable(index, ClipRule(1), "b/x")
     with pytest.raises(NameNotFoundError, match="split names 'x', expected class/video"):
         ClipTable(index, ClipRule(1), ["x"])
@@ -119,7 +119,7 @@ def test_labels_of_the_split(index):
     [
         ({"length": 0}, "length is 0"),
         ({"stride": 0}, "stride is 0"),
-        ({"clips": 0}, "clips is 0, expected at least 1"),
+        ({"clips": 0}, "clips is 0, expected a whole number, 1 or more"),
         ({"clips": 2, "sampling": "all"}, "clips is 2, expected 1 with sampling all"),
         ({"sampling": "best"}, "sampling is 'best'"),
         ({"short": "pad"}, "short is 'pad'"),

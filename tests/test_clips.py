@@ -136,10 +136,28 @@ def test_other_refusals(mixed):
         store.read_clips(["a/bad"], [0], 0)
     with pytest.raises(NameNotFoundError, match="'a' is a class"):
         store.read_clips(["a"], [0], 1)
-    with pytest.raises(ArgumentError, match="clips of -1 flows"):
+    with pytest.raises(ArgumentError, match="length is -1, expected a whole number, 0 or more"):
         store.read_clips(["a/small"], [2], -1)
-    with pytest.raises(TypeError):
-        store.read_clips(["a/small"], [0.5], 1)
+    for names, starts, message in [
+        (["a/small"], [0.5], r"starts is \[0.5\], expected whole numbers"),
+        (["a/small"], [[0]], r"starts is \[\[0\]\], expected whole numbers"),
+        (["a/small"], 0, "starts is 0, expected a list of whole numbers"),
+        ("a/small", [0] * 7, "names is 'a/small', expected a list of class/video"),
+        ([3], [0], r"names is \[3\]"),
+    ]:
+        with pytest.raises(ArgumentError, match=message):
+            store.read_clips(names, starts, 1)
+    for length in ("3", 3.0, None, True):
+        with pytest.raises(ArgumentError, match=r"length is .*, expected a whole number, 0 or more"):
+            store.read_clips(["a/small"], [0], length)
+    with pytest.raises(ArgumentError, match=r"crop is .*, or one for each clip"):
+        store.read_clips(["a/small"], [0], 1, crop=[(0, 0, 4), (0, 0, 4, 4)])
+    with pytest.raises(ArgumentError, match="out is a list, expected a NumPy array"):
+        store.read_clips(["a/small"], [0], 1, out=[1])
+    with pytest.raises(ArgumentError, match="out is a list, expected a NumPy array"):
+        store["a/small"].read(0, 1, out=[1])
+    with pytest.raises(ArgumentError, match=r"flows \[0.0, 1\) of a/small: expected whole numbers"):
+        store["a/small"].read(0.0, 1)
     with pytest.raises(ArgumentError, match=r"out is int16 .*, expected float32 or uint8"):
         store.read_clips(["a/small"], [0], 1, out=np.empty((1, 1, 2, 7, 9), np.int16))
     locked = np.empty((1, 1, 2, 7, 9), np.uint8)

@@ -1,6 +1,7 @@
 """Working on a Dask cluster of processes of its own; what is wrong with a cluster is found before the work."""
 
 import os
+import re
 import signal
 import socket
 
@@ -43,6 +44,44 @@ def test_a_cluster_that_loses_a_worker_does_the_whole_work(tmp_path):
         exported = call("export", store, tmp_path / "images", "--scheduler", address)
         assert exported.code == 0, exported.err
         assert f"{2 * 8 * 59} files written" in exported.out
+
+
+@pytest.mark.slow
+def test_every_command_takes_a_cluster_and_says_what_it_says_alone(tmp_path):
+    source = tmp_path / "videos"
+    write_dataset(source, n_videos=3, n_frames=8)
+    assert call("extract", source, tmp_path / "flow.zarr").code == 0
+    (tmp_path / "torn.zarr").mkdir()
+    assert call("copy", tmp_path / "flow.zarr", tmp_path / "torn.zarr").code == 0
+    shard = tmp_path / "torn.zarr" / "wave" / "v1" / "flow" / "c.0.0.0.0"
+    shard.write_bytes(shard.read_bytes()[:-100])
+    commands = [
+        ["verify", tmp_path / "flow.zarr", "--source", source, "--deep"],
+        ["verify", tmp_path / "torn.zarr"],
+        ["stats", tmp_path / "flow.zarr"],
+        ["export", tmp_path / "flow.zarr", tmp_path / "PLACE" / "images"],
+        ["import", tmp_path / "PLACE" / "images", tmp_path / "PLACE" / "imported.zarr"],
+        ["copy", tmp_path / "flow.zarr", tmp_path / "PLACE" / "small.zarr", "--compression", "small"],
+    ]
+    with cluster(tmp_path) as (address, _):
+        for command in commands:
+            outcomes = []
+            for place, scheduler in (("alone", "sync"), ("many", address)):
+                (tmp_path / place).mkdir(exist_ok=True)
+                placed = [str(word).replace("PLACE", place) for word in command]
+                outcome = call(*placed, "--scheduler", scheduler)
+                lines = re.sub(r"[\d.]+ s\b( \(.*?/s\))?|alone|many", "", outcome.out).splitlines()
+                outcomes.append((outcome.code, lines))
+            assert outcomes[0] == outcomes[1], command
+            assert outcomes[0][0] == (1 if "torn" in str(command) else 0), command
+    _same_flow(tmp_path / "alone" / "imported.zarr", tmp_path / "many" / "imported.zarr")
+    _same_flow(tmp_path / "alone" / "small.zarr", tmp_path / "many" / "small.zarr")
+    images = [
+        {path: data and data[1] for path, data in tree(tmp_path / place / "images" / "wave").items()}
+        for place in ("alone", "many")
+    ]
+    assert images[0] == images[1]
+    assert len(images[0]) == 3 + 3 * 14
 
 
 @pytest.mark.slow

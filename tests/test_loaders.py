@@ -393,3 +393,107 @@ def test_a_missing_torch_names_the_install_line():
     assert last == (
         "flowstore.errors.MissingExtraError: flowstore.loaders needs PyTorch: pip install 'flowstore[torch]'"
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"length": "10"}, "length is '10', expected a whole number, 1 or more"),
+        ({"length": 2.5}, "length is 2.5"),
+        ({"clips": 1.5}, "clips is 1.5"),
+        ({"seed": 1.5}, "seed is 1.5"),
+        ({"seed": None}, "seed is None"),
+        ({"training": "no"}, "training is 'no', expected True or False"),
+        ({"sampling": "randm"}, r"expected one of random, .*; did you mean 'random'\?"),
+        ({"split": 3}, "split is 3, expected names of videos"),
+        ({"transform": [Crop(4), HorizontalFlip()]}, r"transform is a list: .* Compose\(\*\[Crop\(\(4, 4\)"),
+        ({"transform": Crop}, "expected an object such as"),
+        ({"transform": 3}, "transform is 3"),
+    ],
+)
+def test_arguments_of_another_kind_are_refused_before_any_work(place, options, message):
+    with pytest.raises(ArgumentError, match=message):
+        FlowClips(place, **options)
+
+
+def test_a_path_is_no_split(place, tmp_path):
+    with pytest.raises(ArgumentError, match=r"expected names of videos, or what flowstore\.splits makes"):
+        FlowClips(place, split=tmp_path / "train.txt")
+
+
+@pytest.mark.parametrize("number", [1.5, "1", slice(2), [0, 1]])
+def test_an_item_has_a_whole_number(place, number):
+    with pytest.raises(TypeError, match="cannot be interpreted as an integer"):
+        FlowClips(place)[number]
+
+
+@pytest.mark.parametrize("epoch", ["3", 1.5, True, 10**30])
+def test_an_epoch_is_a_whole_number(place, epoch):
+    with pytest.raises(ArgumentError, match=r"epoch is .*, expected a whole number"):
+        FlowClips(place).set_epoch(epoch)
+
+
+def test_no_transform_at_all_changes_nothing(place):
+    key, flows = FlowClips(place, 3, dtype="uint8").flows_of(0)
+    flow, _ = FlowClips(place, 3, dtype="uint8", transform=Compose(), layout="time")[0]
+    np.testing.assert_array_equal(flow.numpy(), VIDEOS[key][flows[0]])
+
+
+def test_a_transform_that_changes_the_type_of_some_items_is_refused(place):
+    # Cast to the type of the first, all of what it makes of the others would be 0.
+    def divided(flow):
+        return flow if (flow == VIDEOS["left/a"][:2]).all() else flow / np.float32(255)
+
+    dataset = FlowClips(place, 2, clips=1, sampling="all", dtype="uint8", transform=divided)
+    with pytest.raises(ArgumentError, match="the transform made uint8 of left/a and float32 of left/b"):
+        dataset.__getitems__([0, 13])
+    assert dataset.__getitems__([13, 14]).flow.dtype == torch.float32
+
+
+def test_what_a_transform_refuses_names_the_video(place):
+    dataset = FlowClips(place, transform=Compose(Resize(20), Crop(21)), split=["right/d"])
+    with pytest.raises(ArgumentError, match="right/d: a crop of 21×21 does not fit into flow of 27×20"):
+        dataset[0]
+
+
+def test_a_batch_of_nothing_is_refused(place):
+    with pytest.raises(ArgumentError, match="a batch of no items"):
+        FlowClips(place).__getitems__([])
+
+
+@pytest.mark.parametrize("sampling", ["random", "all"])
+def test_a_target_is_the_label_of_its_item(place, sampling):
+    dataset = FlowClips(place, 4, sampling=sampling)
+    assert dataset.targets.tolist() == [label for _, label in (dataset[n] for n in range(len(dataset)))]
+
+
+def test_testing_does_not_heed_the_epoch(place):
+    # Training loops tell every dataset that has a `set_epoch`.
+    dataset = FlowClips(place, 3, transform=Crop(5), training=False)
+    expected = batches(dataset)
+    dataset.set_epoch(7)
+    assert_same(batches(dataset), expected)
+    assert dataset.flows_of(3)[1].tolist() == dataset.flows_of(3, 7)[1].tolist()
+
+
+_COLLECT = """
+import resource, sys
+from torch.utils.data import DataLoader
+from flowstore.loaders import FlowClips
+
+dataset = FlowClips(sys.argv[1], 2, sampling="all", dtype="uint8")
+expected = [flow.numpy().copy() for flow, _ in DataLoader(dataset, 1, collate_fn=dataset.collate)] * 6
+resource.setrlimit(resource.RLIMIT_NOFILE, (250, 250))
+loader = DataLoader(dataset, 1, num_workers=2, collate_fn=dataset.collate, multiprocessing_context="fork")
+kept = [flow for _ in range(6) for flow, _ in loader]
+assert len(kept) > 300, len(kept)
+assert all((one.numpy() == other).all() for one, other in zip(kept, expected, strict=True))
+"""
+
+
+def test_more_batches_are_kept_than_files_may_be_open(place):
+    pytest.importorskip("resource", reason="descriptors are limited on POSIX systems")
+    done = subprocess.run(
+        [sys.executable, "-c", _COLLECT, str(place)], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr

@@ -179,7 +179,7 @@ def test_kinetics_refuses_what_it_cannot_read(tmp_path):
     with pytest.raises(ArgumentError, match="no column time_end, time_start, youtube_id; found label, id"):
         read_kinetics(path)
     path.write_text(KINETICS)
-    with pytest.raises(ArgumentError, match="no line of split 'dev'; it has train, val"):
+    with pytest.raises(ArgumentError, match="no line of split 'dev'; splits in it: train, val"):
         read_kinetics(path, "dev")
     path.write_text(KINETICS + "x,y,soon,later,train,0\n")
     with pytest.raises(ArgumentError, match=r"k.csv:5: times are 'soon' and 'later'"):
@@ -226,3 +226,48 @@ def test_mmaction2_refuses_what_it_cannot_read(tmp_path):
         read_mmaction2(path, "videos")
     with pytest.raises(ArgumentError, match="found 'flow', expected one of auto, rawframes, videos"):
         read_mmaction2(path, "flow")
+    with pytest.raises(ArgumentError, match=r"; did you mean 'videos'\?"):
+        read_mmaction2(path, "video")
+
+
+@pytest.mark.parametrize(
+    "text", ["wave/a.mp4 3 5 6\n", "wave/a.mp4 3\nrun/b.avi 0 1\n", "wave/a.MP4 3 5 6 7\nrun/b.avi 0\n"]
+)
+def test_several_labels_are_refused_and_none_is_taken_for_a_name(tmp_path, text):
+    path = tmp_path / "list.txt"
+    path.write_text(text)
+    with pytest.raises(ArgumentError, match=r"list.txt:\d: .* has several labels, expected one a video"):
+        read_mmaction2(path)
+
+
+@pytest.mark.parametrize(("label", "message"), [("²", "expected path label"), ("1" * 30, "expected at most 999999")])
+def test_labels_that_no_class_has(tmp_path, label, message):
+    path = tmp_path / "list.txt"
+    path.write_text(f"wave/a.mp4 {label}\n", encoding="utf-8")
+    with pytest.raises(ArgumentError, match=message):
+        read_mmaction2(path)
+
+
+def test_arguments_of_another_kind_are_refused(hmdb51, ucf101):
+    for split in ("1", 1.0, True):
+        with pytest.raises(ArgumentError, match=r"split is .*, expected a whole number, 1 to 3"):
+            read_hmdb51(hmdb51, split, "train")
+        with pytest.raises(ArgumentError, match=r"split is .*, expected a whole number, 1 to 3"):
+            read_ucf101(ucf101, split, "train")
+    with pytest.raises(ArgumentError, match=r"found \['train'\], expected one of train, test, unused"):
+        read_hmdb51(hmdb51, 1, ["train"])
+    for read in (lambda: read_hmdb51(None, 1, "train"), lambda: read_kinetics(None), lambda: read_mmaction2(3)):
+        with pytest.raises(ArgumentError, match="expected a path"):
+            read()
+
+
+def test_spaces_that_people_leave(tmp_path):
+    (tmp_path / "classInd.txt").write_text("1  Brush\n")
+    (tmp_path / "testlist01.txt").write_text(" Brush/a b c.avi \n")
+    assert read_ucf101(tmp_path, 1, "test").lines[0].names == ("a b c.avi", "a b c")
+    path = tmp_path / "k.csv"
+    path.write_text("label, youtube_id, time_start, time_end, split\nwave, x, 1, 2, train \n")
+    assert len(read_kinetics(path, "train")) == 1
+    path.write_text("label,youtube_id,time_start,time_end,split\nwave,x,inf,2,train\n")
+    with pytest.raises(ArgumentError, match=r"k.csv:2: times are 'inf' and '2'"):
+        read_kinetics(path)

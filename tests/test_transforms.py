@@ -54,7 +54,7 @@ def test_a_crop_that_does_not_fit_is_refused(size, rng):
 
 def test_impossible_sizes_are_refused():
     for make in (Crop, Resize):
-        with pytest.raises(ArgumentError, match="size is 0, expected at least 1"):
+        with pytest.raises(ArgumentError, match="size is 0, expected a whole number, 1 or more"):
             make(0)
     with pytest.raises(ArgumentError, match="where is 'left', expected one of random, center"):
         Crop(3, "left")
@@ -183,9 +183,12 @@ def test_normalize(rng):
     np.testing.assert_array_equal(Normalize(0, 2)(flow, rng), flow / 2)
     with pytest.raises(ArgumentError, match="Normalize takes pixels"):
         Normalize()(np.zeros((2, 2, 2), np.uint8), rng, Quantizer())
-    for std in (0, (1, -1), np.nan):
+    for std in (0, (1, -1)):
         with pytest.raises(ArgumentError, match="expected finite numbers above 0"):
             Normalize(0, std)
+    for mean, std in [(np.nan, 1), (0, np.nan), (0, (1, np.inf)), ((1, 2, 3), 1), ([0] * 20, [1] * 20), ("a", 1)]:
+        with pytest.raises(ArgumentError, match=r"(mean|std) is .* or one for x and one for y"):
+            Normalize(mean, std)
 
 
 def test_compose_does_one_after_another(rng):
