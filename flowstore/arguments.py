@@ -42,7 +42,7 @@ def check_whole(name: str, value: Any, least: int, most: int | None = None) -> N
 
 
 def check_path(name: str, value: Any) -> str:
-    """Return a path as text.
+    """Return a path as text; ``~/`` is the home folder, as in a shell.
 
     Raises
     ------
@@ -52,7 +52,8 @@ def check_path(name: str, value: Any) -> str:
     path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if not isinstance(path, str) or not path:
         raise ArgumentError(f"{name} is {value!r}, expected a path")
-    return path
+    # A name such as ~backup is a name like any other.
+    return os.path.expanduser(path) if path.startswith("~/") else path
 
 
 def check_texts(name: str, value: Any) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from flowstore.archives import ZipStorage
+from flowstore.arguments import check_path
 from flowstore.errors import ArgumentError, ChecksumError, StoreFormatError, StoreNotFoundError
 from flowstore.estimates import format_bytes
 from flowstore.model import VideoRecord
@@ -182,12 +183,12 @@ def plan_copy(
 
 def _open_target(dest: Place) -> tuple[Storage, str]:
     """Return the storage to look at, and the path where it is a zip that is to be made."""
-    path = os.fspath(dest) if isinstance(dest, str | os.PathLike) else ""
+    path = check_path("DEST", dest) if isinstance(dest, str | os.PathLike) else ""
     if not path.endswith(".zip") or os.path.isdir(path):
         return open_storage(dest, is_written=True), ""
     if "://" in path:
         raise ArgumentError(f"DEST {path}: a zip is made on a disk; copy to a local .zip, then upload that file")
-    return open_storage(dest), os.path.abspath(path)
+    return open_storage(path), os.path.abspath(path)
 
 
 def _path(record: VideoRecord) -> str:

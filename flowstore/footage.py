@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from flowstore.arguments import check_path
 from flowstore.decoding import FrameReader, open_frames
 from flowstore.errors import DecodeError, SourceError
 from flowstore.fingerprints import is_unchanged
@@ -121,7 +122,7 @@ def find_footage(video: Video, source: str | os.PathLike[str] | None = None) -> 
 def _candidates(video: Video, source: str | os.PathLike[str] | None) -> list[str]:
     relative = video.record.source_path
     if source is not None:
-        given = os.fspath(source)
+        given = check_path("SOURCE", source)
         is_file = os.path.isfile(given) and os.path.basename(given) == os.path.basename(relative)
         return [given if is_file else os.path.join(given, relative)]
     folders = [os.getcwd()]

@@ -129,7 +129,20 @@ class VideoIndex:
 
     @classmethod
     def from_records(cls, records: Iterable[VideoRecord], encoding: str = "") -> VideoIndex:
-        """Make an index of records in any order."""
+        """Make an index of records.
+
+        Parameters
+        ----------
+        records : iterable of VideoRecord
+            In any order; each is let go once its row is made.
+        encoding : str
+            Of the store's flow, where it is known.
+
+        Returns
+        -------
+        VideoIndex
+            Sorted by class and name.
+        """
         # A record is let go as soon as its row is made: of a very large store all of them would fill the memory.
         entries = [_entry(record) for record in records]
         entries.sort(key=lambda entry: entry[0])
@@ -157,6 +170,16 @@ class VideoIndex:
 
     def column(self, name: str) -> Column:
         """Return one column.
+
+        Parameters
+        ----------
+        name : str
+            One of those that `VideoIndex` lists.
+
+        Returns
+        -------
+        array (n_videos,)
+            In the order of the rows.
 
         Raises
         ------
@@ -188,23 +211,67 @@ class VideoIndex:
         return rows
 
     def row_of(self, class_name: str, name: str) -> int | None:
-        """Return the row of a video by its original names, None if there is none."""
+        """Return the row of a video by its original names.
+
+        Parameters
+        ----------
+        class_name, name : str
+            Original names, before any escape.
+
+        Returns
+        -------
+        int or None
+            Row number; None if there is no such video.
+        """
         rows = self.rows_by_class.get(escape_name(class_name), range(0))
         place = bisect.bisect_left(rows, name, key=self.name)
         return rows[place] if place < len(rows) and self.name(rows[place]) == name else None
 
     def name(self, number: int) -> str:
-        """Return the original name of a row's video: the column shows bytes that are not UTF-8 as escapes."""
+        """Return the original name of a row's video: the column shows bytes that are not UTF-8 as escapes.
+
+        Parameters
+        ----------
+        number : int
+            Of the row.
+
+        Returns
+        -------
+        str
+            As the source had it.
+        """
         component = self.columns["path"][number].partition("/")[2]
         return str(self.columns["video"][number]) if is_shortened(component) else unescape_name(component)
 
     def class_name(self, number: int) -> str:
-        """Return the original name of a row's class."""
+        """Return the original name of a row's class.
+
+        Parameters
+        ----------
+        number : int
+            Of the row.
+
+        Returns
+        -------
+        str
+            As the source had it.
+        """
         component = self.columns["path"][number].partition("/")[0]
         return str(self.columns["class"][number]) if is_shortened(component) else unescape_name(component)
 
     def where(self, mask: npt.NDArray[np.bool_]) -> VideoIndex:
-        """Return the rows for which a boolean array of shape (n_videos,) is true."""
+        """Return some of the rows.
+
+        Parameters
+        ----------
+        mask : bool array (n_videos,)
+            True for each row to keep.
+
+        Returns
+        -------
+        VideoIndex
+            Of those rows; its columns are picked when they are first asked for.
+        """
         return VideoIndex(
             LazyColumns(_Selection(self, mask).load), int(np.count_nonzero(mask)), encoding=self._encoding
         )

@@ -412,6 +412,11 @@ def custom_layout(
     quality : int
         Of JPEG.
 
+    Returns
+    -------
+    Layout
+        Named ``custom``; with class folders where the template has ``{class}``.
+
     Raises
     ------
     ArgumentError

@@ -222,6 +222,11 @@ class FlowClips(Dataset[Item]):
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch comes next: the same epoch draws the same clips.
 
+        Parameters
+        ----------
+        epoch : int
+            0 or more.
+
         Raises
         ------
         ArgumentError
@@ -242,6 +247,13 @@ class FlowClips(Dataset[Item]):
 
     def flows_of(self, number: int, epoch: int = 0) -> tuple[str, npt.NDArray[np.int64]]:
         """Say what an item holds in an epoch, without reading it.
+
+        Parameters
+        ----------
+        number : int
+            Of the item, from the end where negative.
+        epoch : int
+            0 or more.
 
         Returns
         -------

@@ -88,12 +88,12 @@ class VideoRecord:
         Original names, before any escape.
     status : {"ok", "failed"}
         A failed video has a reason and no flow.
-    reason : str
-        Why it failed; empty for a good one.
     source_path : str
         Where the frames came from, relative to the extracted source; the first file of imported flow.
     source_kind : {"video", "frames", "flow"}
         A video file, a folder of images, or files of flow.
+    reason : str
+        Why it failed; empty for a good one.
     fingerprint : Fingerprint or None
         None where the source could not be read at all.
     n_frames, n_flows : int

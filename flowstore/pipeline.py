@@ -99,10 +99,8 @@ def make_settings(
         In pixels; 20 for uint8. Not for float16.
     encoding : {"centred", "denseflow", "truncate"}, optional
         ``centred`` for uint8. Not for float16.
-    step, short_side, fps, compression
+    step, short_side, size, fps, compression
         See `ExtractSettings`.
-    size : tuple of int, optional
-        ``(height, width)`` in pixels.
 
     Returns
     -------

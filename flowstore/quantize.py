@@ -249,7 +249,13 @@ class Quantizer:
         return counts[0], counts[1]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the quantizer as plain JSON values."""
+        """Return the quantizer as plain JSON values.
+
+        Returns
+        -------
+        dict
+            ``encoding`` and ``bound_px``, which make it again: ``Quantizer(values["encoding"], values["bound_px"])``.
+        """
         return {"encoding": self.encoding, "bound_px": self.bound_px}
 
 

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from flowstore.arguments import check_path
 from flowstore.errors import ArgumentError, DecodeError, ExportError
 from flowstore.films import FILM_SUFFIXES, check_film_library, fastest_fps, open_film
 from flowstore.names import printable_name
@@ -320,7 +321,7 @@ def check_target(path: str | os.PathLike[str], storage: Storage) -> tuple[str, s
     ArgumentError
         If its suffix is none of those known, it is a folder, its folder does not exist, or it is inside the store.
     """
-    target = os.path.abspath(os.fspath(path))
+    target = os.path.abspath(check_path("FILE", path))
     suffix = os.path.splitext(target)[1].lower()
     if suffix not in (PICTURE_SUFFIX, *FILM_SUFFIXES):
         raise ArgumentError(f"FILE {os.fspath(path)}: its name must end in .png, .gif or .mp4, found {suffix!r}")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from flowstore.arguments import check_path
 from flowstore.errors import ArgumentError, MissingExtraError
 from flowstore.names import is_unicode
 from flowstore.stats_report import GroupStats, StatsReport
@@ -31,7 +32,7 @@ def check_plot(path: str | os.PathLike[str]) -> None:
         If matplotlib is not installed.
     """
     _import_figure()
-    name = os.fspath(path)
+    name = check_path("plot", path)
     if not name.lower().endswith(_SUFFIXES):
         raise ArgumentError(f"plot {name}: expected a name that ends in {', '.join(_SUFFIXES)}")
     folder = os.path.dirname(os.path.abspath(name))
@@ -80,7 +81,7 @@ def plot_stats(report: StatsReport, path: str | os.PathLike[str]) -> None:
     name = _shorten(os.path.basename(report.store_url.rstrip("/")), 60)
     counted = f"{report.overall.counts.n_flows:,} of {report.overall.n_flows:,} flows counted"
     figure.suptitle(f"{name}: {report.overall.n_videos:,} videos, {counted} ({report.sample})", parse_math=False)
-    target = os.fspath(path)
+    target = check_path("plot", path)
     picture = io.BytesIO()
     figure.savefig(picture, dpi=120, format=target.rpartition(".")[2].lower())
     write_whole(target, picture.getvalue())

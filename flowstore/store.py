@@ -317,6 +317,11 @@ class FlowStore:
         on_damaged : callable, optional
             Told the path and the error of each video whose record is damaged, which is left out.
 
+        Yields
+        ------
+        Video
+            As the tree has it, not the index; one that is gone or has failed since is left out.
+
         Raises
         ------
         ChecksumError, StoreFormatError
@@ -459,7 +464,18 @@ class FlowStore:
         return store_html(self.url, self.settings, sorted(rows), self.thumbnails_html(first))
 
     def thumbnails_html(self, rows: Sequence[int]) -> list[str]:
-        """Return small pictures of some videos for a notebook, by their rows in the index."""
+        """Return small pictures of some videos for a notebook.
+
+        Parameters
+        ----------
+        rows : sequence of int
+            Of the index.
+
+        Returns
+        -------
+        list of str
+            HTML, see `Video.thumbnail_html`; one fewer for each video that is gone by now.
+        """
         # An index can be older than the tree: a video may be gone by now.
         videos = (self._video(self.videos.class_name(row), self.videos.name(row)) for row in rows)
         return [video.thumbnail_html() for video in videos if video is not None]

@@ -93,7 +93,25 @@ class Crop(FlowTransform):
         self.where = where
 
     def window(self, height: int, width: int, rng: np.random.Generator) -> Window:
-        """Return the rectangle to cut out of flow of some size: ``(top, left, height, width)``."""
+        """Return the rectangle to cut out of flow of some size.
+
+        Parameters
+        ----------
+        height, width : int
+            Of the flow, in pixels.
+        rng : numpy.random.Generator
+            Source of random numbers; for the center none is drawn.
+
+        Returns
+        -------
+        tuple of int
+            ``(top, left, height, width)``, in pixels.
+
+        Raises
+        ------
+        ArgumentError
+            If the flow is smaller than the crop.
+        """
         rows, columns = height - self.size[0], width - self.size[1]
         if min(rows, columns) < 0:
             raise ArgumentError(

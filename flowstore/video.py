@@ -231,6 +231,16 @@ class Video:
     def flow_number(self, frame: int | None = None) -> int:
         """Return the number of a flow: the middle one by default, counted from the end where negative.
 
+        Parameters
+        ----------
+        frame : int, optional
+            ``-n_flows`` to ``n_flows - 1``.
+
+        Returns
+        -------
+        int
+            0 to ``n_flows - 1``.
+
         Raises
         ------
         ArgumentError
@@ -348,6 +358,11 @@ class Video:
     def check_range(self, start: int, stop: int) -> None:
         """Raise unless ``[start, stop)`` lies within the video.
 
+        Parameters
+        ----------
+        start, stop : int
+            First flow, and the one after the last.
+
         Raises
         ------
         ArgumentError
@@ -371,6 +386,11 @@ class Video:
 
     def read_layout(self) -> documents.FlowLayout | None:
         """Return how the flow is laid out, None where only zarr-python can tell.
+
+        Returns
+        -------
+        FlowLayout or None
+            Read once and kept.
 
         Raises
         ------
@@ -480,7 +500,13 @@ class Video:
         return data
 
     def thumbnail_html(self) -> str:
-        """Return a small picture for a notebook, empty where the store is not on this machine's disk."""
+        """Return a small picture for a notebook.
+
+        Returns
+        -------
+        str
+            HTML; empty where the store is not on this machine's disk.
+        """
         read = self.codes.__getitem__ if isinstance(self._storage, LocalStorage) else None
         return thumbnail_html(self.record, self.quantizer, read)
 

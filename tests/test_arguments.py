@@ -7,9 +7,13 @@ import pytest
 from datasets import tree, write_dataset
 
 import flowstore
+from flowstore.copying import copy
 from flowstore.errors import ArgumentError
 from flowstore.export import export
 from flowstore.pipeline import extract
+from flowstore.render import render
+from flowstore.stats import stats
+from flowstore.stats_plot import plot_stats
 
 WRONG = [
     {"part": "1/2"},
@@ -101,3 +105,24 @@ def test_numpy_numbers_are_numbers(source, tmp_path):
     report = extract(source, tmp_path / "flow.zarr", limit=np.int64(1), bound=np.float32(10), step=np.int32(1))
     assert report.n_extracted == 1
     assert flowstore.open_store(tmp_path / "flow.zarr").settings.quantizer.bound_px == 10
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    write_dataset(home / "videos", classes=("wave",), n_videos=1)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(tmp_path)
+    extract("~/videos", "~/flow.zarr")
+    export("~/flow.zarr", "~/images")
+    copy("~/flow.zarr", "~/copy.zip")
+    plot_stats(stats("~/copy.zip"), "~/motion.png")
+    render(flowstore.open_store("~/flow.zarr")["wave/v0"], "~/flow.png", source="~/videos", style="arrows")
+    assert {"images", "copy.zip", "motion.png", "flow.png"} <= {path.name for path in home.iterdir()}
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
+def test_a_folder_whose_name_begins_with_a_tilde_is_itself(tmp_path, monkeypatch):
+    write_dataset(tmp_path / "~root", classes=("wave",), n_videos=1)
+    monkeypatch.chdir(tmp_path)
+    assert extract("~root", "~s.zarr").n_extracted == 1
+    assert (tmp_path / "~s.zarr" / "wave").is_dir()
