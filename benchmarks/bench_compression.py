@@ -115,7 +115,7 @@ def plot(results: Mapping[str, Mapping[str, float]], path: str) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import patheffects, pyplot
     from matplotlib.ticker import LogLocator, StrMethodFormatter
 
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 5), sharey=True, layout="constrained")
@@ -138,7 +138,10 @@ def plot(results: Mapping[str, Mapping[str, float]], path: str) -> None:
             axes.plot(*point, "D" if is_preset else "s", color=color, markersize=6, zorder=3)
             where = {"ha": "left", "va": "bottom"} if is_preset else {"ha": "right", "va": "center"}
             offset = (5, 4) if is_preset else (-8, 0)
-            axes.annotate(name, point, offset, textcoords="offset points", weight="bold", color=color, **where)
+            # Lines run behind the names.
+            halo = [patheffects.withStroke(linewidth=3, foreground="white")]
+            place = {"textcoords": "offset points", "weight": "bold", "path_effects": halo}
+            axes.annotate(name, point, offset, color=color, **place, **where)
         axes.set(xscale="log", yscale="log", xlabel=label)
         axes.margins(x=0.15, y=0.1)
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))

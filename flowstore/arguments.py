@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import os
 from typing import Any
 
@@ -35,8 +36,11 @@ def check_whole(name: str, value: Any, least: int, most: int | None = None) -> N
     ...
     flowstore.errors.ArgumentError: limit is '3', expected a whole number, 1 or more
     """
-    is_whole = not isinstance(value, bool) and hasattr(value, "__index__")
-    if not is_whole or value < least or (most is not None and value > most):
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or number < least or (most is not None and number > most):
         expected = f"{least} or more" if most is None else f"{least} to {most}"
         raise ArgumentError(f"{name} is {value!r}, expected a whole number, {expected}")
 

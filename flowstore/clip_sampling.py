@@ -20,6 +20,8 @@ Short = Literal["repeat", "loop", "drop", "error"]
 Starts = npt.NDArray[np.int64]
 
 DENSE_WINDOW = 64
+# Of lengths and strides; no clip of so many flows fits into memory.
+_LARGEST = 10**6
 
 
 def clip_span(length: int, stride: int = 1) -> int:
@@ -28,7 +30,7 @@ def clip_span(length: int, stride: int = 1) -> int:
     Raises
     ------
     ArgumentError
-        If a number is not a whole one, or below 1.
+        If a number is not a whole one, below 1, or above a million.
 
     Examples
     --------
@@ -36,7 +38,7 @@ def clip_span(length: int, stride: int = 1) -> int:
     (10, 28)
     """
     for name, value in (("length", length), ("stride", stride)):
-        check_whole(name, value, 1)
+        check_whole(name, value, 1, _LARGEST)
     return (length - 1) * stride + 1
 
 

@@ -57,8 +57,8 @@ def read_clips(
     except TypeError as error:
         raise ArgumentError(f"starts is {starts!r}, expected whole numbers") from error
     for video, start in zip(videos, firsts, strict=True):
-        video.check_range(start, start + length)
         video.check_has_flow()
+        video.check_range(start, start + length)
     crops = _crops(crop, videos)
     height, width = crops[0][2:] if crops else (0, 0)
     shape = len(videos), length, 2, height, width

@@ -20,7 +20,12 @@ from flowstore.arguments import check_whole
 from flowstore.batch_memory import Slot, process_pool, receive
 from flowstore.clip_sampling import Sampling, Short, check_choice
 from flowstore.clip_table import ClipDraw, ClipRule, ClipTable, Labels
-from flowstore.errors import ArgumentError, FlowStoreWarning, MissingExtraError
+from flowstore.errors import (
+    ArgumentError,
+    FlowStoreWarning,
+    MissingExtraError,
+    NameNotFoundError,
+)
 from flowstore.names import is_shortened, unescape_name
 from flowstore.records import read_record
 from flowstore.splits import Split, SplitList
@@ -83,7 +88,8 @@ class FlowClips(Dataset[Item]):
     Parameters
     ----------
     store : FlowStore, path or URL
-        What to draw from. A selection (`FlowStore.select`) serves as well; failed videos are left out.
+        What to draw from. A selection (`FlowStore.select`) serves as well, whose classes are those it holds: to train
+        and test on the same labels, choose videos by `split`. Failed videos are left out.
     length : int
         Flows in a clip.
     clips : int
@@ -94,8 +100,8 @@ class FlowClips(Dataset[Item]):
         Where clips start, see `flowstore.clip_sampling`. With ``all`` every start of every video is an item of its own;
         with the others an item is a video.
     split : Split, SplitList or iterable of str, optional
-        Only these videos: of `flowstore.splits`, or names ``class/video``. Lines of a split that name no video of the
-        store are warned of, and kept in `unmatched`.
+        Only these videos: of `flowstore.splits`, or names ``class/video``, each once. Lines of a split that name no
+        video of the store are warned of, and kept in `unmatched`.
     transform : FlowTransform or callable, optional
         Of `flowstore.transforms`; another callable is given an array ``(clips·length, 2, H, W)`` and returns one. The
         clips of one item are transformed alike. A `Crop` that comes first is done while reading.
@@ -357,13 +363,18 @@ class FlowClips(Dataset[Item]):
                 # Flow by flow: with a stride, or past the end of a short video.
                 members = [(key, flows[n : n + 1], window) for key, flows, window in members for n in range(length)]
                 part = part.reshape(len(members), 1, *part.shape[-3:])
-            self._store.read_clips(
-                [key for key, _, _ in members],
-                [int(flows[0]) for _, flows, _ in members],
-                part.shape[1],
-                crop=[window for _, _, window in members if window is not None] or None,
-                out=part,
-            )
+            try:
+                self._store.read_clips(
+                    [key for key, _, _ in members],
+                    [int(flows[0]) for _, flows, _ in members],
+                    part.shape[1],
+                    crop=[window for _, _, window in members if window is not None] or None,
+                    out=part,
+                )
+            except (ArgumentError, NameNotFoundError) as error:
+                raise type(error)(
+                    f"{error}; {self._store.url} is not as it was when the dataset was made: make the dataset anew"
+                ) from error
 
     def _transformed(
         self, keys: Sequence[str], draws: Sequence[ClipDraw], clips: Sequence[Array]

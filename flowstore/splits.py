@@ -131,10 +131,11 @@ class SplitList:
         -----
         A line means the video of its class and name; else the one that is the same but for case and for ``_`` in place
         of spaces (Kinetics' folders; UCF101's ``HandstandPushups`` holds ``v_HandStandPushups_…``); else, where no
-        class stands in the line or the store has none of that name, the only video of that name. Each is tried with the
-        name as it stands and without its extension.
+        class stands in the line or the store has none of that name, the only video of that name, but for videos of
+        other classes that the lines name: ``jump/v0`` is never ``wave/v0`` where there is a line of ``wave``. Each is
+        tried with the name as it stands and without its extension, which has a letter: the end of ``clip.1`` is none.
         """
-        finder = _Finder(index)
+        finder = _Finder(index, self.lines)
         rows: dict[str, SplitLine] = {}
         unmatched = []
         for line in self.lines:
@@ -157,19 +158,20 @@ def _fold(name: str) -> str:
 class _Finder:
     """Looks names up: exactly, then folded, then by the name alone."""
 
-    def __init__(self, index: VideoIndex) -> None:
+    def __init__(self, index: VideoIndex, lines: Iterable[SplitLine]) -> None:
         self.numbers: dict[str, int] = {}
         self._exact: dict[tuple[str, str], str] = {}
         self._folded: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
-        self._by_name: defaultdict[str, list[str]] = defaultdict(list)
+        self._by_name: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
         self._classes: set[str] = set()
         for number in range(len(index)):
             path, class_name, name = str(index.column("path")[number]), index.class_name(number), index.name(number)
             self.numbers[path] = number
             self._exact[class_name, name] = path
             self._folded[_fold(class_name), _fold(name)].append(path)
-            self._by_name[_fold(name)].append(path)
+            self._by_name[_fold(name)].append((_fold(class_name), path))
             self._classes.add(_fold(class_name))
+        self._named = {_fold(line.class_name) for line in lines if line.class_name}
 
     def find(self, line: SplitLine) -> tuple[str | None, str]:
         """Return the path of a line's video, or None and the reason."""
@@ -177,9 +179,13 @@ class _Finder:
             if line.class_name is not None and (path := self._exact.get((line.class_name, name))):
                 return path, ""
         has_class = line.class_name is not None and _fold(line.class_name) in self._classes
+        # Where the store has some of the classes only, a video of another one may have the same name.
+        taken = self._named if line.class_name is not None else ()
         for name in line.names:
-            key = _fold(line.class_name or ""), _fold(name)
-            found = self._folded.get(key, []) if has_class else self._by_name.get(_fold(name), [])
+            if has_class:
+                found = self._folded.get((_fold(line.class_name or ""), _fold(name)), [])
+            else:
+                found = [path for class_name, path in self._by_name.get(_fold(name), []) if class_name not in taken]
             if len(found) == 1:
                 return found[0], ""
             if found:
@@ -317,7 +323,7 @@ def read_kinetics(path: PathLike, part: str | None = None) -> SplitList:
     '0347ZoDXyP0_000095_000105'
     """
     text = _read_text(Path(check_path("path", path)))
-    reader = csv.DictReader(text.splitlines(), skipinitialspace=True)
+    reader = csv.DictReader(text.split("\n"), skipinitialspace=True)
     missing = {"youtube_id", "time_start", "time_end"} - set(reader.fieldnames or ())
     if missing:
         raise ArgumentError(
@@ -330,12 +336,12 @@ def read_kinetics(path: PathLike, part: str | None = None) -> SplitList:
         parts.add(its_part)
         if part is not None and its_part != part:
             continue
-        video_id = row["youtube_id"]
+        video_id = (row["youtube_id"] or "").strip()
         try:
             start, end = int(float(row["time_start"])), int(float(row["time_end"]))
         except (TypeError, ValueError, OverflowError) as error:
             raise ArgumentError(f"{where}: times are {row['time_start']!r} and {row['time_end']!r}") from error
-        label = row.get("label")
+        label = (row.get("label") or "").strip()
         names = f"{video_id}_{start:06d}_{end:06d}", video_id
         lines.append(SplitLine(where, f"{video_id},{start},{end}", label.replace(" ", "_") if label else None, names))
     if part is not None and not lines:
@@ -399,8 +405,8 @@ def _is_count(text: str) -> bool:
 
 def _names(name: str) -> tuple[str, ...]:
     """Return a file's name as it stands, then without its extension."""
-    stem = os.path.splitext(name)[0]
-    return (name,) if stem == name else (name, stem)
+    stem, extension = os.path.splitext(name)
+    return (name, stem) if any(map(str.isalpha, extension)) else (name,)
 
 
 def _check_split(folder: PathLike, split: int) -> None:
@@ -426,6 +432,7 @@ def _read_text(path: Path) -> str:
 
 def _read_lines(path: Path) -> Iterable[tuple[str, str]]:
     """Yield ``file:line`` and the text of every line that is not blank."""
-    for number, line in enumerate(_read_text(path).splitlines(), 1):
+    # Not `splitlines`, which ends a line at characters that a name may hold; the file's own ends were made one already.
+    for number, line in enumerate(_read_text(path).split("\n"), 1):
         if line.strip():
             yield f"{path}:{number}", line.strip()

@@ -544,9 +544,9 @@ class FlowClass:
         video = self.store._video(self.name, name) if name else None
         if video is None:
             names = self.names
-            raise NameNotFoundError(
-                f"no video {printable_name(name)!r} in class {printable_name(self.name)!r}{suggest_name(name, names)}"
-            )
+            # An index can be older than the tree.
+            hint = ", though the index names it" if name in names else suggest_name(name, names)
+            raise NameNotFoundError(f"no video {printable_name(name)!r} in class {printable_name(self.name)!r}{hint}")
         return video
 
     def _repr_html_(self) -> str:

@@ -315,7 +315,8 @@ class Normalize(FlowTransform):
 
     Notes
     -----
-    ``x' = (x - mean)/std``, in float32. A flip must come before it unless the mean of x is 0.
+    ``x' = (x - mean)/std``, in float32. What is subtracted does not turn or grow with the vectors: with a mean other
+    than 0 it comes after `Resize`, and after `HorizontalFlip` if that mean is of x. `Compose` refuses another order.
 
     Examples
     --------
@@ -363,7 +364,8 @@ class Compose(FlowTransform):
     Raises
     ------
     ArgumentError
-        If one is no transform and cannot be called, or is a class instead of an object of it.
+        If one is no transform and cannot be called, or is a class instead of an object of it, or if vectors are
+        mirrored or scaled after `Normalize` has subtracted a mean.
 
     Examples
     --------
@@ -378,6 +380,17 @@ class Compose(FlowTransform):
             if isinstance(transform, type) or not callable(transform):
                 raise ArgumentError(f"transform is {transform!r}, expected an object such as Crop(224), or a function")
         self.transforms = transforms
+        self._check_order()
+
+    def _check_order(self) -> None:
+        mean = np.zeros(2, np.float32)
+        for transform in self:
+            if isinstance(transform, Normalize):
+                mean = mean + np.abs(transform.mean.ravel())
+            elif (isinstance(transform, HorizontalFlip) and mean[0]) or (isinstance(transform, Resize) and mean.any()):
+                raise ArgumentError(
+                    f"{transform!r} after Normalize, whose mean would not be mirrored or scaled: put Normalize last"
+                )
 
     def __iter__(self) -> Iterator[FlowTransform | Callable[[Array], Array]]:
         """Yield the single transforms, those of transforms inside included."""

@@ -134,6 +134,8 @@ def test_other_refusals(mixed):
     store = flowstore.open_store(mixed)
     with pytest.raises(FailedVideoError, match="no frame"):
         store.read_clips(["a/bad"], [0], 0)
+    with pytest.raises(FailedVideoError, match="a/bad has no flow: it failed"):
+        store.read_clips(["a/bad"], [0], 3)
     with pytest.raises(NameNotFoundError, match="'a' is a class"):
         store.read_clips(["a"], [0], 1)
     with pytest.raises(ArgumentError, match="length is -1, expected a whole number, 0 or more"):

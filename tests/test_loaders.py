@@ -1,18 +1,20 @@
 """The dataset for PyTorch: items against arrays of known codes, workers of every kind, epochs, batches."""
 
 import pickle
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from store_factory import make_codes, settings_of, write_store
+from store_factory import failed_record, make_codes, settings_of, write_store, write_video
 from torch_tests import import_torch
 
 import flowstore
-from flowstore.errors import ArgumentError, FlowStoreWarning
+from flowstore.errors import ArgumentError, FailedVideoError, FlowStoreWarning, NameNotFoundError
 from flowstore.splits import read_mmaction2
 from flowstore.transforms import Compose, Crop, HorizontalFlip, Normalize, Resize
+from flowstore.writing import write_failed
 
 torch = import_torch()
 
@@ -398,7 +400,7 @@ def test_a_missing_torch_names_the_install_line():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"length": "10"}, "length is '10', expected a whole number, 1 or more"),
+        ({"length": "10"}, "length is '10', expected a whole number, 1 to 1000000"),
         ({"length": 2.5}, "length is 2.5"),
         ({"clips": 1.5}, "clips is 1.5"),
         ({"seed": 1.5}, "seed is 1.5"),
@@ -497,3 +499,30 @@ def test_more_batches_are_kept_than_files_may_be_open(place):
         [sys.executable, "-c", _COLLECT, str(place)], capture_output=True, text=True, check=False, timeout=120
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_store_that_changed_since_is_said_to_have(tmp_path):
+    place = tmp_path / "s.zarr"
+    storage = write_store(place, {"a/x": make_codes(20, seed=1), "a/y": make_codes(20, seed=2)})
+    dataset = FlowClips(place, 5, sampling="uniform", clips=2)
+    dataset[0]
+    shutil.rmtree(place / "a/x")
+    with pytest.raises(NameNotFoundError, match=r"no video 'x' in class 'a'.* make the dataset anew"):
+        dataset[0]
+    write_video(storage, "a", "x", make_codes(9))
+    with pytest.raises(ArgumentError, match=r"leave a/x, which has 9; .* make the dataset anew"):
+        dataset[0]
+    shutil.rmtree(place / "a/x")
+    write_video(storage, "a", "x", make_codes(20, 40, 50))
+    with pytest.raises(ArgumentError, match="make the dataset anew"):
+        dataset[0]
+    shutil.rmtree(place / "a/x")
+    write_failed(storage, failed_record("a", "x", "no frame"))
+    with pytest.raises(FailedVideoError, match="make the dataset anew"):
+        dataset[0]
+
+
+@pytest.mark.parametrize("name", ["length", "stride"])
+def test_clips_larger_than_any_memory_are_refused(place, name):
+    with pytest.raises(ArgumentError, match=f"{name} is 10000000, expected a whole number, 1 to 1000000"):
+        FlowClips(place, **{name: 10**7})

@@ -271,3 +271,32 @@ def test_spaces_that_people_leave(tmp_path):
     path.write_text("label,youtube_id,time_start,time_end,split\nwave,x,inf,2,train\n")
     with pytest.raises(ArgumentError, match=r"k.csv:2: times are 'inf' and '2'"):
         read_kinetics(path)
+    path.write_text("label,youtube_id,time_start,time_end,split\nwave , x ,1,2,train\n")
+    assert set(read_kinetics(path).match(index_of("wave/x_000001_000002")).rows) == {"wave/x_000001_000002"}
+
+
+def test_a_store_of_some_classes_lends_no_video_to_the_others(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text("wave/v1.avi 0\njump/v0.avi 1\njump/v2.avi 1\n")
+    matched = read_mmaction2(path).match(index_of("wave/v0", "wave/v1", "other/v2"))
+    assert set(matched.rows) == {"wave/v1", "other/v2"}
+    assert unmatched(matched) == {"jump/v0.avi 1": "no such video"}
+
+
+def test_what_ends_in_a_number_has_no_extension(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text("wave/v.9 120 0\nwave/u.3gp 30 0\n")
+    matched = read_mmaction2(path).match(index_of("wave/v", "wave/u"))
+    assert set(matched.rows) == {"wave/u"}
+    assert list(unmatched(matched)) == ["wave/v.9 120 0"]
+
+
+@pytest.mark.parametrize("character", ["\u2028", "\x85", "\x0c"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_lines_end_where_the_file_ends_them(tmp_path, character, end):
+    path, name = tmp_path / "list.txt", f"a{character}b"
+    path.write_bytes(f"wave/{name}.avi 0{end}wave/c.avi 1{end}".encode())
+    assert set(read_mmaction2(path).match(index_of(f"wave/{name}", "wave/c")).rows) >= {"wave/c"}
+    assert read_mmaction2(path).lines[0].names[1] == name
+    path.write_bytes(f"label,youtube_id,time_start,time_end{end}wave,{name},1,2{end}".encode())
+    assert [line.names[1] for line in read_kinetics(path).lines] == [name]

@@ -222,7 +222,6 @@ def test_read_clips(store):
         (["wave/b"], [-1], 10, r"flows \[-1, 9\) leave wave/b"),
         (["wave/b", "run/a"], [0], 10, "2 names but 1 starts"),
         (["wave/b", "wave/a"], [0, 0], 3, r"wave/a is 32×24, the clips before it are 8×6"),
-        (["run/bad"], [0], 3, r"leave run/bad, which has 0"),
     ],
 )
 def test_clips_that_cannot_be_read_are_refused(store, names, starts, length, message):
@@ -396,3 +395,12 @@ def test_a_video_that_lost_its_flow_is_an_error(store):
     shutil.rmtree(os.path.join(store.url, "wave", "a", "flow"))
     with pytest.raises(ChecksumError, match=r"wave/a: wave/a/flow/zarr.json is missing"):
         store["wave/a"][0]
+
+
+def test_a_video_that_is_gone_is_not_suggested_for_itself(tmp_path):
+    write_store(tmp_path / "s.zarr", {"wave/a": make_codes(3), "wave/b": make_codes(3)})
+    store = flowstore.open_store(tmp_path / "s.zarr")
+    assert store["wave"].names == ["a", "b"]
+    shutil.rmtree(tmp_path / "s.zarr/wave/a")
+    with pytest.raises(NameNotFoundError, match=r"no video 'a' in class 'wave', though the index names it$"):
+        store["wave/a"]

@@ -229,3 +229,33 @@ def test_what_is_no_flow_is_refused(transform, rng):
 )
 def test_a_repr_makes_the_same_again(transform):
     assert repr(eval(repr(transform))) == repr(transform)
+
+
+@pytest.mark.parametrize(
+    ("transforms", "is_refused"),
+    [
+        ((Normalize(1), HorizontalFlip()), True),
+        ((Normalize(1), Compose(Crop(2), Resize(3))), True),
+        ((Normalize((0, 1)), Resize(3)), True),
+        ((Normalize((0, 1)), HorizontalFlip()), False),
+        ((Normalize(0, 3), HorizontalFlip(), Resize(3)), False),
+        ((HorizontalFlip(), Resize(3), Normalize(1)), False),
+    ],
+)
+def test_a_mean_is_subtracted_after_what_changes_vectors(transforms, is_refused, rng):
+    # Right is what the other order gives: vectors are mirrored and scaled as pixels.
+    flow = pixels().astype(np.float64)
+    if is_refused:
+        with pytest.raises(ArgumentError, match="put Normalize last"):
+            Compose(*transforms)
+        return
+    first, *rest = transforms
+    right = Compose(*rest, first) if isinstance(first, Normalize) else Compose(*transforms)
+    one, other = (composed(flow, np.random.default_rng(1)) for composed in (Compose(*transforms), right))
+    np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_an_array_is_no_size():
+    for kind in (Crop, Resize):
+        with pytest.raises(ArgumentError, match=r"size is .*, expected a whole number"):
+            kind(np.array([3, 4]))
