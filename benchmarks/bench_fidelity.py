@@ -15,7 +15,7 @@ truth nobody knows. Four figures a format and material, end-point errors in pixe
     against truth   stored flow from the true motion; beside it stands float flow's own error
     truth stored    the true motion itself, stored, from the true motion: what a perfect estimator would lose
 
-    python benchmarks/bench_fidelity.py [--table FILE.md] [--plot FILE.png] [--json FILE] [--quick]
+    python benchmarks/bench_fidelity.py [--plot FILE.png] [--json FILE] [--quick]
 
 KITTI and the clips come from FLOWSTORE_DATA (truth/kitti/, videos/); without it they are left out, and it says so.
 """
@@ -50,16 +50,11 @@ MEAN_DISTANCE = (math.sqrt(2) + math.log(1 + math.sqrt(2))) / 6
 # Where a scene's border leaves the picture its motion cannot be seen.
 MARGIN = 32
 
-PREFACE = """\
-# What storing flow costs
-
-Made by `python benchmarks/bench_fidelity.py --table benchmarks/fidelity.md --plot benchmarks/fidelity.png --json
-benchmarks/fidelity.json`, which says at its top what each column is. Errors are end-point errors in pixels, means over
-pixels; "clipped" is the share of components beyond the bound, "truth clipped" that of pixels of which a component is.
-A flow is x and y together. `fast` and `balanced` are the store's compressions, lossless; JPEG holds codes of
-`denseflow`, two files a flow, headers included, blocks of the file system not.
-
-![Error against bytes](fidelity.png)"""
+LEGEND = """\
+Errors are end-point errors in pixels, means over pixels; "clipped" is the share of components beyond the bound, "truth
+clipped" that of pixels of which a component is. A flow is x and y together. `fast` and `balanced` are the store's
+compressions, lossless; JPEG holds codes of `denseflow`, two files a flow, headers included, blocks of the file system
+not."""
 Flow = npt.NDArray[np.float32]
 
 
@@ -325,7 +320,6 @@ def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few and small flows")
-    parser.add_argument("--table", type=Path, help="write the tables to this Markdown file")
     parser.add_argument("--plot", help="draw error against bytes to this PNG")
     parser.add_argument("--json", help="write the results to this file")
     options = parser.parse_args()
@@ -334,9 +328,7 @@ def main() -> None:
     if missing:
         print(f"left out, for want of FLOWSTORE_DATA: {', '.join(sorted(missing))}\n")
     tables = [format_material(name, material, material["formats"]) for name, material in materials.items()]
-    print("\n\n".join(tables))
-    if options.table:
-        options.table.write_text("\n\n".join([PREFACE, *tables]) + "\n", encoding="utf-8")
+    print("\n\n".join([LEGEND, *tables]))
     if options.plot:
         plot(materials, options.plot)
     write_results(options.json, "fidelity", {"materials": materials})

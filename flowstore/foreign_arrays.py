@@ -36,6 +36,8 @@ _COMPRESSORS: dict[str, dict[str, Any]] = {
 _KNOWN = ("transpose", "bytes", "vlen-utf8", *_COMPRESSORS, "crc32c", "sharding_indexed")
 _CHECKSUM_BYTES = 4
 _MISSING = 2**64 - 1
+# The part of a chunk that is asked for: start and stop along each axis, counted from the chunk's corner.
+Box = Sequence[tuple[int, int]]
 # Texts have no size that a shape says: a chunk of names and reasons has at most so many bytes.
 _MAX_TEXT_BYTES = 2**26
 _N_INFLATED = 2**20
@@ -65,10 +67,10 @@ class _Packing:
     inner: _Packing | None = None
     is_index_first: bool = False
 
-    def check(self, data: bytes) -> None:
-        """Refuse the bytes of a chunk that would unpack to another size than that of its shape."""
+    def check(self, data: bytes, needed: Box) -> None:
+        """Refuse the bytes of a chunk that would unpack to another size than its shape's, or lack a part needed."""
         if self.inner is not None:
-            self._check_shard(data, self.inner)
+            self._check_shard(data, self.inner, needed)
             return
         names = [codec["name"] for codec in self.codecs]
         if names[-1] == "crc32c":
@@ -89,15 +91,22 @@ class _Packing:
         if count != math.prod(self.shape):
             raise StoreFormatError(f"a chunk of {count} texts where {math.prod(self.shape)} are expected")
 
-    def _check_shard(self, data: bytes, inner: _Packing) -> None:
-        n_chunks = math.prod(outer // side for outer, side in zip(self.shape, inner.shape, strict=True))
+    def _check_shard(self, data: bytes, inner: _Packing, needed: Box) -> None:
+        counts = [outer // side for outer, side in zip(self.shape, inner.shape, strict=True)]
+        n_chunks = math.prod(counts)
         n_bytes = index_size(n_chunks)
         index = parse_shard_index(data[:n_bytes] if self.is_index_first else data[-n_bytes:], n_chunks)
         for number, (offset, size) in enumerate(index.tolist()):
             if offset == size == _MISSING:
+                place = [int(step) for step in np.unravel_index(number, counts)]
+                if all(
+                    step * side < stop and start < (step + 1) * side
+                    for step, side, (start, stop) in zip(place, inner.shape, needed, strict=True)
+                ):
+                    raise ChecksumError(f"its part {number} is missing, which Zarr would read as the fill value")
                 continue
             chunk_span(index, number, number + 1, len(data))
-            inner.check(data[offset : offset + size])
+            inner.check(data[offset : offset + size], [(0, side) for side in inner.shape])
 
 
 def _unpacked_size(data: bytes, codec: str, limit: int) -> int:
@@ -265,8 +274,9 @@ def read_foreign_array(
 
     Notes
     -----
-    Chunks that are missing inside a shard read as the fill value, as in every reader of Zarr. Whole chunk files are
-    read, also where a shard would give a part of itself.
+    A chunk that is missing, also inside a shard, is an error: Zarr takes it for one of nothing but the fill value, and
+    it cannot be told from one that was never written. Who writes flow by zarr-python's own means asks for these chunks
+    too (``write_empty_chunks``). Whole chunk files are read, also where a shard would give a part of itself.
     """
     key = f"{path}/zarr.json"
     # What zarr-python and its codecs raise on bytes that they do not understand, and documents of another form.
@@ -283,8 +293,11 @@ def read_foreign_array(
         key_of = _key_of(document)
         first, last = start // packing.shape[0], -(-stop // packing.shape[0])
         rest = (range(-(-side // step)) for side, step in zip(shape[1:], packing.shape[1:], strict=True))
+        asked = [(start, stop), *((0, side) for side in shape[1:])]
         for place in itertools.product(range(first, last), *rest):
-            memory.write(key_of(place), _read_chunk(storage, path, key_of(place), packing))
+            corner = [step * side for step, side in zip(place, packing.shape, strict=True)]
+            needed = [(begin - edge, end - edge) for (begin, end), edge in zip(asked, corner, strict=True)]
+            memory.write(key_of(place), _read_chunk(storage, path, key_of(place), packing, needed))
         array = zarr.open_array(memory.zarr_store(), mode="r", zarr_format=3)
         return np.asarray(array[start:stop])
     except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError, OSError) as error:
@@ -310,7 +323,7 @@ def _document(document: Mapping[str, Any], packing: _Packing, data_type: str) ->
     }
 
 
-def _read_chunk(storage: Storage, path: str, name: str, packing: _Packing) -> bytes:
+def _read_chunk(storage: Storage, path: str, name: str, packing: _Packing, needed: Box) -> bytes:
     # No codec of the list makes bytes larger by more than an eighth.
     limit = max(packing.n_raw, _MAX_TEXT_BYTES if packing.n_raw < 0 else 0)
     limit += limit // 8 + 2**16 + (16 * math.prod(packing.shape) if packing.inner is not None else 0)
@@ -320,7 +333,7 @@ def _read_chunk(storage: Storage, path: str, name: str, packing: _Packing) -> by
     if len(chunk) > limit:
         raise StoreFormatError(f"chunk {name} has more than {limit} bytes, for {packing.n_raw} unpacked")
     try:
-        packing.check(chunk)
+        packing.check(chunk, needed)
     except (ChecksumError, StoreFormatError) as error:
         raise type(error)(f"chunk {name}: {error}") from error
     return chunk

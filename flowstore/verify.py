@@ -178,7 +178,10 @@ class _Run:
         self.notes: list[str] = []
         self._tell(faults)
         if root is None:
-            self.notes.append("nothing else can be checked: what the videos were made with stands in the root")
+            self.notes.append(
+                "nothing else can be checked: what the videos were made with stands in the root; extract one video "
+                "with the same settings into another store (--limit 1), and copy its zarr.json here"
+            )
 
     @property
     def records(self) -> dict[str, VideoRecord]:

@@ -69,18 +69,16 @@ def test_bytes_are_those_of_the_files(tmp_path):
 
 def test_the_short_form_runs_and_draws(tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("FLOWSTORE_DATA", raising=False)
-    table, picture, results = (tmp_path / name for name in ("f.md", "f.png", "f.json"))
-    arguments = ["bench_fidelity.py", "--quick"]
-    for option, path in (("--table", table), ("--plot", picture), ("--json", results)):
-        arguments += [option, str(path)]
-    monkeypatch.setattr(sys, "argv", arguments)
+    picture, results = tmp_path / "f.png", tmp_path / "f.json"
+    monkeypatch.setattr(sys, "argv", ["bench_fidelity.py", "--quick", "--plot", str(picture), "--json", str(results)])
     bench_fidelity.main()
-    assert "left out, for want of FLOWSTORE_DATA: KITTI 000010, real clips" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "left out, for want of FLOWSTORE_DATA: KITTI 000010, real clips" in printed
     material = json.loads(results.read_text())["materials"]["scenes"]
     assert set(material["formats"]) == {form.name for form in FORMATS}
     for form in FORMATS:
         values = material["formats"][form.name]
-        assert form.name in table.read_text()
+        assert form.name in printed
         if form.expected_px is not None:
             # Flow of few distinct values does not spread evenly over a step: half a step either way is the limit.
             assert values["max_px"] <= math.sqrt(0.5) * form.quantizer.scale * (1 + 1e-3)
@@ -89,8 +87,8 @@ def test_the_short_form_runs_and_draws(tmp_path, monkeypatch, capsys):
 
 
 def test_what_is_committed_agrees_with_itself_and_with_the_format_list():
-    materials = json.loads((BENCHMARKS / "fidelity.json").read_text())["materials"]
-    table = (BENCHMARKS / "fidelity.md").read_text()
+    materials = json.loads((BENCHMARKS / "results" / "fidelity.json").read_text())["materials"]
+    table = (BENCHMARKS / "README.md").read_text()
     assert set(materials) == {"scenes", "KITTI 000010", "real clips"}
     for name, material in materials.items():
         assert set(material["formats"]) == {form.name for form in FORMATS}

@@ -415,6 +415,22 @@ def test_a_lost_chunk_of_a_foreign_layout_is_an_error(stored, tmp_path):
         video.read_codes(2, 5)
 
 
+@pytest.mark.parametrize("place", ["folder", "memory"])
+def test_a_chunk_lost_inside_a_foreign_shard_is_an_error(stored, tmp_path, place):
+    root = Path(shutil.copytree(stored, tmp_path / "s.zarr"))
+    folder = rewrite_flow(root, chunks=(2, 1, 3, 7), shards=(6, 2, 6, 7))
+    array = zarr.open_array(folder, mode="r+")
+    # Left out, as zarr-python does by default with one of nothing but the fill value.
+    array[8:10, 1, :3] = 128
+    assert (array[8:10, 1, :3] == 128).all()
+    video = flowstore.open_store(root if place == "folder" else memory_copy(root))[KEY]
+    np.testing.assert_array_equal(video.codes[:8], CODES[:8])
+    np.testing.assert_array_equal(video.codes[10:], CODES[10:])
+    for start, stop in ((7, 9), (9, 10), (8, 11)):
+        with pytest.raises(ChecksumError, match=rf"flows \[{start}, {stop}\).*c/1/0/0/0: its part 6 is missing"):
+            video.read_codes(start, stop)
+
+
 def test_a_foreign_layout_of_another_shape_is_an_error(stored, tmp_path):
     root = Path(shutil.copytree(stored, tmp_path / "s.zarr"))
     folder = rewrite_flow(root, **FOREIGN["gzip"])
