@@ -32,6 +32,7 @@ ORDER = (
     "scheduling clip_table estimates video_selection",
     "extraction planning flow_images stat_tasks video_copies loaders",
     "reporting copy_planning export_lists video_import stats_report",
+    "running",
     "pipeline export_paths progress description",
     "export_plan",
     "export",
