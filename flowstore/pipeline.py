@@ -16,7 +16,8 @@ from flowstore.running import run_plan
 from flowstore.settings import Compression, ExtractSettings, ParameterValue
 from flowstore.sources import discover, select_sources
 from flowstore.storage import open_storage
-from flowstore.store import Place, read_root
+from flowstore.store import Place
+from flowstore.store_root import read_root
 
 
 def choose_engine(

@@ -23,8 +23,8 @@ ORDER = (
     "drawing films layouts flow_conversion shards decoding farneback_tables motion_kernels transforms",
     "documents storage tables labelled_arrays farneback_kernels opencv_flow flow_encoder flow_files flow_folders",
     "foreign_arrays",
-    "records video_index video farneback flow_npy flow_hdf5 fingerprints",
-    "index leftovers flow_reading import_origin",
+    "store_root records video_index stored_flow farneback flow_npy flow_hdf5 fingerprints",
+    "index leftovers flow_reading import_origin video",
     "clips flow_index footage",
     "store writing estimators splits",
     "checking video_pictures",
@@ -124,6 +124,8 @@ READING = {
     "video",
     "caches",
     "clips",
+    "stored_flow",
+    "store_root",
     "store",
 }
 
