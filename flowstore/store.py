@@ -28,7 +28,7 @@ from flowstore.errors import (
 )
 from flowstore.flow_index import FlowIndex
 from flowstore.html_views import MAX_THUMBNAILS, class_html, store_html
-from flowstore.index import VideoIndex, read_index
+from flowstore.index import read_index
 from flowstore.limits import is_text_mapping
 from flowstore.names import (
     display_name,
@@ -43,6 +43,7 @@ from flowstore.records import OnDamaged, class_paths, read_record
 from flowstore.settings import ExtractSettings, describe_settings
 from flowstore.storage import Storage, open_storage
 from flowstore.video import Crop, Video
+from flowstore.video_index import VideoIndex
 
 Flow = npt.NDArray[np.float32]
 Place = str | os.PathLike[str] | Store | Storage

@@ -11,13 +11,14 @@ import numpy.typing as npt
 from flowstore import documents
 from flowstore.errors import ChecksumError, StoreError, StoreFormatError
 from flowstore.faults import Fault
-from flowstore.index import FLOW_MEANS, StoredColumns, VideoIndex, open_columns
+from flowstore.index import StoredColumns, open_columns
 from flowstore.leftovers import is_partial
 from flowstore.model import VideoRecord
 from flowstore.names import escape_name
 from flowstore.records import INDEX
 from flowstore.storage import Storage
 from flowstore.store import RootAttributes, read_root
+from flowstore.video_index import FLOW_MEANS, VideoIndex
 
 _ROOT_KEYS = {"format", "settings", "versions", "created"}
 _INDEX_KEYS = {"n_videos", "n_flows", "digests"}

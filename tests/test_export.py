@@ -17,9 +17,11 @@ from store_factory import drop_digests, make_codes, settings_of, tree_files, wri
 import flowstore
 from flowstore.errors import ArgumentError, ExportError
 from flowstore.export import MANIFEST, ExportReport, export
-from flowstore.index import VideoIndex, read_records, write_index
+from flowstore.index import write_index
 from flowstore.pipeline import extract
 from flowstore.quantize import Quantizer
+from flowstore.records import read_records
+from flowstore.video_index import VideoIndex
 from flowstore.writing import write_class
 
 HD = "Scene_Part_1_[HD]_avi (x) & 'y' ünïcode 100%"
