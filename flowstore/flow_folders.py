@@ -6,7 +6,7 @@ Looks at names and sizes only; reading is `flowstore.flow_reading`.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from flowstore.errors import ArgumentError, SourceError
@@ -154,7 +154,7 @@ class _Finder:
         files = [trail for trail in trails if not trail.components]
         folders = [trail for trail in trails if trail.components]
         is_out = bool(trails) and entry.is_symlink() and not self._is_inside(entry.path)
-        if folders and (is_out or entry.is_dir()):
+        if folders and (is_out or _is(entry.is_dir)):
             if is_out:
                 self.n_links_out += 1
                 self._take_problem(folders, f"{printable_name(path)} is a link that leads out of the folder")
@@ -212,7 +212,7 @@ class _Finder:
         if is_out:
             self.n_links_out += 1
             problem = "is a link that leads out of the folder"
-        elif not entry.is_file():
+        elif not _is(entry.is_file):
             problem = "is not a regular file"
         elif self._layout.packing == "video":
             files.size_bytes = entry.stat().st_size
@@ -222,6 +222,14 @@ class _Finder:
                 problem = problem or f"is not named as the layout has it, {printable_name(os.path.basename(expected))}"
         if problem and not video.problem:
             video.problem = f"{printable_name(entry.name)} {problem}"
+
+
+def _is(ask: Callable[[], bool]) -> bool:
+    """Return an entry's answer; of a link that leads to itself, no."""
+    try:
+        return ask()
+    except OSError:
+        return False
 
 
 def _step_of(text: str) -> int:
