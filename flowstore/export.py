@@ -16,6 +16,7 @@ from flowstore.errors import ArgumentError, ExportError
 from flowstore.export_lists import list_files
 from flowstore.export_paths import LOCKED
 from flowstore.export_plan import ExportOptions, ExportPlan, plan_export
+from flowstore.export_present import refuse_files_of_another_store, refuse_files_of_others
 from flowstore.flow_images import ExportTask, VideoExport, cannot_write, export_video
 from flowstore.layouts import LISTS_FOLDER, MANIFEST, Layout, find_layout
 from flowstore.locking import writers_lock
@@ -33,6 +34,8 @@ _COMPARED = (
 )  # fmt: skip
 # In the manifest of a folder that had files before: what is older is not of the export.
 _SINCE = "files_since_ns"
+# And whether that was to be replaced; when the stores were made whose videos are there.
+_REPLACES, _STORES = "replaces_older", "stores_created"
 
 
 class ExportProgress(Protocol):
@@ -242,7 +245,7 @@ def run_export(
     started = time.monotonic()
     manifest = planned.manifest() | {"versions": planned.store.root.versions | {"opencv": cv2.__version__}}
     with writers_lock(os.path.join(planned.dest, LOCKED), is_shared=False, advice="wait for it"):
-        since_ns, is_anew = _start_manifest(planned.dest, manifest, overwrite)
+        since_ns, is_anew = _start_manifest(planned, manifest, overwrite)
         _remove_strays(planned)
         tasks = [dataclasses.replace(task, is_overwriting=is_anew, since_ns=since_ns) for task in planned.tasks]
         run = _Run(progress)
@@ -297,7 +300,7 @@ def _run_tasks(run: _Run, tasks: list[ExportTask], n_flows: int, where: str, n_w
             run.progress.stop()
 
 
-def _start_manifest(target: str, manifest: dict[str, Any], is_overwriting: bool) -> tuple[int, bool]:
+def _start_manifest(planned: ExportPlan, manifest: dict[str, Any], is_overwriting: bool) -> tuple[int, bool]:
     """Write the manifest of an unfinished export.
 
     Returns
@@ -305,6 +308,7 @@ def _start_manifest(target: str, manifest: dict[str, Any], is_overwriting: bool)
     tuple
         From when on files are of these settings, in nanoseconds; and whether all that are there are older.
     """
+    target = planned.dest
     before = {} if is_overwriting else _read_manifest(target)
     differences = [
         f"{name}: {before[name]} against {manifest[name]}"
@@ -317,6 +321,7 @@ def _start_manifest(target: str, manifest: dict[str, Any], is_overwriting: bool)
             "Use another folder or --overwrite"
         )
     since_ns = before.get(_SINCE, 0) if "layout" in before else None if _has_files(target) else 0
+    manifest |= _check_present(planned, before, since_ns, is_overwriting)
     if isinstance(since_ns, int):
         _write_manifest(target, manifest, since_ns, {"complete": False})
         return since_ns, False
@@ -329,6 +334,22 @@ def _start_manifest(target: str, manifest: dict[str, Any], is_overwriting: bool)
         raise cannot_write(target, error) from error
     _write_manifest(target, manifest, since_ns, {"complete": False})
     return since_ns, True
+
+
+def _check_present(
+    planned: ExportPlan, before: dict[str, Any], since_ns: int | None, is_overwriting: bool
+) -> dict[str, Any]:
+    """Refuse what must be neither replaced nor kept; return what the manifest says of that."""
+    replaces_older = is_overwriting or before.get(_REPLACES) is True
+    if since_ns != 0 and not replaces_older:
+        refuse_files_of_others(planned, since_ns)
+    own = planned.store.root.created
+    stores = before.get(_STORES)
+    # An export that does not say of which stores it is was made before any did.
+    if isinstance(stores, list) and own not in stores:
+        refuse_files_of_another_store(planned)
+    also = stores if isinstance(stores, list) else []
+    return {_STORES: sorted({own, *map(str, also)})} | ({} if since_ns == 0 else {_REPLACES: replaces_older})
 
 
 def _read_manifest(target: str) -> dict[str, Any]:

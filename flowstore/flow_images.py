@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import functools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -57,6 +59,14 @@ class ExportTask:
     def n_files(self) -> int:
         """Files that are written."""
         return 1 if self.layout.packing == "video" else self.n_flows * len(self.layout.templates)
+
+    @functools.cached_property
+    def created(self) -> float:
+        """When the flow was committed, in seconds since 1970; where its record does not say, later than any file."""
+        try:
+            return datetime.fromisoformat(self.video.record.created).timestamp()
+        except ValueError:
+            return float("inf")
 
     @property
     def picture_size(self) -> tuple[int, int]:
@@ -163,13 +173,11 @@ class _Writer:
         self.tick = tick
         self.n_written = self.n_present = 0
         self._whole = WholeWriter()
-        self._created = _timestamp(task.video.record.created)
 
     def is_current(self, status: os.stat_result) -> bool:
-        # A file that is older than the video's commit shows a flow that was replaced; an empty one, a power cut.
         if self.task.is_overwriting or status.st_mtime_ns < self.task.since_ns:
             return False
-        return status.st_mtime >= self._created and status.st_size > 0
+        return can_be_of_flow(self.task, status)
 
     def batches(self) -> Iterator[tuple[int, int]]:
         flow_bytes = int(np.prod(self.task.video.shape[1:])) * self.task.video.quantizer.dtype.itemsize
@@ -236,6 +244,32 @@ def _number_of(name: str, prefix: str, pattern: PathPattern) -> int | None:
     return int(digits) if pattern.path(int(digits)).endswith(f"{prefix}{digits}{pattern.after}") else None
 
 
+def can_be_of_flow(task: ExportTask, status: os.stat_result) -> bool:
+    """Tell whether a file can be of the flow that is stored."""
+    # One that is older than the video's commit shows a flow that was replaced; an empty one, a power cut.
+    return status.st_mtime >= task.created and status.st_size > 0
+
+
+def find_present(task: ExportTask) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield what is there of the files that a task would write anew, or remove since no flow has their number.
+
+    Yields
+    ------
+    tuple
+        Path and status.
+    """
+    for pattern in task.patterns():
+        if pattern.n_digits is None:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                yield pattern.path(0), os.stat(pattern.path(0))
+            continue
+        folder, prefix = os.path.split(pattern.before)
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+            for entry in entries:
+                if _number_of(entry.name, prefix, pattern) is not None:
+                    yield entry.path, entry.stat()
+
+
 class _VideoFile(_Writer):
     """One file for the video."""
 
@@ -277,11 +311,3 @@ class _VideoFile(_Writer):
 def _chain(first: bytes, parts: Iterator[bytes]) -> Iterator[bytes]:
     yield first
     yield from parts
-
-
-def _timestamp(created: str) -> float:
-    """Return a record's time; of one that says none, later than every file."""
-    try:
-        return datetime.fromisoformat(created).timestamp()
-    except ValueError:
-        return float("inf")

@@ -36,6 +36,7 @@ ORDER = (
     "running",
     "pipeline export_paths progress description",
     "export_plan",
+    "export_present",
     "export",
     "copying importer stats stats_plot",
     "repairing",

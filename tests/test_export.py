@@ -165,6 +165,7 @@ def test_overwrite_writes_anew(root, tmp_path):
     manifest = json.loads(anew[MANIFEST])
     # From here on older files are not of this export.
     assert manifest.pop("files_since_ns") <= (dest / "wave/b/flow_x_0002.jpg").stat().st_mtime_ns
+    assert manifest.pop("replaces_older") is True
     assert manifest == json.loads(whole[MANIFEST])
     assert anew | {MANIFEST: b""} == whole | {MANIFEST: b""}
 
@@ -482,7 +483,11 @@ def test_images_without_a_manifest_are_not_trusted(tmp_path):
     junk = tmp_path / "images" / "wave" / "a" / "flow_x_0001.jpg"
     junk.parent.mkdir(parents=True)
     junk.write_bytes(b"junk")
-    assert export(tmp_path / "s.zarr", tmp_path / "images", "notebook", scheduler="sync").n_written == 4
+    with pytest.raises(ArgumentError, match=r"files of something else .* such as wave/a/flow_x_0001\.jpg: use another"):
+        export(tmp_path / "s.zarr", tmp_path / "images", "notebook", scheduler="sync")
+    assert junk.read_bytes() == b"junk"
+    report = export(tmp_path / "s.zarr", tmp_path / "images", "notebook", scheduler="sync", overwrite=True)
+    assert report.n_written == 4
     assert cv2.imread(str(junk)) is not None
 
 

@@ -67,7 +67,7 @@ def test_files_of_another_tool_are_not_trusted_after_a_stop(root, tmp_path):
     (tmp_path / "out" / MANIFEST).unlink()
     make_older(tmp_path / "out")
     with pytest.raises(KeyboardInterrupt):
-        export(root, tmp_path / "out", scheduler="sync", progress=Interrupts())
+        export(root, tmp_path / "out", scheduler="sync", overwrite=True, progress=Interrupts())
     export(root, tmp_path / "out", scheduler="sync")
     assert images(tmp_path / "out") == images(tmp_path / "whole")
 
