@@ -6,7 +6,7 @@ Looks at names and sizes only; reading is `flowstore.flow_reading`.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from flowstore.errors import ArgumentError, SourceError
@@ -98,10 +98,11 @@ _Key = tuple[str, str, str]
 class _Finder:
     """Walks down a folder along the templates of a layout."""
 
-    def __init__(self, root: str, layout: Layout) -> None:
+    def __init__(self, root: str, layout: Layout, since_ns: int = 0) -> None:
         self._root = root
         self._real_root = os.path.realpath(root)
         self._layout = layout
+        self._since_ns = since_ns
         self.videos: dict[_Key, _Video] = {}
         self.n_files = 0
         self.others: list[str] = []
@@ -154,7 +155,7 @@ class _Finder:
         files = [trail for trail in trails if not trail.components]
         folders = [trail for trail in trails if trail.components]
         is_out = bool(trails) and entry.is_symlink() and not self._is_inside(entry.path)
-        if folders and (is_out or entry.is_dir()):
+        if folders and (is_out or _is(entry.is_dir)):
             if is_out:
                 self.n_links_out += 1
                 self._take_problem(folders, f"{printable_name(path)} is a link that leads out of the folder")
@@ -212,10 +213,12 @@ class _Finder:
         if is_out:
             self.n_links_out += 1
             problem = "is a link that leads out of the folder"
-        elif not entry.is_file():
+        elif not _is(entry.is_file):
             problem = "is not a regular file"
         elif self._layout.packing == "video":
             files.size_bytes = entry.stat().st_size
+        if not problem and self._since_ns and entry.stat().st_mtime_ns < self._since_ns:
+            problem = f"is older than the export of which {MANIFEST} tells, and may be of other settings"
         if "number" in trail.known:
             expected = video.patterns[trail.template].path(number)
             if expected != path:
@@ -224,11 +227,21 @@ class _Finder:
             video.problem = f"{printable_name(entry.name)} {problem}"
 
 
+def _is(ask: Callable[[], bool]) -> bool:
+    """Return an entry's answer; of a link that leads to itself, no."""
+    try:
+        return ask()
+    except OSError:
+        return False
+
+
 def _step_of(text: str) -> int:
     return int(text.removeprefix("_p") or 1)
 
 
-def find_flow(root: str, layout: Layout, quantizer: FileQuantizer, step: int | None) -> tuple[Discovery, int]:
+def find_flow(
+    root: str, layout: Layout, quantizer: FileQuantizer, step: int | None, since_ns: int = 0
+) -> tuple[Discovery, int]:
     """Find the videos of a folder of flow files.
 
     Parameters
@@ -241,6 +254,8 @@ def find_flow(root: str, layout: Layout, quantizer: FileQuantizer, step: int | N
         What the numbers of the files mean.
     step : int, optional
         Take the flow of this step, where names tell the step; by default the only one that there is.
+    since_ns : int
+        A file that is older, in nanoseconds since 1970, is a problem of its video.
 
     Returns
     -------
@@ -263,7 +278,7 @@ def find_flow(root: str, layout: Layout, quantizer: FileQuantizer, step: int | N
         choices.append(layout.without_class_folder())
     finders = []
     for choice in choices:
-        finder = _Finder(root, choice)
+        finder = _Finder(root, choice, since_ns)
         finder.find()
         finders.append((finder, choice))
         if finder.n_files:

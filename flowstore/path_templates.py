@@ -183,7 +183,7 @@ def component_pattern(component: str, known: Mapping[str, str], is_greedy: bool 
     '000012'
     """
     name = ".+" if is_greedy else ".+?"
-    fields = {"class": name, "video": name, "number": "[0-9]+", "step": "(?:_p[0-9]+)?"}
+    fields = {"class": name, "video": name, "number": "[0-9]+", "step": "(?:_p(?:[2-9]|[1-9][0-9]{1,5}))?"}
     pattern, seen = "", set()
     for text, field, _ in _parse(component):
         pattern += re.escape(text)
