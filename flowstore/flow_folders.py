@@ -6,7 +6,7 @@ Looks at names and sizes only; reading is `flowstore.flow_reading`.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from flowstore.errors import ArgumentError, SourceError
@@ -154,7 +154,7 @@ class _Finder:
         files = [trail for trail in trails if not trail.components]
         folders = [trail for trail in trails if trail.components]
         is_out = bool(trails) and entry.is_symlink() and not self._is_inside(entry.path)
-        if folders and (is_out or entry.is_dir()):
+        if folders and (is_out or _is(entry.is_dir)):
             if is_out:
                 self.n_links_out += 1
                 self._take_problem(folders, f"{printable_name(path)} is a link that leads out of the folder")
@@ -212,7 +212,7 @@ class _Finder:
         if is_out:
             self.n_links_out += 1
             problem = "is a link that leads out of the folder"
-        elif not entry.is_file():
+        elif not _is(entry.is_file):
             problem = "is not a regular file"
         elif self._layout.packing == "video":
             files.size_bytes = entry.stat().st_size
@@ -222,6 +222,14 @@ class _Finder:
                 problem = problem or f"is not named as the layout has it, {printable_name(os.path.basename(expected))}"
         if problem and not video.problem:
             video.problem = f"{printable_name(entry.name)} {problem}"
+
+
+def _is(ask: Callable[[], bool]) -> bool:
+    """Return an entry's answer; of a link that leads to itself, no."""
+    try:
+        return ask()
+    except OSError:
+        return False
 
 
 def _step_of(text: str) -> int:
@@ -338,7 +346,8 @@ def _numbering_problem(source: FlowSource, files: tuple[_Files, ...]) -> str:
         files[1].lowest,
         files[1].highest,
     ):
-        return f"files without a partner: {files[0]} of x, {files[1]} of y"
+        missing = _first_missing(source, files)
+        return f"files without a partner: {files[0]} of x, {files[1]} of y; the first missing is {missing}"
     (one, *_) = files
     if one.lowest != layout.first:
         return (
@@ -347,9 +356,16 @@ def _numbering_problem(source: FlowSource, files: tuple[_Files, ...]) -> str:
         )
     n_missing = one.highest - one.lowest + 1 - one.n_files
     if n_missing:
-        paths = (path for index in range(one.n_files + 1) for path in source.paths(index))
-        first = next((path for path in paths if not os.path.exists(os.path.join(source.path, path))), "")
-        return f"{n_missing} missing among the files {one.lowest} to {one.highest}, the first {printable_name(first)}"
+        missing = _first_missing(source, files)
+        return f"{n_missing} missing among the files {one.lowest} to {one.highest}, the first {missing}"
     if layout.is_padded and one.n_files <= source.step:
         return f"{one.n_files} flows only, where the last is said to stand {source.step + 1} times"
     return ""
+
+
+def _first_missing(source: FlowSource, files: tuple[_Files, ...]) -> str:
+    """Return the path of the lowest number that a file is missing of, from the lowest that there is."""
+    start = min(one.lowest for one in files if one.n_files)
+    stop = start + max(one.n_files for one in files) + 1
+    paths = (pattern.path(number) for number in range(start, stop) for pattern in source.patterns)
+    return printable_name(next((path for path in paths if not os.path.exists(os.path.join(source.path, path))), ""))

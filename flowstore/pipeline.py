@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from flowstore.arguments import check_part
+from flowstore.arguments import check_part, check_progress
 from flowstore.clusters import check_cluster
 from flowstore.errors import ArgumentError, FlowStoreError, StoreError
 from flowstore.estimators import compile_engine, make_estimator, needs_compiling, resolve_engine
@@ -332,6 +332,7 @@ def run_plan(
     KeyboardInterrupt
         If the run was interrupted; the store resumes.
     """
+    check_progress(progress)
     where, n_workers = resolve_scheduler(scheduler, workers, planned)
     if planned.todo:
         check_cluster(where, _shared_paths(planned))
