@@ -36,8 +36,8 @@ def carry_out(
     workers, scheduler, dry_run, is_json, quiet, verbose
         Options of the command line.
     """
-    from flowstore.pipeline import resolve_scheduler
     from flowstore.progress import ConsoleProgress
+    from flowstore.running import resolve_scheduler
 
     where, n_workers = resolve_scheduler(scheduler, workers, plan)
     lines = plan.lines()

@@ -6,7 +6,7 @@ import dataclasses
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -306,7 +306,7 @@ def choose_layout(layout: Layout, options: ExportOptions) -> Layout:
     if not options.class_folder:
         layout = layout.without_class_folder()
     if options.encoding in FLOAT_ENCODINGS and layout.encoding in FLOAT_ENCODINGS:
-        layout = dataclasses.replace(layout, encoding=options.encoding)
+        layout = dataclasses.replace(layout, encoding=cast(FileEncoding, options.encoding))
     if options.image_format:
         layout = layout.with_image_format(options.image_format)
     if options.quality is not None:
@@ -325,7 +325,7 @@ def choose_quantizer(stored: Quantizer, layout: Layout, options: ExportOptions) 
         If stored codes are to be kept, and there are none, they have another bound, or files hold no codes.
     """
     encoding: FileEncoding = layout.encoding
-    if options.encoding not in ("layout", layout.encoding):
+    if options.encoding != "layout" and options.encoding != layout.encoding:
         if layout.encoding not in CODE_ENCODINGS:
             raise ArgumentError(f"layout {layout.name} holds no codes: its encoding is i3d-float or pixels")
         if options.encoding == "keep":

@@ -16,10 +16,10 @@ from flowstore.flow_folders import find_flow
 from flowstore.flow_hdf5 import import_h5py
 from flowstore.import_origin import ImportOptions, Origin, find_origin
 from flowstore.layouts import Layout
-from flowstore.pipeline import run_plan
 from flowstore.planning import ExtractPlan, plan_extract
 from flowstore.quantize import Quantizer
 from flowstore.reporting import ExtractReport, Progress
+from flowstore.running import run_plan
 from flowstore.settings import IMPORTED, Compression, ExtractSettings, ParameterValue
 from flowstore.sources import select_sources
 from flowstore.storage import open_storage
@@ -80,7 +80,7 @@ def import_flow(
 def run_import(
     planned: ExtractPlan, workers: int | None = None, scheduler: str = "auto", progress: Progress | None = None
 ) -> ExtractReport:
-    """Carry out the plan of an import; see `flowstore.pipeline.run_plan`."""
+    """Carry out the plan of an import; see `flowstore.running.run_plan`."""
     return run_plan(planned, workers, scheduler, progress, import_video)
 
 

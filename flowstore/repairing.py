@@ -16,9 +16,9 @@ from flowstore.fingerprints import is_readable
 from flowstore.index import has_index, index_tree
 from flowstore.model import VideoRecord
 from flowstore.names import is_shortened, printable_name, unescape_name
-from flowstore.pipeline import run_plan
 from flowstore.planning import ExtractPlan
 from flowstore.reporting import Progress
+from flowstore.running import run_plan
 from flowstore.settings import ExtractSettings
 from flowstore.sources import VideoSource
 from flowstore.storage import Storage

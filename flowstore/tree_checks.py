@@ -17,7 +17,7 @@ from flowstore.model import VideoRecord
 from flowstore.names import escape_name
 from flowstore.records import INDEX
 from flowstore.storage import Storage
-from flowstore.store import RootAttributes, read_root
+from flowstore.store_root import RootAttributes, read_root
 from flowstore.video_index import FLOW_MEANS, VideoIndex
 
 _ROOT_KEYS = {"format", "settings", "versions", "created"}

@@ -26,7 +26,8 @@ from flowstore.scheduling import Job, check_scheduler, choose_scheduler, run_job
 from flowstore.settings import IMPORTED, ExtractSettings
 from flowstore.sources import VideoSource, discover
 from flowstore.storage import LocalStorage, Storage, open_storage
-from flowstore.store import Place, read_root
+from flowstore.store import Place
+from flowstore.store_root import read_root
 from flowstore.tree_checks import check_class, check_index, check_root
 from flowstore.verify_report import VerifyProgress, VerifyReport
 

@@ -143,7 +143,7 @@ def _pack(task: CopyTask, folder: str) -> Iterator[_Packed]:
     record = task.record
     video = Video(task.source, video_path(record.class_name, record.name), record, task.settings)
     try:
-        layout = video.read_layout()
+        layout = video.stored.read_layout()
         if layout is None or task.compression is not None:
             yield from _pack_anew(video, task.compression or task.settings.compression)
         else:

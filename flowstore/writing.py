@@ -38,7 +38,7 @@ def write_root(
     storage : Storage
         Of the store.
     settings, versions, created
-        See `flowstore.store.RootAttributes`.
+        See `flowstore.store_root.RootAttributes`.
     is_new : bool
         Whether no store is there yet. Where there are no locks this decides which of several runs makes the store.
 

@@ -23,8 +23,8 @@ ORDER = (
     "drawing films layouts flow_conversion shards decoding farneback_tables motion_kernels transforms",
     "documents storage tables labelled_arrays farneback_kernels opencv_flow flow_encoder flow_files flow_folders",
     "foreign_arrays",
-    "records video_index video farneback flow_npy flow_hdf5 fingerprints",
-    "index leftovers flow_reading import_origin",
+    "store_root records video_index stored_flow farneback flow_npy flow_hdf5 fingerprints",
+    "index leftovers flow_reading import_origin video",
     "clips flow_index footage",
     "store writing estimators splits",
     "checking video_pictures",
@@ -32,6 +32,7 @@ ORDER = (
     "scheduling clip_table estimates video_selection",
     "extraction planning flow_images stat_tasks video_copies loaders",
     "reporting copy_planning export_lists video_import stats_report",
+    "running",
     "pipeline export_paths progress description",
     "export_plan",
     "export",
@@ -123,6 +124,8 @@ READING = {
     "video",
     "caches",
     "clips",
+    "stored_flow",
+    "store_root",
     "store",
 }
 

@@ -21,7 +21,7 @@ from flowstore.copying import copy, run_copy
 from flowstore.errors import ArgumentError, ChecksumError, NameNotFoundError, StoreError, StoreFormatError
 from flowstore.records import read_record, video_paths
 from flowstore.storage import LocalStorage
-from flowstore.store import read_root
+from flowstore.store_root import read_root
 
 pytestmark = pytest.mark.system
 

@@ -1,4 +1,4 @@
-"""Imports of folders in which something odd stands beside good flow: one failed row or nothing, and the rest goes on."""
+"""Imports of folders in which something odd stands beside good flow: a failed row or nothing; the rest goes on."""
 
 import struct
 

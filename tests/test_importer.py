@@ -236,7 +236,10 @@ def break_all(folder):
 
 FAULTS = [
     (break_gap, "1 missing among the files 1 to 5, the first broken/v/flow_x_0003.jpg"),
-    (break_partner, "files without a partner: 5 (1 to 5) of x, 4 (1 to 4) of y; the first missing is broken/v/flow_y_0005.jpg"),
+    (
+        break_partner,
+        "files without a partner: 5 (1 to 5) of x, 4 (1 to 4) of y; the first missing is broken/v/flow_y_0005.jpg",
+    ),
     (break_no_y, "files without a partner: 5 (1 to 5) of x, none of y; the first missing is broken/v/flow_y_0001.jpg"),
     (break_base, "numbers begin at 0, those of layout notebook at 1 (--first 0 takes them as they are)"),
     (break_padding, "flow_x_1.jpg is not named as the layout has it, flow_x_0001.jpg"),
