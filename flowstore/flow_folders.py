@@ -98,10 +98,11 @@ _Key = tuple[str, str, str]
 class _Finder:
     """Walks down a folder along the templates of a layout."""
 
-    def __init__(self, root: str, layout: Layout) -> None:
+    def __init__(self, root: str, layout: Layout, since_ns: int = 0) -> None:
         self._root = root
         self._real_root = os.path.realpath(root)
         self._layout = layout
+        self._since_ns = since_ns
         self.videos: dict[_Key, _Video] = {}
         self.n_files = 0
         self.others: list[str] = []
@@ -216,6 +217,8 @@ class _Finder:
             problem = "is not a regular file"
         elif self._layout.packing == "video":
             files.size_bytes = entry.stat().st_size
+        if not problem and self._since_ns and entry.stat().st_mtime_ns < self._since_ns:
+            problem = f"is older than the export of which {MANIFEST} tells, and may be of other settings"
         if "number" in trail.known:
             expected = video.patterns[trail.template].path(number)
             if expected != path:
@@ -236,7 +239,9 @@ def _step_of(text: str) -> int:
     return int(text.removeprefix("_p") or 1)
 
 
-def find_flow(root: str, layout: Layout, quantizer: FileQuantizer, step: int | None) -> tuple[Discovery, int]:
+def find_flow(
+    root: str, layout: Layout, quantizer: FileQuantizer, step: int | None, since_ns: int = 0
+) -> tuple[Discovery, int]:
     """Find the videos of a folder of flow files.
 
     Parameters
@@ -249,6 +254,8 @@ def find_flow(root: str, layout: Layout, quantizer: FileQuantizer, step: int | N
         What the numbers of the files mean.
     step : int, optional
         Take the flow of this step, where names tell the step; by default the only one that there is.
+    since_ns : int
+        A file that is older, in nanoseconds since 1970, is a problem of its video.
 
     Returns
     -------
@@ -271,7 +278,7 @@ def find_flow(root: str, layout: Layout, quantizer: FileQuantizer, step: int | N
         choices.append(layout.without_class_folder())
     finders = []
     for choice in choices:
-        finder = _Finder(root, choice)
+        finder = _Finder(root, choice, since_ns)
         finder.find()
         finders.append((finder, choice))
         if finder.n_files:

@@ -133,7 +133,7 @@ def plan_import(
     origin = find_origin(root, layout, options)
     if origin.layout.file_format == "hdf5":
         import_h5py()
-    discovery, step = find_flow(root, origin.layout, origin.read, origin.step)
+    discovery, step = find_flow(root, origin.layout, origin.read, origin.step, origin.since_ns)
     discovery = replace(discovery, notes=(*origin.notes, *discovery.notes))
     settings = _settings(origin, step, options.compression)
     chosen = select_sources(discovery.sources, include, exclude, limit)

@@ -1,12 +1,17 @@
 """Imports of folders in which something odd stands beside good flow: a failed row or nothing; the rest goes on."""
 
+import json
+import os
 import struct
+import time
 
 import pytest
 from datasets import call
 from layout_files import smooth_flow, truncate_codes, write_image, write_video
+from store_factory import make_codes, settings_of, write_store
 
 import flowstore
+from flowstore.export import export
 from flowstore.importer import import_flow
 
 CODES = truncate_codes(smooth_flow(3))
@@ -60,3 +65,28 @@ def test_a_step_that_no_tool_writes_is_no_file_of_the_layout(tmp_path, prefix):
     assert f"2 files or folders are none of the layout's and left out, such as c/v/flow_x_{prefix}00000.jpg" in done.err
     assert flowstore.open_store(tmp_path / "s")["c/v"].n_flows == 3
     assert flowstore.open_store(tmp_path / "s").settings.step == 1
+
+
+@pytest.mark.parametrize("layout", ["mmaction2", "npy"])
+def test_files_older_than_the_export_that_replaced_some_are_not_read_with_its_settings(tmp_path, layout):
+    write_store(tmp_path / "s.zarr", {"run/a": make_codes(3), "wave/b": make_codes(2)}, settings=settings_of("centred"))
+    options = {"mmaction2": {"image_format": "png", "bound": 10}, "npy": {"size": (12, 16)}}[layout]
+    formats = {name: value for name, value in options.items() if name == "image_format"}
+    export(tmp_path / "s.zarr", tmp_path / "files", layout, scheduler="sync", **formats)
+    for path in (tmp_path / "files").rglob("*.*"):
+        os.utime(path, (time.time() - 3600,) * 2)
+    export(tmp_path / "s.zarr", tmp_path / "files", layout, overwrite=True, select="class=wave", **options)
+    report = import_flow(tmp_path / "files", tmp_path / "back.zarr", scheduler="sync")
+    assert [(record.class_name, record.name) for record in report.failures] == [("run", "a")]
+    assert "is older than the export of which flowstore-export.json tells" in report.failures[0].reason
+    assert flowstore.open_store(tmp_path / "back.zarr")["wave/b"].n_flows == 2
+
+
+def test_no_file_is_of_an_export_that_was_stopped_before_its_first(tmp_path):
+    write_store(tmp_path / "s.zarr", {"run/a": make_codes(3)}, settings=settings_of("centred"))
+    export(tmp_path / "s.zarr", tmp_path / "files", "flo", scheduler="sync")
+    manifest = tmp_path / "files" / "flowstore-export.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"files_since_ns": None, "complete": False}))
+    report = import_flow(tmp_path / "files", tmp_path / "back.zarr", scheduler="sync")
+    assert [record.name for record in report.failures] == ["a"]
+    assert "is older than the export" in report.failures[0].reason
