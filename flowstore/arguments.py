@@ -76,6 +76,29 @@ def check_path(name: str, value: Any) -> str:
     return os.path.expanduser(path) if path.startswith("~/") else path
 
 
+def check_folder(name: str, value: Any) -> str:
+    """Return the path of a folder of this machine, absolute; see `check_path`.
+
+    Raises
+    ------
+    ArgumentError
+        If it is no path, or a URL, which would be made a folder of that name.
+
+    Examples
+    --------
+    >>> check_folder("DEST", "s3://bucket/images")
+    Traceback (most recent call last):
+    ...
+    flowstore.errors.ArgumentError: DEST s3://bucket/images: a URL, expected the path of a folder: flow files are local
+    """
+    path = check_path(name, value).removeprefix("file://")
+    if "://" in path:
+        raise ArgumentError(f"{name} {path}: a URL, expected the path of a folder: flow files are local")
+    if "\0" in path:
+        raise ArgumentError(f"{name} is {path!r}, expected a path without null characters")
+    return os.path.abspath(path)
+
+
 def check_texts(name: str, value: Any) -> tuple[str, ...]:
     """Return several texts as a tuple; one alone counts as one, not as its letters.
 

@@ -15,7 +15,7 @@ from flowstore.arguments import check_progress
 from flowstore.clusters import check_cluster
 from flowstore.errors import ArgumentError, ExportError
 from flowstore.export_lists import list_files
-from flowstore.export_paths import existing_folder
+from flowstore.export_paths import LOCKED, existing_folder
 from flowstore.export_plan import ExportOptions, ExportPlan, plan_export
 from flowstore.flow_images import ExportTask, VideoExport, cannot_write, export_video
 from flowstore.layouts import LISTS_FOLDER, MANIFEST, Layout, find_layout
@@ -245,7 +245,7 @@ def run_export(
         check_cluster(where, _shared_paths(planned))
     started = time.monotonic()
     manifest = planned.manifest() | {"versions": planned.store.root.versions | {"opencv": cv2.__version__}}
-    with writers_lock(os.path.join(planned.dest, "flowstore-export"), is_shared=False, advice="wait for it"):
+    with writers_lock(os.path.join(planned.dest, LOCKED), is_shared=False, advice="wait for it"):
         since_ns, is_anew = _start_manifest(planned, manifest, overwrite)
         if planned.tasks:
             # Every machine may have a folder of the name in which the target is made; this file, only those that share.

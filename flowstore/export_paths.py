@@ -7,11 +7,17 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from flowstore.errors import ArgumentError
+from flowstore.flow_files import MAX_PIXELS
 from flowstore.flow_images import ExportTask
 from flowstore.layouts import LISTS_FOLDER, MANIFEST
 from flowstore.names import fold_name
 from flowstore.storage import LocalStorage, is_case_blind
 from flowstore.store import FlowStore
+
+# What a run locks, below its target; the file of the lock ends in .lock.
+LOCKED = "flowstore-export"
+# Of one picture, by format: what encoders and decoders of the formats take.
+_LARGEST_SIDE = {"jpg": 65500}
 
 
 def check_dest(target: str, store: FlowStore) -> None:
@@ -85,12 +91,14 @@ def check_paths(tasks: Iterable[ExportTask], target: str, has_lists: bool = Fals
     ArgumentError
         If it is such an export.
     """
-    reserved = {MANIFEST, LISTS_FOLDER} if has_lists else {MANIFEST}
+    # Its lock stands among the files while it runs.
+    own = {MANIFEST, f"{LOCKED}.lock", *([LISTS_FOLDER] if has_lists else [])}
+    fold = fold_name if is_case_blind(target) else str
     by_path: defaultdict[str, list[ExportTask]] = defaultdict(list)
     for task in tasks:
         video = task.video
         for path in task.layout.paths(video.class_name, video.name, 0, video.settings.step):
-            if path.partition("/")[0] in reserved:
+            if fold(path.partition("/")[0]) in own:
                 raise ArgumentError(f"{video.key} would go to {path}, where the export keeps its own files")
             by_path[path].append(task)
     for sharing in by_path.values():
@@ -107,3 +115,26 @@ def check_paths(tasks: Iterable[ExportTask], target: str, has_lists: bool = Fals
     close = [keys for keys in folded.values() if len(keys) > 1]
     if close and is_case_blind(target):
         raise ArgumentError(f"names that this file system does not keep apart: {' and '.join(close[0])}")
+
+
+def check_sizes(tasks: Iterable[ExportTask]) -> None:
+    """Refuse pictures that no file of the layout can hold, or that no reader would make room for.
+
+    Raises
+    ------
+    ArgumentError
+        If a side is too long, or a picture has more than `flowstore.flow_files.MAX_PIXELS` pixels.
+    """
+    for task in tasks:
+        height, width = task.picture_size
+        longest = _LARGEST_SIDE.get(task.layout.file_format)
+        if longest is not None and max(height, width) > longest:
+            raise ArgumentError(
+                f"{task.video.key} would be {width}×{height} px, {task.layout.file_format} files have sides of at most "
+                f"{longest}: choose a smaller size or another format"
+            )
+        if height * width > MAX_PIXELS:
+            raise ArgumentError(
+                f"{task.video.key} would be {width}×{height} px, expected at most {MAX_PIXELS} pixels: choose a "
+                "smaller size"
+            )

@@ -10,10 +10,10 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
-from flowstore.arguments import check_flag, check_path, check_texts
+from flowstore.arguments import check_flag, check_folder, check_texts
 from flowstore.errors import ArgumentError, StoreError
 from flowstore.export_lists import VideoList, check_list_names, plan_lists
-from flowstore.export_paths import check_dest, check_outside_store, check_paths
+from flowstore.export_paths import check_dest, check_outside_store, check_paths, check_sizes
 from flowstore.file_encodings import CODE_ENCODINGS, FLOAT_ENCODINGS, FileEncoding, FileQuantizer, has_bound
 from flowstore.flow_conversion import Conversion
 from flowstore.flow_hdf5 import import_h5py
@@ -262,7 +262,7 @@ def plan_export(
     conversion = Conversion(store.settings.quantizer, exported, options.short_side, options.size)
     if options.encoding == "keep" and conversion.is_resizing:
         raise ArgumentError("resized flow has no stored codes to keep: leave out the size, or the encoding")
-    target = os.path.abspath(check_path("DEST", dest))
+    target = check_folder("DEST", dest)
     check_dest(target, store)
     selected = select_videos(store, options.select)
     lists = plan_lists(store, options.lists)
@@ -278,6 +278,7 @@ def plan_export(
     tasks.sort(key=lambda task: -task.n_flows)
     check_paths(tasks, target, has_lists=bool(lists))
     check_outside_store(tasks, target, store)
+    check_sizes(tasks)
     if lists:
         check_list_names(tasks)
     n_left_out = int((selected.videos.column("status") == "failed").sum())

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from flowstore.arguments import check_path
+from flowstore.arguments import check_folder
 from flowstore.errors import ArgumentError, SourceError
 from flowstore.file_encodings import FileQuantizer
 from flowstore.flow_folders import find_flow
@@ -125,7 +125,7 @@ def plan_import(
         If the files are HDF5 and h5py is not installed.
     """
     options = options or ImportOptions()
-    root = os.path.abspath(check_path("FOLDER", folder))
+    root = check_folder("FOLDER", folder)
     if not os.path.isdir(root):
         raise SourceError(f"FOLDER {root}: {'not a folder' if os.path.exists(root) else 'there is none'}")
     if os.path.exists(os.path.join(root, "zarr.json")):
