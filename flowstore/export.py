@@ -11,10 +11,11 @@ from typing import Any, Protocol
 
 import cv2
 
+from flowstore.arguments import check_progress
 from flowstore.clusters import check_cluster
 from flowstore.errors import ArgumentError, ExportError
 from flowstore.export_lists import list_files
-from flowstore.export_paths import LOCKED
+from flowstore.export_paths import LOCKED, existing_folder
 from flowstore.export_plan import ExportOptions, ExportPlan, plan_export
 from flowstore.flow_images import ExportTask, VideoExport, cannot_write, export_video
 from flowstore.layouts import LISTS_FOLDER, MANIFEST, Layout, find_layout
@@ -31,6 +32,8 @@ _COMPARED = (
     "layout", "x_template", "y_template", "format", "packing", "first", "padded", "encoding", "bound_px", "quality",
     "short_side", "size", "step", "source_settings",
 )  # fmt: skip
+# Of these, what leads to other paths: the files of before would stay beside the new ones.
+_OF_PATHS = ("x_template", "y_template")
 # In the manifest of a folder that had files before: what is older is not of the export.
 _SINCE = "files_since_ns"
 
@@ -235,6 +238,7 @@ def run_export(
     ExportError
         If the target cannot be written.
     """
+    check_progress(progress)
     is_small = planned.n_flows < AUTO_PROCESSES_FLOWS
     where, n_workers = choose_scheduler(scheduler, workers, len(planned.tasks), is_small)
     if planned.tasks:
@@ -242,7 +246,10 @@ def run_export(
     started = time.monotonic()
     manifest = planned.manifest() | {"versions": planned.store.root.versions | {"opencv": cv2.__version__}}
     with writers_lock(os.path.join(planned.dest, LOCKED), is_shared=False, advice="wait for it"):
-        since_ns, is_anew = _start_manifest(planned.dest, manifest, overwrite)
+        since_ns, is_anew = _start_manifest(planned, manifest, overwrite)
+        if planned.tasks:
+            # Every machine may have a folder of the name in which the target is made; this file, only those that share.
+            check_cluster(where, [os.path.join(planned.dest, MANIFEST)])
         _remove_strays(planned)
         tasks = [dataclasses.replace(task, is_overwriting=is_anew, since_ns=since_ns) for task in planned.tasks]
         run = _Run(progress)
@@ -280,11 +287,8 @@ def run_export(
 
 def _shared_paths(planned: ExportPlan) -> list[str]:
     """Return what every worker has to see: the store, and the folder in which files are made."""
-    folder = planned.dest
-    while not os.path.isdir(folder):
-        folder = os.path.dirname(folder)
     storage = planned.store.storage
-    return [*([storage.root] if isinstance(storage, LocalStorage) else []), folder]
+    return [*([storage.root] if isinstance(storage, LocalStorage) else []), existing_folder(planned.dest)]
 
 
 def _run_tasks(run: _Run, tasks: list[ExportTask], n_flows: int, where: str, n_workers: int) -> None:
@@ -297,7 +301,48 @@ def _run_tasks(run: _Run, tasks: list[ExportTask], n_flows: int, where: str, n_w
             run.progress.stop()
 
 
-def _start_manifest(target: str, manifest: dict[str, Any], is_overwriting: bool) -> tuple[int, bool]:
+def check_former(planned: ExportPlan, overwrite: bool = False) -> dict[str, Any]:
+    """Refuse a target that holds an export with which this one does not go together.
+
+    Parameters
+    ----------
+    planned : ExportPlan
+        What is to be exported.
+    overwrite : bool
+        Whether files that are there are written anew.
+
+    Returns
+    -------
+    dict
+        What its manifest says of files that may be left as they are.
+
+    Raises
+    ------
+    ArgumentError
+        If its settings are others; where files are written anew, if they stand at other paths.
+    ExportError
+        If its manifest cannot be read.
+    """
+    try:
+        before = _read_manifest(planned.dest)
+    except ExportError:
+        if not overwrite:
+            raise
+        before = {}
+    manifest = planned.manifest()
+    differ = {name for name in _COMPARED if name in before and before[name] != manifest[name]}
+    is_elsewhere = not differ.isdisjoint(_OF_PATHS) or ("step" in differ and "{step}" in planned.layout.x_template)
+    if is_elsewhere if overwrite else differ:
+        listed = "; ".join(f"{name}: {before[name]} against {manifest[name]}" for name in _COMPARED if name in differ)
+        advice = "remove this one: its files would stay among the new ones" if is_elsewhere else "--overwrite"
+        raise ArgumentError(
+            f"DEST {planned.dest} holds an export with other settings (there against here): {listed}. "
+            f"Use another folder or {advice}"
+        )
+    return {} if overwrite else before
+
+
+def _start_manifest(planned: ExportPlan, manifest: dict[str, Any], is_overwriting: bool) -> tuple[int, bool]:
     """Write the manifest of an unfinished export.
 
     Returns
@@ -305,17 +350,11 @@ def _start_manifest(target: str, manifest: dict[str, Any], is_overwriting: bool)
     tuple
         From when on files are of these settings, in nanoseconds; and whether all that are there are older.
     """
-    before = {} if is_overwriting else _read_manifest(target)
-    differences = [
-        f"{name}: {before[name]} against {manifest[name]}"
-        for name in _COMPARED
-        if name in before and before[name] != manifest[name]
-    ]
-    if differences:
-        raise ArgumentError(
-            f"DEST {target} holds an export with other settings (there against here): {'; '.join(differences)}. "
-            "Use another folder or --overwrite"
-        )
+    target, before = planned.dest, check_former(planned, is_overwriting)
+    try:
+        os.makedirs(target, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(target, error) from error
     since_ns = before.get(_SINCE, 0) if "layout" in before else None if _has_files(target) else 0
     if isinstance(since_ns, int):
         _write_manifest(target, manifest, since_ns, {"complete": False})
