@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import os
 from typing import Any
 
@@ -35,10 +36,29 @@ def check_whole(name: str, value: Any, least: int, most: int | None = None) -> N
     ...
     flowstore.errors.ArgumentError: limit is '3', expected a whole number, 1 or more
     """
-    is_whole = not isinstance(value, bool) and hasattr(value, "__index__")
-    if not is_whole or value < least or (most is not None and value > most):
+    if not _is_whole(value) or value < least or (most is not None and value > most):
         expected = f"{least} or more" if most is None else f"{least} to {most}"
         raise ArgumentError(f"{name} is {value!r}, expected a whole number, {expected}")
+
+
+def _is_whole(value: Any) -> bool:
+    try:
+        operator.index(value)
+    except TypeError:
+        return False
+    return not isinstance(value, bool)
+
+
+def check_progress(progress: Any) -> None:
+    """Refuse what cannot be told of progress, such as True; None tells nobody.
+
+    Raises
+    ------
+    ArgumentError
+        If it is neither.
+    """
+    if progress is not None and not all(callable(getattr(progress, name, None)) for name in ("start", "stop")):
+        raise ArgumentError(f"progress is {progress!r}, expected None or such as flowstore.progress.ConsoleProgress")
 
 
 def check_path(name: str, value: Any) -> str:

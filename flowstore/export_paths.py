@@ -30,6 +30,9 @@ def check_dest(target: str, store: FlowStore) -> None:
     """
     if os.path.exists(target) and not os.path.isdir(target):
         raise ArgumentError(f"DEST {target}: a file; give the path of a folder")
+    nearest = existing_folder(target)
+    if not os.path.isdir(nearest):
+        raise ArgumentError(f"DEST {target}: {nearest} is a file; give the path of a folder")
     if os.path.exists(os.path.join(target, "zarr.json")):
         raise ArgumentError(f"DEST {target}: a Zarr store; give another folder")
     if _is_inside_store(target, store):
@@ -39,6 +42,13 @@ def check_dest(target: str, store: FlowStore) -> None:
         folder = os.path.dirname(folder)
         if os.path.exists(os.path.join(folder, "zarr.json")):
             raise ArgumentError(f"DEST {target}: inside the Zarr store {folder}; give a folder outside it")
+
+
+def existing_folder(path: str) -> str:
+    """Return the nearest of a path and the folders above it that exists."""
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    return path
 
 
 def check_outside_store(tasks: Iterable[ExportTask], target: str, store: FlowStore) -> None:

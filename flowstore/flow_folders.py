@@ -353,7 +353,8 @@ def _numbering_problem(source: FlowSource, files: tuple[_Files, ...]) -> str:
         files[1].lowest,
         files[1].highest,
     ):
-        return f"files without a partner: {files[0]} of x, {files[1]} of y"
+        missing = _first_missing(source, files)
+        return f"files without a partner: {files[0]} of x, {files[1]} of y; the first missing is {missing}"
     (one, *_) = files
     if one.lowest != layout.first:
         return (
@@ -362,9 +363,16 @@ def _numbering_problem(source: FlowSource, files: tuple[_Files, ...]) -> str:
         )
     n_missing = one.highest - one.lowest + 1 - one.n_files
     if n_missing:
-        paths = (path for index in range(one.n_files + 1) for path in source.paths(index))
-        first = next((path for path in paths if not os.path.exists(os.path.join(source.path, path))), "")
-        return f"{n_missing} missing among the files {one.lowest} to {one.highest}, the first {printable_name(first)}"
+        missing = _first_missing(source, files)
+        return f"{n_missing} missing among the files {one.lowest} to {one.highest}, the first {missing}"
     if layout.is_padded and one.n_files <= source.step:
         return f"{one.n_files} flows only, where the last is said to stand {source.step + 1} times"
     return ""
+
+
+def _first_missing(source: FlowSource, files: tuple[_Files, ...]) -> str:
+    """Return the path of the lowest number that a file is missing of, from the lowest that there is."""
+    start = min(one.lowest for one in files if one.n_files)
+    stop = start + max(one.n_files for one in files) + 1
+    paths = (pattern.path(number) for number in range(start, stop) for pattern in source.patterns)
+    return printable_name(next((path for path in paths if not os.path.exists(os.path.join(source.path, path))), ""))

@@ -21,7 +21,7 @@ from flowstore.flow_files import ImageFormat, encode_flo, encode_kitti, encode_p
 from flowstore.flow_hdf5 import Hdf5FlowWriter
 from flowstore.flow_npy import WrittenAxes, encode_npy_flow, npy_header
 from flowstore.layouts import Layout
-from flowstore.names import video_path
+from flowstore.names import printable_name, video_path
 from flowstore.path_templates import PathPattern
 from flowstore.scheduling import Tick
 from flowstore.video import Video
@@ -133,7 +133,11 @@ def cannot_write(dest: str, error: OSError) -> ExportError:
     """Return the error that says that the target of an export cannot be written, and what to do."""
     is_full = error.errno == errno.ENOSPC
     hint = ": free some room and run again" if is_full else ""
-    return ExportError(f"cannot write to {dest}: {error.strerror or error}{hint}")
+    # Of a file that is moved into place, the place.
+    place = error.filename2 or error.filename
+    where = printable_name(os.path.relpath(os.fsdecode(place), dest)) if isinstance(place, str | bytes) else ""
+    what = f" ({where})" if where not in ("", ".") else ""
+    return ExportError(f"cannot write to {dest}{what}: {error.strerror or error}{hint}")
 
 
 def read_values(task: ExportTask, start: int, stop: int) -> Values:
@@ -226,10 +230,10 @@ class _FlowFiles(_Writer):
                     # In a folder of several videos it may be another task's, at work now.
                     if not is_shared and is_stray(entry.name):
                         remove_if_there(entry.path)
-                elif number >= stop:
-                    # Readers count files: those of a longer flow that was here would be taken for this video's.
+                elif not first <= number < stop:
+                    # Readers count files: those of another flow that was here would be taken for this video's.
                     remove_if_there(entry.path)
-                elif number >= first and self.is_current(entry.stat()):
+                elif self.is_current(entry.stat()):
                     current.add(number)
         return frozenset(current)
 

@@ -70,7 +70,7 @@ def check_template(template: str, suffixes: tuple[str, ...], is_numbered: bool) 
     if "\0" in template:
         raise ArgumentError(f"template {template!r}: holds a null character")
     if not template.lower().endswith(suffixes):
-        raise ArgumentError(f"template {template!r}: expected to end in {' or '.join(suffixes)} ")
+        raise ArgumentError(f"template {template!r}: expected to end in {' or '.join(suffixes)}, as the format asks")
     if "video" not in fields:
         raise ArgumentError(f"template {template!r}: without {{video}} all videos would get the same files")
     if fields.count("number") != is_numbered:

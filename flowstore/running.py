@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 
+from flowstore.arguments import check_progress
 from flowstore.clusters import check_cluster
 from flowstore.errors import FlowStoreError
 from flowstore.estimators import compile_engine, needs_compiling
@@ -87,6 +88,7 @@ def run_plan(
     KeyboardInterrupt
         If the run was interrupted; the store resumes.
     """
+    check_progress(progress)
     where, n_workers = resolve_scheduler(scheduler, workers, planned)
     if planned.todo:
         check_cluster(where, _shared_paths(planned))

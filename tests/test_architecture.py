@@ -37,6 +37,7 @@ ORDER = (
     "pipeline export_paths progress description",
     "export_plan",
     "export_present",
+    "export_manifest",
     "export",
     "copying importer stats stats_plot",
     "repairing",

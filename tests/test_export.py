@@ -186,7 +186,13 @@ def test_other_settings_are_refused(root, tmp_path, options, said):
     with pytest.raises(ArgumentError, match=re.escape(said)):
         export(root, dest, **options)
     assert tree_files(dest) == before
-    export(root, dest, **options, overwrite=True, scheduler="sync")
+    if "layout" not in options:
+        export(root, dest, **options, overwrite=True, scheduler="sync")
+        return
+    # Readers that count the files of a folder would count those of both.
+    with pytest.raises(ArgumentError, match="remove this one: its files would stay among the new ones"):
+        export(root, dest, **options, overwrite=True)
+    assert tree_files(dest) == before
 
 
 def test_a_damaged_manifest_is_not_ignored(root, tmp_path):

@@ -1,9 +1,11 @@
 """Exports into folders where something stands already: nothing is replaced, and nothing kept, that is of another."""
 
+import json
 import os
 import time
 
 import pytest
+from datasets import call
 from layout_files import smooth_flow, truncate_codes, write_image, write_video
 from store_factory import make_codes, settings_of, tree_files, write_store
 
@@ -88,3 +90,22 @@ def test_stores_of_other_videos_share_a_folder_and_each_is_finished(root, tmp_pa
     for place, n_files in ((root, 10), (other, 6)):
         report = export(place, tmp_path / "out", "mmaction2", scheduler="sync")
         assert (report.n_written, report.n_present) == (0, n_files)
+
+
+def test_a_dry_run_refuses_what_the_run_would_refuse(root, tmp_path):
+    write_video(tmp_path / "out", "notebook", "wave", "b", truncate_codes(smooth_flow(5)))
+    outcomes = [call("export", root, tmp_path / "out", *more) for more in ([], ["--dry-run"])]
+    assert [outcome.code for outcome in outcomes] == [2, 2]
+    assert "files of something else" in outcomes[0].error_line
+    assert outcomes[0].error_line == outcomes[1].error_line
+    assert call("export", root, tmp_path / "out", "--dry-run", "--overwrite").code == 0
+
+
+@pytest.mark.parametrize("nonsense", ["yes", [1], 2.5, True])
+def test_a_manifest_of_nonsense_vouches_for_nothing(root, tmp_path, nonsense):
+    export(root, tmp_path / "out", scheduler="sync")
+    path = tmp_path / "out" / MANIFEST
+    names = ("files_since_ns", "stores_created")
+    path.write_text(json.dumps(json.loads(path.read_text()) | dict.fromkeys(names, nonsense)))
+    with pytest.raises(ArgumentError, match=r"DEST .* --overwrite"):
+        export(root, tmp_path / "out", scheduler="sync")
