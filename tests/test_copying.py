@@ -423,6 +423,11 @@ def test_the_command(store, tmp_path):
     outcome = call("copy", store, tmp_path / "c.zarr", "--dry-run", "--json")
     assert outcome.code == 0
     assert json.loads(outcome.out)["n_todo"] == 4
+    outcome = call("copy", store, tmp_path / "c.zarr", "--dry-run", "--verbose")
+    assert outcome.code == 0
+    listed = [line.removeprefix("to do:  ") for line in outcome.out.splitlines() if line.startswith("to do:")]
+    assert sorted(listed) == sorted([*VIDEOS, *FAILED])
+    assert call("copy", store, tmp_path / "c.zarr", "--dry-run", "--quiet").out == ""
     assert not (tmp_path / "c.zarr").exists()
     outcome = call("copy", store, tmp_path / "c.zarr", "--select", "wave", "--compression", "small", "--json")
     assert outcome.code == 0
