@@ -217,7 +217,7 @@ class _Finder:
             problem = "is not a regular file"
         elif self._layout.packing == "video":
             files.size_bytes = entry.stat().st_size
-        if not problem and self._since_ns and entry.stat().st_mtime_ns < self._since_ns:
+        if not problem and self._since_ns and _latest_ns(entry.stat().st_mtime_ns) < self._since_ns:
             problem = f"is older than the export of which {MANIFEST} tells, and may be of other settings"
         if "number" in trail.known:
             expected = video.patterns[trail.template].path(number)
@@ -225,6 +225,11 @@ class _Finder:
                 problem = problem or f"is not named as the layout has it, {printable_name(os.path.basename(expected))}"
         if problem and not video.problem:
             video.problem = f"{printable_name(entry.name)} {problem}"
+
+
+def _latest_ns(mtime_ns: int) -> int:
+    """Return the latest time that a file can be of: archives keep whole seconds, or every second one, and no more."""
+    return mtime_ns if mtime_ns % 10**9 else mtime_ns + 2 * 10**9
 
 
 def _is(ask: Callable[[], bool]) -> bool:

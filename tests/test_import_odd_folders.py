@@ -82,6 +82,18 @@ def test_files_older_than_the_export_that_replaced_some_are_not_read_with_its_se
     assert flowstore.open_store(tmp_path / "back.zarr")["wave/b"].n_flows == 2
 
 
+@pytest.mark.parametrize("seconds", [1, 2])
+def test_an_export_that_went_through_an_archive_is_not_taken_for_older(tmp_path, seconds):
+    write_store(tmp_path / "s.zarr", {"run/a": make_codes(3)}, settings=settings_of("centred"))
+    for overwrite in (False, True):
+        export(tmp_path / "s.zarr", tmp_path / "files", scheduler="sync", overwrite=overwrite)
+    for path in (tmp_path / "files").rglob("*.jpg"):
+        # As tar and zip keep it.
+        kept = int(path.stat().st_mtime) // seconds * seconds
+        os.utime(path, (kept, kept))
+    assert import_flow(tmp_path / "files", tmp_path / "back.zarr", scheduler="sync").is_all_well
+
+
 def test_no_file_is_of_an_export_that_was_stopped_before_its_first(tmp_path):
     write_store(tmp_path / "s.zarr", {"run/a": make_codes(3)}, settings=settings_of("centred"))
     export(tmp_path / "s.zarr", tmp_path / "files", "flo", scheduler="sync")
