@@ -42,9 +42,10 @@ def conversion_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--encoding",
             type=click.Choice(["layout", "keep", *get_args(FileEncoding)]),
+            metavar="NAME",
             default="layout",
             show_default=True,
-            help="The layout's encoding, the codes as stored, or another.",
+            help=f"The layout's own (layout), the codes as stored (keep), or {', '.join(get_args(FileEncoding))}.",
         ),
     ):
         function = option(function)

@@ -104,6 +104,7 @@ OWNERS = {
 READING = {
     "arguments",
     "errors",
+    "whole_files",
     "model",
     "names",
     "quantize",
