@@ -33,14 +33,14 @@ def check_dest(target: str, store: FlowStore) -> None:
     nearest = existing_folder(target)
     if not os.path.isdir(nearest):
         raise ArgumentError(f"DEST {target}: {nearest} is a file; give the path of a folder")
-    if os.path.exists(os.path.join(target, "zarr.json")):
+    if os.path.isfile(os.path.join(target, "zarr.json")):
         raise ArgumentError(f"DEST {target}: a Zarr store; give another folder")
     if _is_inside_store(target, store):
         raise ArgumentError(f"DEST {target}: inside the store; give a folder outside it")
     folder = os.path.realpath(target)
     while folder != os.path.dirname(folder):
         folder = os.path.dirname(folder)
-        if os.path.exists(os.path.join(folder, "zarr.json")):
+        if os.path.isfile(os.path.join(folder, "zarr.json")):
             raise ArgumentError(f"DEST {target}: inside the Zarr store {folder}; give a folder outside it")
 
 

@@ -160,7 +160,7 @@ class _Finder:
                 self.n_links_out += 1
                 self._take_problem(folders, f"{printable_name(path)} is a link that leads out of the folder")
                 return
-            if os.path.exists(os.path.join(entry.path, "zarr.json")):
+            if os.path.isfile(os.path.join(entry.path, "zarr.json")):
                 # A store, perhaps the one that is written.
                 self._leave_out(path)
                 return

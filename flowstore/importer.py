@@ -128,7 +128,7 @@ def plan_import(
     root = check_folder("FOLDER", folder)
     if not os.path.isdir(root):
         raise SourceError(f"FOLDER {root}: {'not a folder' if os.path.exists(root) else 'there is none'}")
-    if os.path.exists(os.path.join(root, "zarr.json")):
+    if os.path.isfile(os.path.join(root, "zarr.json")):
         raise ArgumentError(f"FOLDER {root}: a Zarr store; give a folder of flow files")
     origin = find_origin(root, layout, options)
     if origin.layout.file_format == "hdf5":

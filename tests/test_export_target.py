@@ -6,9 +6,10 @@ import pytest
 from datasets import call
 from store_factory import make_codes, settings_of, write_store
 
+import flowstore
 from flowstore.errors import ArgumentError
 from flowstore.export import export
-from flowstore.importer import plan_import
+from flowstore.importer import import_flow, plan_import
 
 
 @pytest.fixture
@@ -71,3 +72,14 @@ def test_the_largest_pictures_are_written(root, tmp_path, options):
 def test_codes_differ_by_no_more_than_there_are(root, tmp_path):
     report = export(root, tmp_path / "images", bound=1e-9, scheduler="sync")
     assert "within 255 of the code of the float flow" in report.encoding_note
+
+
+@pytest.mark.parametrize("layout", ["tsn", "twostream", "mmaction2", "npy"])
+def test_a_video_of_the_name_of_a_stores_document_is_no_store(tmp_path, layout):
+    videos = {"c/zarr.json": make_codes(2), "c/v": make_codes(3)}
+    write_store(tmp_path / "s.zarr", videos, settings=settings_of("denseflow"))
+    for _ in range(2):
+        assert export(tmp_path / "s.zarr", tmp_path / "images", layout, scheduler="sync").is_all_well
+    assert import_flow(tmp_path / "images", tmp_path / "back.zarr", scheduler="sync").is_all_well
+    found = [video.name for video in flowstore.open_store(tmp_path / "back.zarr").iter_videos()]
+    assert found == ["v", "zarr.json"]
