@@ -92,6 +92,11 @@ def test_a_file_without_faults_is_a_file(tmp_path):
     assert (tmp_path / "a").read_bytes() == b"abc"
 
 
+def half_and_stop():
+    yield b"half"
+    raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize("is_durable", [False, True])
 def test_a_file_in_the_making_replaces_the_one_that_is_there_at_its_end(tmp_path, is_durable):
     path, partial = tmp_path / "sub/a.bin", tmp_path / f"sub/a.bin.{os.getpid()}.partial"
@@ -101,8 +106,7 @@ def test_a_file_in_the_making_replaces_the_one_that_is_there_at_its_end(tmp_path
             assert partial.exists()
         assert path.read_bytes() == data
     with pytest.raises(KeyboardInterrupt), replacing(str(path), is_durable) as file:
-        file.write(b"half")
-        raise KeyboardInterrupt
+        file.writelines(half_and_stop())
     assert path.read_bytes() == b"other"
     assert os.listdir(tmp_path / "sub") == ["a.bin"]
 
