@@ -9,7 +9,7 @@ import click
 
 from flowstore.cli_layouts import CUSTOM, choose_layout, layout_options
 from flowstore.cli_options import Place, Size, output_options, worker_options
-from flowstore.console import ERRORS, print_json, working
+from flowstore.console import ERRORS, print_json, print_result, working
 from flowstore.errors import ArgumentError
 from flowstore.estimates import format_bytes
 from flowstore.file_encodings import FileEncoding
@@ -136,10 +136,7 @@ def export(
     progress = None if quiet else ConsoleProgress(ERRORS, "export")
     with working():
         report = run_export(planned, options.overwrite, workers, scheduler, progress)
-    if is_json:
-        print_json(report.to_json())
-    elif not quiet:
-        click.echo(str(report))
+    print_result(report, is_json, quiet)
     return 0 if report.is_all_well else 1
 
 

@@ -7,7 +7,7 @@ import json
 import sys
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import click
 from rich.console import Console
@@ -73,3 +73,31 @@ def say_failure(class_name: str, name: str, reason: str) -> None:
 def print_json(value: Any) -> None:
     """Print the one JSON object that a command gives, to stdout."""
     click.echo(json.dumps(value, indent=1))
+
+
+class Result(Protocol):
+    """What a command gives: a plan or a report."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain JSON values."""
+        ...
+
+
+def print_result(result: Result, is_json: bool, quiet: bool, text: str | None = None) -> None:
+    """Print what a command gives, to stdout.
+
+    Parameters
+    ----------
+    result : Result
+        A plan or a report.
+    is_json : bool
+        Whether it is asked for as JSON, which is printed in any case.
+    quiet : bool
+        Whether people want to read nothing of it.
+    text : str, optional
+        What people read; by default ``str(result)``.
+    """
+    if is_json:
+        print_json(result.to_json())
+    elif not quiet:
+        click.echo(str(result) if text is None else text)

@@ -59,7 +59,6 @@ OWNERS = {
     "click": {
         "cli",
         "cli_options",
-        "cli_plan",
         "cli_layouts",
         "console",
         "cli_extract",
