@@ -88,7 +88,7 @@ def root(tmp_path):
     return tmp_path / "s.zarr"
 
 
-@pytest.mark.parametrize("scheduler", ["threads", "processes"])
+@pytest.mark.parametrize("scheduler", ["threads", pytest.param("processes", marks=pytest.mark.system)])
 def test_every_scheduler_writes_the_same(root, tmp_path, scheduler):
     export(root, tmp_path / "sync", scheduler="sync")
     export(root, tmp_path / "other", scheduler=scheduler, workers=2)
