@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+import warnings
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -12,7 +13,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from flowstore.errors import ClusterError, ExportError, FlowStoreError, StoreError
+from flowstore.errors import ClusterError, ExportError, FlowStoreError, FlowStoreWarning, StoreError
 from flowstore.names import printable_name
 
 ERRORS = Console(stderr=True, highlight=False)
@@ -46,6 +47,22 @@ def working() -> Iterator[None]:
 def say(text: str) -> None:
     """Print a line for people, to stderr."""
     ERRORS.print(Text(text), soft_wrap=True)
+
+
+@contextlib.contextmanager
+def saying_warnings() -> Iterator[None]:
+    """Print the package's warnings as what else is said, without the place in its code that Python adds."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def say_or_show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if issubclass(category, FlowStoreWarning):
+                say(f"warning: {message}")
+            else:
+                show(message, category, *place, **more)
+
+        warnings.showwarning = say_or_show
+        yield
 
 
 def say_failure(class_name: str, name: str, reason: str) -> None:

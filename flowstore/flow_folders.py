@@ -123,7 +123,7 @@ class _Finder:
             with os.scandir(folder) as scanned:
                 entries = sorted(scanned, key=lambda entry: entry.name)
         except OSError as error:
-            if not relative:
+            if not any(map(self._is_named, trails)):
                 raise SourceError(f"FOLDER {folder}: cannot be listed: {error.strerror or error}") from error
             self._take_problem(trails, f"{printable_name(relative)} cannot be listed: {error.strerror or error}")
             return

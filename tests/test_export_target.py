@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from datasets import call
+from datasets import call, run
 from store_factory import make_codes, settings_of, write_store
 
 import flowstore
@@ -83,3 +83,13 @@ def test_a_video_of_the_name_of_a_stores_document_is_no_store(tmp_path, layout):
     assert import_flow(tmp_path / "images", tmp_path / "back.zarr", scheduler="sync").is_all_well
     found = [video.name for video in flowstore.open_store(tmp_path / "back.zarr").iter_videos()]
     assert found == ["v", "zarr.json"]
+
+
+def test_a_line_of_a_split_without_a_video_is_said_without_a_place_in_the_code(root, tmp_path):
+    (tmp_path / "list.txt").write_text("wave/a 3 0\nwave/none 3 0\n")
+    done = run("export", root, tmp_path / "images", "--lists", f"mmaction2:{tmp_path}/list.txt", "--quiet")
+    assert done.code == 0
+    assert done.err.splitlines() == [
+        "warning: 1 lines of the split name no video of the store",
+        f"{tmp_path}/list.txt:2: 'wave/none 3 0': no such video in class 'wave'",
+    ]

@@ -1,5 +1,6 @@
 """Imports of folders in which something odd stands beside good flow: a failed row or nothing; the rest goes on."""
 
+import errno
 import json
 import os
 import struct
@@ -102,3 +103,21 @@ def test_no_file_is_of_an_export_that_was_stopped_before_its_first(tmp_path):
     report = import_flow(tmp_path / "files", tmp_path / "back.zarr", scheduler="sync")
     assert [record.name for record in report.failures] == ["a"]
     assert "is older than the export" in report.failures[0].reason
+
+
+def test_a_class_that_cannot_be_listed_is_not_left_out_in_silence(tmp_path, monkeypatch):
+    # The one who runs the tests may be the one for whom no folder is closed.
+    scan = os.scandir
+
+    def refuse(path):
+        if os.fspath(path) == str(tmp_path / "files/c"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return scan(path)
+
+    write_video(tmp_path / "files", "notebook", "c", "v", CODES)
+    write_video(tmp_path / "files", "notebook", "d", "w", CODES)
+    monkeypatch.setattr(os, "scandir", refuse)
+    done = call("import", tmp_path / "files", tmp_path / "s", "--layout", "notebook", "--bound", "20")
+    assert done.code == 2
+    assert done.error_line == f"flowstore: FOLDER {tmp_path}/files/c: cannot be listed: Permission denied"
+    assert not (tmp_path / "s").exists()
