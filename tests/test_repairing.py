@@ -95,3 +95,13 @@ def test_the_class_of_a_name_cut_short_is_written_anew_from_a_video(tmp_path):
     assert verify(root, repair=True).is_all_well
     assert json.loads(path.read_bytes()) == before
     assert flowstore.open_store(root).classes == [LONG]
+
+
+@pytest.mark.parametrize("content", [b"", b"no video"])
+def test_flow_that_is_whole_is_not_given_up_for_a_file_that_is_none(source, extracted, content):
+    codes = flowstore.open_store(extracted)["run/v0"].codes[:]
+    (source / "run/v0.avi").write_bytes(content)
+    report = verify(extracted, source=source, repair=True)
+    assert [fault.kind for fault in report.faults] == ["source"]
+    assert (report.n_left, report.mended) == (1, ())
+    np.testing.assert_array_equal(flowstore.open_store(extracted)["run/v0"].codes[:], codes)
