@@ -25,7 +25,7 @@ import numpy as np
 from measuring import alternate, describe_machine, format_table, summarize, write_results
 
 import flowstore
-from flowstore import decoding, extraction, flow_encoder, shards
+from flowstore import chunk_codecs, decoding, extraction, flow_encoder, shards
 from flowstore.scenes import MOTIONS, Scene
 from flowstore.sources import VIDEO_SUFFIXES
 
@@ -127,7 +127,7 @@ def profile_stages(frames: Path, store: Path, engine: str) -> dict[str, float]:
     clock(decoding, "to_gray", "gray")
     clock(stream_type, "push", "flow")
     clock(flow_encoder.FlowEncoder, "encode", "quantize and statistics")
-    clock(shards.ChunkCodec, "encode", "compress")
+    clock(chunk_codecs.ChunkCodec, "encode", "compress")
     clock(shards.ShardWriter, "append", "compress and write")
     shutil.rmtree(store, ignore_errors=True)
     started = time.perf_counter()

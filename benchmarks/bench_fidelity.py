@@ -36,11 +36,11 @@ import numpy.typing as npt
 from clips import HEIGHT, WIDTH
 from measuring import format_table, write_results
 
+from flowstore.chunk_codecs import codec_for
 from flowstore.estimators import make_estimator
 from flowstore.flow_files import encode_plane
 from flowstore.quantize import UINT8_ENCODINGS, Quantizer
 from flowstore.scenes import Scene
-from flowstore.shards import codec_for
 from flowstore.sources import VIDEO_SUFFIXES
 
 BOUNDS = 10.0, 20.0, 32.0

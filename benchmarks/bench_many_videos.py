@@ -28,10 +28,11 @@ from measuring import describe_machine, format_table, write_results
 
 import flowstore
 from flowstore import documents
-from flowstore.index import VideoIndex, write_index
+from flowstore.index import write_index
 from flowstore.model import MotionStatistics, VideoRecord
 from flowstore.settings import ExtractSettings
 from flowstore.storage import LocalStorage
+from flowstore.video_index import VideoIndex
 from flowstore.writing import VideoWriter, write_class, write_root
 
 LENGTH, HEIGHT, WIDTH = 10, 240, 320

@@ -27,7 +27,7 @@ from measuring import describe_machine, format_table, summarize, write_results
 from numcodecs import blosc
 
 import flowstore
-from flowstore.shards import codec_for
+from flowstore.chunk_codecs import codec_for
 from flowstore.storage import LocalStorage
 from flowstore.writing import VideoWriter, write_root
 

@@ -37,7 +37,8 @@ def describe_machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": versions,
         "date": datetime.now(UTC).date().isoformat(),
-        "command": " ".join(["python", *sys.argv]),
+        # Without the folders of the machine that ran it.
+        "command": " ".join(["python", *(Path(word).name if os.path.isabs(word) else word for word in sys.argv)]),
     }
 
 

@@ -20,6 +20,7 @@ from zarr.abc.store import Store
 
 from flowstore.errors import ArgumentError, ChecksumError, StoreError
 from flowstore.limits import check_document_size
+from flowstore.whole_files import replacing
 
 # Of a member's own header: behind its 30 bytes stand the name and the extra field, whose lengths are at byte 26.
 _HEADER_BYTES = 30
@@ -272,18 +273,5 @@ def writing_zip(path: str) -> Iterator[Any]:
         in them.
     """
     path = os.path.abspath(path)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    partial = f"{path}.{os.getpid()}.partial"
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(partial)
-        with open(partial, "x+b") as file:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-                yield ZipTarget(path, archive)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(partial)
-        raise
+    with replacing(path, is_durable=True) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        yield ZipTarget(path, archive)

@@ -36,13 +36,29 @@ def check_whole(name: str, value: Any, least: int, most: int | None = None) -> N
     ...
     flowstore.errors.ArgumentError: limit is '3', expected a whole number, 1 or more
     """
-    try:
-        number = None if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or number < least or (most is not None and number > most):
+    if not _is_whole(value) or value < least or (most is not None and value > most):
         expected = f"{least} or more" if most is None else f"{least} to {most}"
         raise ArgumentError(f"{name} is {value!r}, expected a whole number, {expected}")
+
+
+def _is_whole(value: Any) -> bool:
+    try:
+        operator.index(value)
+    except TypeError:
+        return False
+    return not isinstance(value, bool)
+
+
+def check_progress(progress: Any) -> None:
+    """Refuse what cannot be told of progress, such as True; None tells nobody.
+
+    Raises
+    ------
+    ArgumentError
+        If it is neither.
+    """
+    if progress is not None and not all(callable(getattr(progress, name, None)) for name in ("start", "stop")):
+        raise ArgumentError(f"progress is {progress!r}, expected None or such as flowstore.progress.ConsoleProgress")
 
 
 def check_path(name: str, value: Any) -> str:
@@ -58,6 +74,29 @@ def check_path(name: str, value: Any) -> str:
         raise ArgumentError(f"{name} is {value!r}, expected a path")
     # A name such as ~backup is a name like any other.
     return os.path.expanduser(path) if path.startswith("~/") else path
+
+
+def check_folder(name: str, value: Any) -> str:
+    """Return the path of a folder of this machine, absolute; see `check_path`.
+
+    Raises
+    ------
+    ArgumentError
+        If it is no path, or a URL, which would be made a folder of that name.
+
+    Examples
+    --------
+    >>> check_folder("DEST", "s3://bucket/images")
+    Traceback (most recent call last):
+    ...
+    flowstore.errors.ArgumentError: DEST s3://bucket/images: a URL, expected the path of a folder: flow files are local
+    """
+    path = check_path(name, value).removeprefix("file://")
+    if "://" in path:
+        raise ArgumentError(f"{name} {path}: a URL, expected the path of a folder: flow files are local")
+    if "\0" in path:
+        raise ArgumentError(f"{name} is {path!r}, expected a path without null characters")
+    return os.path.abspath(path)
 
 
 def check_texts(name: str, value: Any) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flowstore import documents
+from flowstore.chunk_codecs import codec_for, set_single_threaded
 from flowstore.documents import FLOW
 from flowstore.errors import ChecksumError, StoreError, StoreFormatError
 from flowstore.faults import Fault, FaultKind, Remedy
@@ -20,15 +21,7 @@ from flowstore.model import VideoRecord
 from flowstore.names import unescape_name
 from flowstore.records import parse_record
 from flowstore.settings import ExtractSettings
-from flowstore.shards import (
-    chunk_span,
-    codec_for,
-    frames_per_shard,
-    index_size,
-    parse_shard_index,
-    set_single_threaded,
-    shard_digest,
-)
+from flowstore.shards import chunk_span, frames_per_shard, index_size, parse_shard_index, shard_digest
 from flowstore.sources import VideoSource
 from flowstore.storage import Storage
 from flowstore.video import Video

@@ -23,7 +23,7 @@ from flowstore.cli_info import info
 from flowstore.cli_render import render
 from flowstore.cli_stats import stats
 from flowstore.cli_verify import verify
-from flowstore.console import ERRORS, EXIT_STOPPED, WorkError, say
+from flowstore.console import ERRORS, EXIT_STOPPED, WorkError, say, saying_warnings
 from flowstore.errors import FlowStoreError
 
 _EPILOG = """\b
@@ -77,7 +77,8 @@ def main() -> NoReturn:
             stream.reconfigure(errors="backslashreplace")
     is_verbose = bool({"-v", "--verbose"} & set(sys.argv[1:]))
     try:
-        code = cli.main(standalone_mode=False)
+        with saying_warnings():
+            code = cli.main(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except click.ClickException as error:
         if not sys.argv[1:]:

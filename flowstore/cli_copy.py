@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from flowstore.cli_options import Place, output_options, worker_options
-from flowstore.console import ERRORS, print_json, say, working
+from flowstore.console import ERRORS, print_result, say, working
 
 
 @click.command(short_help="Copy a store: to a folder, a .zip, S3; or packed anew.")
@@ -51,10 +51,7 @@ def copy(
     if verbose:
         lines += [f"to do:  {key}" for key in planned.keys]
     if dry_run:
-        if is_json:
-            print_json(planned.to_json())
-        elif not quiet:
-            click.echo("\n".join(lines))
+        print_result(planned, is_json, quiet, "\n".join(lines))
         return 0
     if not quiet:
         for line in lines:
@@ -62,10 +59,7 @@ def copy(
     progress = None if quiet else ConsoleProgress(ERRORS, "copy")
     with working():
         report = run_copy(planned, workers, scheduler, progress)
-    if is_json:
-        print_json(report.to_json())
-    elif not quiet:
-        click.echo(str(report))
+    print_result(report, is_json, quiet)
     if quiet or is_json:
         for failure in report.failures:
             say(f"failed {failure.key}: {failure.problem}")

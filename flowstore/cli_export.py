@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from flowstore.cli_layouts import CUSTOM, choose_layout, layout_options
 from flowstore.cli_options import Place, Size, output_options, worker_options
-from flowstore.console import ERRORS, print_json, working
+from flowstore.console import ERRORS, print_json, print_result, working
 from flowstore.errors import ArgumentError
 from flowstore.estimates import format_bytes
-from flowstore.file_encodings import CODE_ENCODINGS
+from flowstore.file_encodings import FileEncoding
 from flowstore.layouts import LAYOUTS, FileFormat
 
 
@@ -41,10 +41,11 @@ def conversion_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--bound", type=float, metavar="PX", help="Encode for this bound.  [default: the store's]"),
         click.option(
             "--encoding",
-            type=click.Choice(["layout", "keep", *CODE_ENCODINGS]),
+            type=click.Choice(["layout", "keep", *get_args(FileEncoding)]),
+            metavar="NAME",
             default="layout",
             show_default=True,
-            help="The layout's encoding, the codes as stored, or another.",
+            help=f"The layout's own (layout), the codes as stored (keep), or {', '.join(get_args(FileEncoding))}.",
         ),
     ):
         function = option(function)
@@ -104,6 +105,7 @@ def export(
 ) -> int:
     """Write STORE as files of flow below DEST; run again to finish what is missing."""
     from flowstore.export import run_export
+    from flowstore.export_manifest import check_former
     from flowstore.export_plan import ExportOptions, plan_export
     from flowstore.progress import ConsoleProgress
     from flowstore.scheduling import check_scheduler
@@ -123,6 +125,7 @@ def export(
     options = ExportOptions(image_format=None if is_custom else _image_format(file_format), **chosen)
     planned = plan_export(open_store(store), dest, layout, options)
     if dry_run:
+        check_former(planned, options.overwrite)
         with working():
             size_bytes = planned.estimate_bytes()
         if is_json:
@@ -133,10 +136,7 @@ def export(
     progress = None if quiet else ConsoleProgress(ERRORS, "export")
     with working():
         report = run_export(planned, options.overwrite, workers, scheduler, progress)
-    if is_json:
-        print_json(report.to_json())
-    elif not quiet:
-        click.echo(str(report))
+    print_result(report, is_json, quiet)
     return 0 if report.is_all_well else 1
 
 

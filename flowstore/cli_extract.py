@@ -112,6 +112,7 @@ def extract(
     SOURCE is a folder of class folders, of videos or of frame folders, one video, one frame folder, or a list file.
     """
     from flowstore import pipeline
+    from flowstore.running import run_plan
 
     algorithm, engine, params = (settings_options[name] for name in ("algorithm", "engine", "params"))
     settings_options["engine"], engine_note = pipeline.choose_engine(store, algorithm, engine, params, overwrite)
@@ -130,4 +131,4 @@ def extract(
         retry_failed=retry_failed,
         overwrite=overwrite,
     )
-    return carry_out(plan, pipeline.run_plan, workers, scheduler, dry_run, is_json, quiet, verbose)
+    return carry_out(plan, run_plan, workers, scheduler, dry_run, is_json, quiet, verbose)

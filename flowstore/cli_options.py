@@ -14,7 +14,8 @@ class Place(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 
     name = "place"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: D102
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the text, once it is not empty."""
         # An unset variable of a shell, which as a path would mean the current folder.
         if not value:
             self.fail("an empty path", param, ctx)
@@ -30,7 +31,8 @@ class Size(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 
     name = "WxH"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: D102
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return ``WIDTHxHEIGHT`` as ``(height, width)``."""
         width, x, height = str(value).lower().partition("x")
         if not (x and width.isdigit() and height.isdigit()):
             self.fail(f"{value!r} is not of the form WIDTHxHEIGHT, such as 320x240", param, ctx)
@@ -42,7 +44,8 @@ class Part(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 
     name = "I/N"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: D102
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return ``I/N`` as two numbers."""
         number, slash, count = str(value).partition("/")
         if not (slash and number.isdigit() and count.isdigit()):
             self.fail(f"{value!r} is not of the form I/N, such as 1/4", param, ctx)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import click
-
-from flowstore.console import ERRORS, print_json, say, say_failure, working
+from flowstore.console import ERRORS, print_result, say, say_failure, working
 from flowstore.names import printable_name
 
 if TYPE_CHECKING:
@@ -36,8 +34,8 @@ def carry_out(
     workers, scheduler, dry_run, is_json, quiet, verbose
         Options of the command line.
     """
-    from flowstore.pipeline import resolve_scheduler
     from flowstore.progress import ConsoleProgress
+    from flowstore.running import resolve_scheduler
 
     where, n_workers = resolve_scheduler(scheduler, workers, plan)
     lines = plan.lines()
@@ -46,10 +44,7 @@ def carry_out(
     if verbose:
         lines += [f"to do:    {video.key} ({printable_name(video.relative_path)})" for video in plan.todo]
     if dry_run:
-        if is_json:
-            print_json(plan.to_json())
-        elif not quiet:
-            click.echo("\n".join(lines))
+        print_result(plan, is_json, quiet, "\n".join(lines))
         return 0
     if not quiet:
         for line in lines:
@@ -57,10 +52,7 @@ def carry_out(
     progress = None if quiet else ConsoleProgress(ERRORS, plan.verb)
     with working():
         report = run(plan, workers, scheduler, progress)
-    if is_json:
-        print_json(report.to_json())
-    elif not quiet:
-        click.echo(str(report))
+    print_result(report, is_json, quiet)
     if quiet or is_json:
         for record in report.failures:
             say_failure(record.class_name, record.name, record.reason)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from flowstore.cli_options import Place, output_options
-from flowstore.console import ERRORS, print_json, say, working
+from flowstore.console import ERRORS, print_result, say, working
 
 
 @click.command(short_help="Draw flow as a picture, a film or a contact sheet.")
@@ -51,10 +51,7 @@ def render(
     configure_opencv()
     with working():
         report = draw(found, output, progress=progress, **options)
-    if is_json:
-        print_json(report.to_json())
-    elif not quiet:
-        click.echo(str(report))
+    print_result(report, is_json, quiet)
     if not quiet:
         for note in report.notes:
             say(note)

@@ -22,7 +22,8 @@ class Sample(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 
     name = "N"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: D102
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return a number of flows, or a share of them as a float."""
         text = str(value)
         try:
             if text.endswith("%"):
@@ -37,7 +38,8 @@ class Bounds(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 
     name = "PX,…"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: D102
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the bounds as a tuple of floats."""
         if isinstance(value, tuple):
             return value
         try:

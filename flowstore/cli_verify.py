@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from flowstore.cli_options import Place, output_options, worker_options
-from flowstore.console import ERRORS, print_json, say, working
+from flowstore.console import ERRORS, print_result, say, working
 
 
 @click.command(short_help="Find what is damaged, and repair it.")
@@ -60,8 +60,5 @@ def verify(
         )
     for line in [str(fault) for fault in report.faults] if quiet else [*report.mended, *report.notes]:
         say(line)
-    if is_json:
-        print_json(report.to_json())
-    elif not quiet:
-        click.echo(str(report))
+    print_result(report, is_json, quiet)
     return 0 if report.is_all_well else 1

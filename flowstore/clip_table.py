@@ -17,9 +17,9 @@ import numpy.typing as npt
 from flowstore.arguments import check_flag, check_whole
 from flowstore.clip_sampling import Sampling, Short, check_choice, clip_flows, clip_span, draw_starts
 from flowstore.errors import ArgumentError, NameNotFoundError
-from flowstore.index import VideoIndex
 from flowstore.names import printable_name, video_path
 from flowstore.splits import Split
+from flowstore.video_index import VideoIndex
 
 Labels = Literal["class", "split"]
 Numbers = npt.NDArray[np.int64]

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from flowstore.arguments import check_whole
 from flowstore.errors import ArgumentError
-from flowstore.video import Crop, Video
+from flowstore.stored_flow import Crop
+from flowstore.video import Video
 
 
 def read_clips(

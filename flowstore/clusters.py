@@ -151,8 +151,11 @@ def connect(address: str) -> Any:
         If none answers.
     """
     from distributed import Client
+    from distributed.comm import resolve_address
 
     try:
+        # A client of an address that is none is not closed without noise.
+        resolve_address(address)
         return Client(address, timeout=_CONNECT_TIMEOUT, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         raise ArgumentError(

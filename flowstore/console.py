@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import click
 from rich.console import Console
 from rich.text import Text
 
-from flowstore.errors import ClusterError, ExportError, FlowStoreError, StoreError
+from flowstore.errors import ClusterError, ExportError, FlowStoreError, FlowStoreWarning, StoreError
 from flowstore.names import printable_name
 
 ERRORS = Console(stderr=True, highlight=False)
@@ -48,6 +49,22 @@ def say(text: str) -> None:
     ERRORS.print(Text(text), soft_wrap=True)
 
 
+@contextlib.contextmanager
+def saying_warnings() -> Iterator[None]:
+    """Print the package's warnings as what else is said, without the place in its code that Python adds."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def say_or_show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if issubclass(category, FlowStoreWarning):
+                say(f"warning: {message}")
+            else:
+                show(message, category, *place, **more)
+
+        warnings.showwarning = say_or_show
+        yield
+
+
 def say_failure(class_name: str, name: str, reason: str) -> None:
     """Print which video failed, and why."""
     say(f"failed {printable_name(class_name)}/{printable_name(name)}: {reason}")
@@ -56,3 +73,31 @@ def say_failure(class_name: str, name: str, reason: str) -> None:
 def print_json(value: Any) -> None:
     """Print the one JSON object that a command gives, to stdout."""
     click.echo(json.dumps(value, indent=1))
+
+
+class Result(Protocol):
+    """What a command gives: a plan or a report."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain JSON values."""
+        ...
+
+
+def print_result(result: Result, is_json: bool, quiet: bool, text: str | None = None) -> None:
+    """Print what a command gives, to stdout.
+
+    Parameters
+    ----------
+    result : Result
+        A plan or a report.
+    is_json : bool
+        Whether it is asked for as JSON, which is printed in any case.
+    quiet : bool
+        Whether people want to read nothing of it.
+    text : str, optional
+        What people read; by default ``str(result)``.
+    """
+    if is_json:
+        print_json(result.to_json())
+    elif not quiet:
+        click.echo(str(result) if text is None else text)

@@ -21,7 +21,8 @@ from flowstore.planning import check_place, room_notes
 from flowstore.records import read_record, video_paths
 from flowstore.settings import Compression
 from flowstore.storage import LocalStorage, Storage, map_waiting, open_storage
-from flowstore.store import FlowStore, Place, RootAttributes, open_store, read_root
+from flowstore.store import FlowStore, Place, open_store
+from flowstore.store_root import RootAttributes, read_root
 from flowstore.video_copies import VideoCopy, is_same_video
 from flowstore.writing import is_intact
 

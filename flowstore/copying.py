@@ -18,7 +18,7 @@ from flowstore.copy_planning import CopyPlan, plan_copy
 from flowstore.errors import ChecksumError, FlowStoreError, StoreError
 from flowstore.estimates import format_bytes
 from flowstore.export import ExportProgress
-from flowstore.index import VideoIndex, index_tree, is_indexed, remove_index, write_index
+from flowstore.index import index_tree, is_indexed, remove_index, write_index
 from flowstore.leftovers import remove_leftovers
 from flowstore.locking import writers_lock
 from flowstore.model import VideoRecord
@@ -27,6 +27,7 @@ from flowstore.settings import Compression
 from flowstore.storage import LocalStorage, Storage, write_error
 from flowstore.store import FlowStore, Place
 from flowstore.video_copies import CopyTask, VideoCopy, copy_killed, copy_video
+from flowstore.video_index import VideoIndex
 from flowstore.writing import empty_store, write_class, write_root
 
 

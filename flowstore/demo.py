@@ -106,7 +106,7 @@ def run_demo(folder: str | os.PathLike[str] = "flowstore-demo", progress: Progre
         for number in range(len(_SPEEDS)):
             path = os.path.join(videos, motion, f"{motion}_{number + 1}.avi")
             if not os.path.exists(path):
-                write_video(path, scene_of(motion, number))  # type: ignore[arg-type]
+                write_video(path, scene_of(motion, number))
     extracted = extract(videos, store, progress=progress)
     opened = open_store(store)
     errors_px = {video.key: _error_px(opened, video.key) for video in opened.iter_videos()}
@@ -138,7 +138,7 @@ def draw_demo(store: FlowStore) -> npt.NDArray[np.uint8]:
     full_scale_px = 2 * _SPEEDS[-1]
     columns = []
     for motion in MOTIONS:
-        frames = list(scene_of(motion, 1).frames(N_FRAMES // 2))  # type: ignore[arg-type]
+        frames = list(scene_of(motion, 1).frames(N_FRAMES // 2))
         flow = store[f"{motion}/{motion}_2"][N_FRAMES // 2 - 1]
         label = np.full((24, width, 3), 255, np.uint8)
         cv2.putText(label, motion, (2, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)

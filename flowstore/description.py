@@ -13,11 +13,11 @@ from rich.text import Text
 
 from flowstore.errors import NameNotFoundError, StoreError, StoreNotFoundError
 from flowstore.estimates import format_bytes
-from flowstore.index import VideoIndex
 from flowstore.names import printable_name, unescape_name
 from flowstore.storage import open_storage
 from flowstore.store import FlowClass, FlowStore, open_store
 from flowstore.video import Video
+from flowstore.video_index import VideoIndex
 
 
 @dataclass(frozen=True)

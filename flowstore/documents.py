@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from flowstore.chunk_codecs import ChunkCodec
 from flowstore.errors import ArgumentError, ChecksumError, StoreFormatError
 from flowstore.limits import MAX_FLOW_BYTES, check_document_size
 from flowstore.quantize import Quantizer
-from flowstore.shards import ChunkCodec
 
 FORMAT = 1
 ATTRIBUTE = "flowstore"

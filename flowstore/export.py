@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import time
 from dataclasses import dataclass, field
@@ -11,27 +10,22 @@ from typing import Any, Protocol
 
 import cv2
 
+from flowstore.arguments import check_progress
 from flowstore.clusters import check_cluster
-from flowstore.errors import ArgumentError, ExportError
 from flowstore.export_lists import list_files
+from flowstore.export_manifest import start_manifest, write_manifest, write_own_file
+from flowstore.export_paths import LOCKED, existing_folder
 from flowstore.export_plan import ExportOptions, ExportPlan, plan_export
-from flowstore.flow_images import ExportTask, VideoExport, cannot_write, export_video
+from flowstore.flow_images import ExportTask, VideoExport, export_video
 from flowstore.layouts import LISTS_FOLDER, MANIFEST, Layout, find_layout
 from flowstore.locking import writers_lock
 from flowstore.scheduling import Job, check_scheduler, choose_scheduler, run_job
 from flowstore.storage import LocalStorage
 from flowstore.store import FlowStore, Place, open_store
-from flowstore.whole_files import is_stray, remove_strays, write_whole
+from flowstore.whole_files import remove_strays
 
 # Below so many flows the start of worker processes costs more than threads lose.
 AUTO_PROCESSES_FLOWS = 20_000
-# What has to be the same for files that are there to be left as they are.
-_COMPARED = (
-    "layout", "x_template", "y_template", "format", "packing", "first", "padded", "encoding", "bound_px", "quality",
-    "short_side", "size", "step", "source_settings",
-)  # fmt: skip
-# In the manifest of a folder that had files before: what is older is not of the export.
-_SINCE = "files_since_ns"
 
 
 class ExportProgress(Protocol):
@@ -234,14 +228,18 @@ def run_export(
     ExportError
         If the target cannot be written.
     """
+    check_progress(progress)
     is_small = planned.n_flows < AUTO_PROCESSES_FLOWS
     where, n_workers = choose_scheduler(scheduler, workers, len(planned.tasks), is_small)
     if planned.tasks:
         check_cluster(where, _shared_paths(planned))
     started = time.monotonic()
     manifest = planned.manifest() | {"versions": planned.store.root.versions | {"opencv": cv2.__version__}}
-    with writers_lock(os.path.join(planned.dest, "flowstore-export"), is_shared=False, advice="wait for it"):
-        since_ns, is_anew = _start_manifest(planned.dest, manifest, overwrite)
+    with writers_lock(os.path.join(planned.dest, LOCKED), is_shared=False, advice="wait for it"):
+        since_ns, is_anew = start_manifest(planned, manifest, overwrite)
+        if planned.tasks:
+            # Every machine may have a folder of the name in which the target is made; this file, only those that share.
+            check_cluster(where, [os.path.join(planned.dest, MANIFEST)])
         _remove_strays(planned)
         tasks = [dataclasses.replace(task, is_overwriting=is_anew, since_ns=since_ns) for task in planned.tasks]
         run = _Run(progress)
@@ -258,7 +256,7 @@ def run_export(
             "lists": lists,
             "complete": len(good) == len(run.results),
         }
-        _write_manifest(planned.dest, manifest, since_ns, counts)
+        write_manifest(planned.dest, manifest, since_ns, counts)
     seconds = time.monotonic() - started
     n_written = sum(result.n_written for result in run.results)
     return ExportReport(
@@ -279,11 +277,8 @@ def run_export(
 
 def _shared_paths(planned: ExportPlan) -> list[str]:
     """Return what every worker has to see: the store, and the folder in which files are made."""
-    folder = planned.dest
-    while not os.path.isdir(folder):
-        folder = os.path.dirname(folder)
     storage = planned.store.storage
-    return [*([storage.root] if isinstance(storage, LocalStorage) else []), folder]
+    return [*([storage.root] if isinstance(storage, LocalStorage) else []), existing_folder(planned.dest)]
 
 
 def _run_tasks(run: _Run, tasks: list[ExportTask], n_flows: int, where: str, n_workers: int) -> None:
@@ -296,80 +291,14 @@ def _run_tasks(run: _Run, tasks: list[ExportTask], n_flows: int, where: str, n_w
             run.progress.stop()
 
 
-def _start_manifest(target: str, manifest: dict[str, Any], is_overwriting: bool) -> tuple[int, bool]:
-    """Write the manifest of an unfinished export.
-
-    Returns
-    -------
-    tuple
-        From when on files are of these settings, in nanoseconds; and whether all that are there are older.
-    """
-    before = {} if is_overwriting else _read_manifest(target)
-    differences = [
-        f"{name}: {before[name]} against {manifest[name]}"
-        for name in _COMPARED
-        if name in before and before[name] != manifest[name]
-    ]
-    if differences:
-        raise ArgumentError(
-            f"DEST {target} holds an export with other settings (there against here): {'; '.join(differences)}. "
-            "Use another folder or --overwrite"
-        )
-    since_ns = before.get(_SINCE, 0) if "layout" in before else None if _has_files(target) else 0
-    if isinstance(since_ns, int):
-        _write_manifest(target, manifest, since_ns, {"complete": False})
-        return since_ns, False
-    # Files of before can be anything. A run that is killed from here on leaves some of them: the next one tells them
-    # by their age, measured with the clock of the file system.
-    _write_manifest(target, manifest, None, {"complete": False})
-    try:
-        since_ns = os.stat(os.path.join(target, MANIFEST)).st_mtime_ns
-    except OSError as error:
-        raise cannot_write(target, error) from error
-    _write_manifest(target, manifest, since_ns, {"complete": False})
-    return since_ns, True
-
-
-def _read_manifest(target: str) -> dict[str, Any]:
-    path = os.path.join(target, MANIFEST)
-    try:
-        with open(path, encoding="utf-8") as file:
-            found = json.load(file)
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, RecursionError) as error:
-        raise ExportError(f"{path}: cannot be read ({error}); remove it or use --overwrite") from error
-    if not isinstance(found, dict):
-        raise ExportError(f"{path}: not of an export; remove it or use --overwrite")
-    return found
-
-
-def _has_files(target: str) -> bool:
-    return any(not (is_stray(name) or name.endswith(".lock")) for name in os.listdir(target))
-
-
-def _write_manifest(target: str, manifest: dict[str, Any], since_ns: int | None, counts: dict[str, Any]) -> None:
-    since = {} if since_ns == 0 else {_SINCE: since_ns}
-    _write_own_file(target, MANIFEST, json.dumps(manifest | since | counts, indent=1))
-
-
 def _write_lists(planned: ExportPlan, good: list[VideoExport]) -> dict[str, int]:
     """Write the lists of the videos that went out; return the lines of each."""
     exported = {result.path for result in good}
     tasks = {task.path: task for task in planned.tasks if task.path in exported}
     files = list_files(planned.lists, tasks, planned.classes)
     for path, (text, _) in files.items():
-        _write_own_file(planned.dest, path, text)
+        write_own_file(planned.dest, path, text)
     return {path: n_lines for path, (_, n_lines) in files.items()}
-
-
-def _write_own_file(target: str, path: str, text: str) -> None:
-    try:
-        place = os.path.join(target, path)
-        os.makedirs(os.path.dirname(place), exist_ok=True)
-        write_whole(place, os.fsencode(text))
-    except OSError as error:
-        raise cannot_write(target, error) from error
 
 
 def _remove_strays(planned: ExportPlan) -> None:

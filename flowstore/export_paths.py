@@ -7,11 +7,17 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from flowstore.errors import ArgumentError
+from flowstore.flow_files import MAX_PIXELS
 from flowstore.flow_images import ExportTask
 from flowstore.layouts import LISTS_FOLDER, MANIFEST
 from flowstore.names import fold_name
 from flowstore.storage import LocalStorage, is_case_blind
 from flowstore.store import FlowStore
+
+# What a run locks, below its target; the file of the lock ends in .lock.
+LOCKED = "flowstore-export"
+# Of one picture, by format: what encoders and decoders of the formats take.
+_LARGEST_SIDE = {"jpg": 65500}
 
 
 def check_dest(target: str, store: FlowStore) -> None:
@@ -24,15 +30,25 @@ def check_dest(target: str, store: FlowStore) -> None:
     """
     if os.path.exists(target) and not os.path.isdir(target):
         raise ArgumentError(f"DEST {target}: a file; give the path of a folder")
-    if os.path.exists(os.path.join(target, "zarr.json")):
+    nearest = existing_folder(target)
+    if not os.path.isdir(nearest):
+        raise ArgumentError(f"DEST {target}: {nearest} is a file; give the path of a folder")
+    if os.path.isfile(os.path.join(target, "zarr.json")):
         raise ArgumentError(f"DEST {target}: a Zarr store; give another folder")
     if _is_inside_store(target, store):
         raise ArgumentError(f"DEST {target}: inside the store; give a folder outside it")
     folder = os.path.realpath(target)
     while folder != os.path.dirname(folder):
         folder = os.path.dirname(folder)
-        if os.path.exists(os.path.join(folder, "zarr.json")):
+        if os.path.isfile(os.path.join(folder, "zarr.json")):
             raise ArgumentError(f"DEST {target}: inside the Zarr store {folder}; give a folder outside it")
+
+
+def existing_folder(path: str) -> str:
+    """Return the nearest of a path and the folders above it that exists."""
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    return path
 
 
 def check_outside_store(tasks: Iterable[ExportTask], target: str, store: FlowStore) -> None:
@@ -75,12 +91,14 @@ def check_paths(tasks: Iterable[ExportTask], target: str, has_lists: bool = Fals
     ArgumentError
         If it is such an export.
     """
-    reserved = {MANIFEST, LISTS_FOLDER} if has_lists else {MANIFEST}
+    # Its lock stands among the files while it runs.
+    own = {MANIFEST, f"{LOCKED}.lock", *([LISTS_FOLDER] if has_lists else [])}
+    fold = fold_name if is_case_blind(target) else str
     by_path: defaultdict[str, list[ExportTask]] = defaultdict(list)
     for task in tasks:
         video = task.video
         for path in task.layout.paths(video.class_name, video.name, 0, video.settings.step):
-            if path.partition("/")[0] in reserved:
+            if fold(path.partition("/")[0]) in own:
                 raise ArgumentError(f"{video.key} would go to {path}, where the export keeps its own files")
             by_path[path].append(task)
     for sharing in by_path.values():
@@ -97,3 +115,26 @@ def check_paths(tasks: Iterable[ExportTask], target: str, has_lists: bool = Fals
     close = [keys for keys in folded.values() if len(keys) > 1]
     if close and is_case_blind(target):
         raise ArgumentError(f"names that this file system does not keep apart: {' and '.join(close[0])}")
+
+
+def check_sizes(tasks: Iterable[ExportTask]) -> None:
+    """Refuse pictures that no file of the layout can hold, or that no reader would make room for.
+
+    Raises
+    ------
+    ArgumentError
+        If a side is too long, or a picture has more than `flowstore.flow_files.MAX_PIXELS` pixels.
+    """
+    for task in tasks:
+        height, width = task.picture_size
+        longest = _LARGEST_SIDE.get(task.layout.file_format)
+        if longest is not None and max(height, width) > longest:
+            raise ArgumentError(
+                f"{task.video.key} would be {width}×{height} px, {task.layout.file_format} files have sides of at most "
+                f"{longest}: choose a smaller size or another format"
+            )
+        if height * width > MAX_PIXELS:
+            raise ArgumentError(
+                f"{task.video.key} would be {width}×{height} px, expected at most {MAX_PIXELS} pixels: choose a "
+                "smaller size"
+            )

@@ -6,16 +6,17 @@ import dataclasses
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 
-from flowstore.arguments import check_flag, check_path, check_texts
+from flowstore.arguments import check_flag, check_folder, check_texts
 from flowstore.errors import ArgumentError, StoreError
 from flowstore.export_lists import VideoList, check_list_names, plan_lists
-from flowstore.export_paths import check_dest, check_outside_store, check_paths
-from flowstore.file_encodings import CODE_ENCODINGS, FileEncoding, FileQuantizer, has_bound
+from flowstore.export_paths import check_dest, check_outside_store, check_paths, check_sizes
+from flowstore.file_encodings import CODE_ENCODINGS, FLOAT_ENCODINGS, FileEncoding, FileQuantizer, has_bound
 from flowstore.flow_conversion import Conversion
+from flowstore.flow_hdf5 import import_h5py
 from flowstore.flow_images import ExportTask, VideoExport, encode_files, read_values
 from flowstore.layouts import LISTS_FOLDER, Layout
 from flowstore.names import printable_name
@@ -38,7 +39,7 @@ class ExportOptions:
     ----------
     encoding : str
         ``layout`` for the layout's own, ``keep`` for the stored codes, or one of
-        `flowstore.file_encodings.CODE_ENCODINGS`.
+        `flowstore.file_encodings.FileEncoding` that the layout's files can hold.
     bound : float, optional
         In pixels; the store's own by default, 20 for a float16 store and for the encodings of I3D.
     quality : int, optional
@@ -112,6 +113,8 @@ class ExportPlan:
         Of the store before any selection, sorted: what labels number.
     n_left_out : int
         Videos that have no flow, because they failed.
+    select : tuple of str
+        Which videos were asked for; all by default.
     """
 
     store: FlowStore
@@ -123,6 +126,7 @@ class ExportPlan:
     lists: tuple[VideoList, ...] = ()
     classes: tuple[str, ...] = ()
     n_left_out: int = 0
+    select: tuple[str, ...] = ()
 
     @property
     def n_flows(self) -> int:
@@ -156,6 +160,7 @@ class ExportPlan:
             "size": list(conversion.size) if conversion.size else None,
             "step": self.store.settings.step,
             "source_settings": self.store.settings.to_json(),
+            "select": list(self.select),
         }
 
     def to_json(self) -> dict[str, Any]:
@@ -246,14 +251,18 @@ def plan_export(
     ------
     ArgumentError
         If a choice cannot be used, two videos would get one file or folder, or a name would leave `dest`.
+    MissingExtraError
+        If files are to be HDF5 and h5py is not installed.
     """
     options = options or ExportOptions()
     chosen = choose_layout(layout, options)
+    if chosen.file_format == "hdf5":
+        import_h5py()
     exported = choose_quantizer(store.settings.quantizer, chosen, options)
     conversion = Conversion(store.settings.quantizer, exported, options.short_side, options.size)
     if options.encoding == "keep" and conversion.is_resizing:
         raise ArgumentError("resized flow has no stored codes to keep: leave out the size, or the encoding")
-    target = os.path.abspath(check_path("DEST", dest))
+    target = check_folder("DEST", dest)
     check_dest(target, store)
     selected = select_videos(store, options.select)
     lists = plan_lists(store, options.lists)
@@ -269,11 +278,21 @@ def plan_export(
     tasks.sort(key=lambda task: -task.n_flows)
     check_paths(tasks, target, has_lists=bool(lists))
     check_outside_store(tasks, target, store)
+    check_sizes(tasks)
     if lists:
         check_list_names(tasks)
     n_left_out = int((selected.videos.column("status") == "failed").sum())
     return ExportPlan(
-        selected, target, chosen, conversion, tuple(tasks), tuple(damaged), lists, tuple(store.classes), n_left_out
+        selected,
+        target,
+        chosen,
+        conversion,
+        tuple(tasks),
+        tuple(damaged),
+        lists,
+        tuple(store.classes),
+        n_left_out,
+        options.select,
     )
 
 
@@ -287,6 +306,8 @@ def choose_layout(layout: Layout, options: ExportOptions) -> Layout:
     """
     if not options.class_folder:
         layout = layout.without_class_folder()
+    if options.encoding in FLOAT_ENCODINGS and layout.encoding in FLOAT_ENCODINGS:
+        layout = dataclasses.replace(layout, encoding=cast(FileEncoding, options.encoding))
     if options.image_format:
         layout = layout.with_image_format(options.image_format)
     if options.quality is not None:
@@ -305,9 +326,9 @@ def choose_quantizer(stored: Quantizer, layout: Layout, options: ExportOptions) 
         If stored codes are to be kept, and there are none, they have another bound, or files hold no codes.
     """
     encoding: FileEncoding = layout.encoding
-    if options.encoding != "layout":
+    if options.encoding != "layout" and options.encoding != layout.encoding:
         if layout.encoding not in CODE_ENCODINGS:
-            raise ArgumentError(f"layout {layout.name} holds no codes: its encoding is {layout.encoding} alone")
+            raise ArgumentError(f"layout {layout.name} holds no codes: its encoding is i3d-float or pixels")
         if options.encoding == "keep":
             return _kept(stored, options.bound)
         if options.encoding not in CODE_ENCODINGS:

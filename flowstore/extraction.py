@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from flowstore import shards
+from flowstore.chunk_codecs import set_single_threaded
 from flowstore.decoding import FrameReader, configure_opencv, open_frames, resize_frame
 from flowstore.errors import DecodeError, FlowStoreError, StoppedError, StoreError
 from flowstore.estimators import FlowStream, estimator_versions, make_estimator
@@ -105,7 +105,7 @@ def run_video(work: Callable[[VideoTask, Tick], VideoRecord], task: VideoTask, t
 def _attempt(work: Callable[[], Result], on_failure: Callable[[str], Result]) -> Result:
     """Work on one video; whatever is wrong with it, but for a store that cannot be used, becomes a reason."""
     configure_opencv()
-    shards.set_single_threaded()
+    set_single_threaded()
     try:
         return work()
     except (StoreError, StoppedError):

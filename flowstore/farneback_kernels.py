@@ -268,6 +268,7 @@ def update_row(
     level: Indices,
 ) -> None:
     """Put one row of the five products into the ring."""
+    # Long, because a row is walked once: a part of its own would take and give back a dozen vectors.
     w, h, stride = level[0], level[1], level[2]
     row0 = PAD + y * 5 * stride
     row_x = PAD + y * stride
@@ -424,6 +425,7 @@ def solve_row(
     level: Indices,
 ) -> None:
     """Sum horizontally and solve for the flow of one row."""
+    # Long, because the kinds of window share their lines and the solution: they differ in the sums alone.
     w = level[0]
     for plane in range(5):
         at = plane * span + left

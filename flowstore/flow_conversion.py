@@ -113,7 +113,8 @@ class Conversion:
         error_px = 0.5 * stored_step * max(new_height / height, new_width / width)
         # The step of mmcv is the smaller, the smaller the side.
         shorter = min(new_height, new_width)
-        return int(np.ceil(error_px / self.exported.step_px(shorter, shorter) + 0.5))
+        # There are no more codes than 256, however small the bound.
+        return min(255, int(np.ceil(error_px / self.exported.step_px(shorter, shorter) + 0.5)))
 
 
 @functools.lru_cache(maxsize=16)

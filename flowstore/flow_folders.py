@@ -6,7 +6,7 @@ Looks at names and sizes only; reading is `flowstore.flow_reading`.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from flowstore.errors import ArgumentError, SourceError
@@ -98,10 +98,11 @@ _Key = tuple[str, str, str]
 class _Finder:
     """Walks down a folder along the templates of a layout."""
 
-    def __init__(self, root: str, layout: Layout) -> None:
+    def __init__(self, root: str, layout: Layout, since_ns: int = 0) -> None:
         self._root = root
         self._real_root = os.path.realpath(root)
         self._layout = layout
+        self._since_ns = since_ns
         self.videos: dict[_Key, _Video] = {}
         self.n_files = 0
         self.others: list[str] = []
@@ -122,7 +123,7 @@ class _Finder:
             with os.scandir(folder) as scanned:
                 entries = sorted(scanned, key=lambda entry: entry.name)
         except OSError as error:
-            if not relative:
+            if not any(map(self._is_named, trails)):
                 raise SourceError(f"FOLDER {folder}: cannot be listed: {error.strerror or error}") from error
             self._take_problem(trails, f"{printable_name(relative)} cannot be listed: {error.strerror or error}")
             return
@@ -154,12 +155,12 @@ class _Finder:
         files = [trail for trail in trails if not trail.components]
         folders = [trail for trail in trails if trail.components]
         is_out = bool(trails) and entry.is_symlink() and not self._is_inside(entry.path)
-        if folders and (is_out or entry.is_dir()):
+        if folders and (is_out or _is(entry.is_dir)):
             if is_out:
                 self.n_links_out += 1
                 self._take_problem(folders, f"{printable_name(path)} is a link that leads out of the folder")
                 return
-            if os.path.exists(os.path.join(entry.path, "zarr.json")):
+            if os.path.isfile(os.path.join(entry.path, "zarr.json")):
                 # A store, perhaps the one that is written.
                 self._leave_out(path)
                 return
@@ -212,10 +213,12 @@ class _Finder:
         if is_out:
             self.n_links_out += 1
             problem = "is a link that leads out of the folder"
-        elif not entry.is_file():
+        elif not _is(entry.is_file):
             problem = "is not a regular file"
         elif self._layout.packing == "video":
             files.size_bytes = entry.stat().st_size
+        if not problem and self._since_ns and _latest_ns(entry.stat().st_mtime_ns) < self._since_ns:
+            problem = f"is older than the export of which {MANIFEST} tells, and may be of other settings"
         if "number" in trail.known:
             expected = video.patterns[trail.template].path(number)
             if expected != path:
@@ -224,11 +227,26 @@ class _Finder:
             video.problem = f"{printable_name(entry.name)} {problem}"
 
 
+def _latest_ns(mtime_ns: int) -> int:
+    """Return the latest time that a file can be of: archives keep whole seconds, or every second one, and no more."""
+    return mtime_ns if mtime_ns % 10**9 else mtime_ns + 2 * 10**9
+
+
+def _is(ask: Callable[[], bool]) -> bool:
+    """Return an entry's answer; of a link that leads to itself, no."""
+    try:
+        return ask()
+    except OSError:
+        return False
+
+
 def _step_of(text: str) -> int:
     return int(text.removeprefix("_p") or 1)
 
 
-def find_flow(root: str, layout: Layout, quantizer: FileQuantizer, step: int | None) -> tuple[Discovery, int]:
+def find_flow(
+    root: str, layout: Layout, quantizer: FileQuantizer, step: int | None, since_ns: int = 0
+) -> tuple[Discovery, int]:
     """Find the videos of a folder of flow files.
 
     Parameters
@@ -241,6 +259,8 @@ def find_flow(root: str, layout: Layout, quantizer: FileQuantizer, step: int | N
         What the numbers of the files mean.
     step : int, optional
         Take the flow of this step, where names tell the step; by default the only one that there is.
+    since_ns : int
+        A file that is older, in nanoseconds since 1970, is a problem of its video.
 
     Returns
     -------
@@ -263,7 +283,7 @@ def find_flow(root: str, layout: Layout, quantizer: FileQuantizer, step: int | N
         choices.append(layout.without_class_folder())
     finders = []
     for choice in choices:
-        finder = _Finder(root, choice)
+        finder = _Finder(root, choice, since_ns)
         finder.find()
         finders.append((finder, choice))
         if finder.n_files:
@@ -338,7 +358,8 @@ def _numbering_problem(source: FlowSource, files: tuple[_Files, ...]) -> str:
         files[1].lowest,
         files[1].highest,
     ):
-        return f"files without a partner: {files[0]} of x, {files[1]} of y"
+        missing = _first_missing(source, files)
+        return f"files without a partner: {files[0]} of x, {files[1]} of y; the first missing is {missing}"
     (one, *_) = files
     if one.lowest != layout.first:
         return (
@@ -347,9 +368,16 @@ def _numbering_problem(source: FlowSource, files: tuple[_Files, ...]) -> str:
         )
     n_missing = one.highest - one.lowest + 1 - one.n_files
     if n_missing:
-        paths = (path for index in range(one.n_files + 1) for path in source.paths(index))
-        first = next((path for path in paths if not os.path.exists(os.path.join(source.path, path))), "")
-        return f"{n_missing} missing among the files {one.lowest} to {one.highest}, the first {printable_name(first)}"
+        missing = _first_missing(source, files)
+        return f"{n_missing} missing among the files {one.lowest} to {one.highest}, the first {missing}"
     if layout.is_padded and one.n_files <= source.step:
         return f"{one.n_files} flows only, where the last is said to stand {source.step + 1} times"
     return ""
+
+
+def _first_missing(source: FlowSource, files: tuple[_Files, ...]) -> str:
+    """Return the path of the lowest number that a file is missing of, from the lowest that there is."""
+    start = min(one.lowest for one in files if one.n_files)
+    stop = start + max(one.n_files for one in files) + 1
+    paths = (pattern.path(number) for number in range(start, stop) for pattern in source.patterns)
+    return printable_name(next((path for path in paths if not os.path.exists(os.path.join(source.path, path))), ""))

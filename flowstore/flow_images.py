@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import functools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +21,7 @@ from flowstore.flow_files import ImageFormat, encode_flo, encode_kitti, encode_p
 from flowstore.flow_hdf5 import Hdf5FlowWriter
 from flowstore.flow_npy import WrittenAxes, encode_npy_flow, npy_header
 from flowstore.layouts import Layout
-from flowstore.names import video_path
+from flowstore.names import printable_name, video_path
 from flowstore.path_templates import PathPattern
 from flowstore.scheduling import Tick
 from flowstore.video import Video
@@ -57,6 +59,14 @@ class ExportTask:
     def n_files(self) -> int:
         """Files that are written."""
         return 1 if self.layout.packing == "video" else self.n_flows * len(self.layout.templates)
+
+    @functools.cached_property
+    def created(self) -> float:
+        """When the flow was committed, in seconds since 1970; where its record does not say, later than any file."""
+        try:
+            return datetime.fromisoformat(self.video.record.created).timestamp()
+        except ValueError:
+            return float("inf")
 
     @property
     def picture_size(self) -> tuple[int, int]:
@@ -123,7 +133,11 @@ def cannot_write(dest: str, error: OSError) -> ExportError:
     """Return the error that says that the target of an export cannot be written, and what to do."""
     is_full = error.errno == errno.ENOSPC
     hint = ": free some room and run again" if is_full else ""
-    return ExportError(f"cannot write to {dest}: {error.strerror or error}{hint}")
+    # Of a file that is moved into place, the place.
+    place = error.filename2 or error.filename
+    where = printable_name(os.path.relpath(os.fsdecode(place), dest)) if isinstance(place, str | bytes) else ""
+    what = f" ({where})" if where not in ("", ".") else ""
+    return ExportError(f"cannot write to {dest}{what}: {error.strerror or error}{hint}")
 
 
 def read_values(task: ExportTask, start: int, stop: int) -> Values:
@@ -163,13 +177,11 @@ class _Writer:
         self.tick = tick
         self.n_written = self.n_present = 0
         self._whole = WholeWriter()
-        self._created = _timestamp(task.video.record.created)
 
     def is_current(self, status: os.stat_result) -> bool:
-        # A file that is older than the video's commit shows a flow that was replaced; an empty one, a power cut.
         if self.task.is_overwriting or status.st_mtime_ns < self.task.since_ns:
             return False
-        return status.st_mtime >= self._created and status.st_size > 0
+        return can_be_of_flow(self.task, status)
 
     def batches(self) -> Iterator[tuple[int, int]]:
         flow_bytes = int(np.prod(self.task.video.shape[1:])) * self.task.video.quantizer.dtype.itemsize
@@ -218,10 +230,10 @@ class _FlowFiles(_Writer):
                     # In a folder of several videos it may be another task's, at work now.
                     if not is_shared and is_stray(entry.name):
                         remove_if_there(entry.path)
-                elif number >= stop:
-                    # Readers count files: those of a longer flow that was here would be taken for this video's.
+                elif not first <= number < stop:
+                    # Readers count files: those of another flow that was here would be taken for this video's.
                     remove_if_there(entry.path)
-                elif number >= first and self.is_current(entry.stat()):
+                elif self.is_current(entry.stat()):
                     current.add(number)
         return frozenset(current)
 
@@ -234,6 +246,32 @@ def _number_of(name: str, prefix: str, pattern: PathPattern) -> int | None:
     if not (digits.isascii() and digits.isdigit()):
         return None
     return int(digits) if pattern.path(int(digits)).endswith(f"{prefix}{digits}{pattern.after}") else None
+
+
+def can_be_of_flow(task: ExportTask, status: os.stat_result) -> bool:
+    """Tell whether a file can be of the flow that is stored."""
+    # One that is older than the video's commit shows a flow that was replaced; an empty one, a power cut.
+    return status.st_mtime >= task.created and status.st_size > 0
+
+
+def find_present(task: ExportTask) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield what is there of the files that a task would write anew, or remove since no flow has their number.
+
+    Yields
+    ------
+    tuple
+        Path and status.
+    """
+    for pattern in task.patterns():
+        if pattern.n_digits is None:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                yield pattern.path(0), os.stat(pattern.path(0))
+            continue
+        folder, prefix = os.path.split(pattern.before)
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+            for entry in entries:
+                if _number_of(entry.name, prefix, pattern) is not None:
+                    yield entry.path, entry.stat()
 
 
 class _VideoFile(_Writer):
@@ -277,11 +315,3 @@ class _VideoFile(_Writer):
 def _chain(first: bytes, parts: Iterator[bytes]) -> Iterator[bytes]:
     yield first
     yield from parts
-
-
-def _timestamp(created: str) -> float:
-    """Return a record's time; of one that says none, later than every file."""
-    try:
-        return datetime.fromisoformat(created).timestamp()
-    except ValueError:
-        return float("inf")

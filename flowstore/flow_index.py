@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flowstore.index import VideoIndex
 from flowstore.tables import flow_frames, flow_videos, flows_table
+from flowstore.video_index import VideoIndex
 
 
 class FlowIndex:

@@ -152,7 +152,7 @@ def _parse_npy_fields(head: bytes) -> tuple[int, dict[str, Any]]:
         raise DecodeError(f"damaged .npy header: version {head[6]}, {length} bytes of it, in a file of {len(head)}")
     try:
         fields = ast.literal_eval(head[start : start + length].decode("latin1").strip())
-    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
         raise DecodeError(f"damaged .npy header: {error}") from error
     if not isinstance(fields, dict) or set(fields) != {"descr", "fortran_order", "shape"}:
         raise DecodeError("damaged .npy header: expected descr, fortran_order and shape")

@@ -22,9 +22,10 @@ import zarr
 from numcodecs.zstd import Zstd
 
 from flowstore import documents
+from flowstore.chunk_codecs import blosc_size, checksum
 from flowstore.errors import ChecksumError, FlowStoreError, StoreFormatError
 from flowstore.limits import MAX_FLOW_BYTES, is_count
-from flowstore.shards import blosc_size, checksum, chunk_span, index_size, parse_shard_index
+from flowstore.shards import chunk_span, index_size, parse_shard_index
 from flowstore.storage import Storage, memory_storage
 
 # What unpacking depends on is in the bytes; the rest of a codec's settings is how they were made.

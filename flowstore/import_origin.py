@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,6 +29,7 @@ _MANIFEST_KINDS = {
     "bound_px": (int, float),
     "step": (int,),
     "source_settings": (dict,),
+    "files_since_ns": (int,),
 }
 
 
@@ -91,6 +93,8 @@ class Origin:
         Algorithm and engine, or ``unknown``.
     notes : tuple of str
         What the user should know, a line each.
+    since_ns : int
+        Files that are older, in nanoseconds, are not those of which ``flowstore-export.json`` tells.
     """
 
     layout: Layout
@@ -99,6 +103,7 @@ class Origin:
     step: int | None
     computed_by: str
     notes: tuple[str, ...]
+    since_ns: int = 0
 
 
 def find_origin(root: str, layout: str | Layout | None, options: ImportOptions) -> Origin:
@@ -137,7 +142,14 @@ def find_origin(root: str, layout: str | Layout | None, options: ImportOptions) 
     notes = []
     if manifest is not None and manifest.get("complete") is False:
         notes.append(f"{MANIFEST} says that the export was not finished")
-    return Origin(chosen, read, stored, options.step, _computed_by(source_settings), tuple(notes))
+    since_ns = 0 if manifest is None else _since(manifest)
+    return Origin(chosen, read, stored, options.step, _computed_by(source_settings), tuple(notes), since_ns)
+
+
+def _since(manifest: Mapping[str, Any]) -> int:
+    # Of an export that was stopped before its first file there is no time yet: every file was there before it.
+    since_ns = manifest.get("files_since_ns", 0)
+    return sys.maxsize if since_ns is None else int(since_ns)
 
 
 def _computed_by(source_settings: ExtractSettings | None) -> str:

@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from flowstore.arguments import check_path
+from flowstore.arguments import check_folder
 from flowstore.errors import ArgumentError, SourceError
 from flowstore.file_encodings import FileQuantizer
 from flowstore.flow_folders import find_flow
 from flowstore.flow_hdf5 import import_h5py
 from flowstore.import_origin import ImportOptions, Origin, find_origin
 from flowstore.layouts import Layout
-from flowstore.pipeline import run_plan
 from flowstore.planning import ExtractPlan, plan_extract
 from flowstore.quantize import Quantizer
 from flowstore.reporting import ExtractReport, Progress
+from flowstore.running import run_plan
 from flowstore.settings import IMPORTED, Compression, ExtractSettings, ParameterValue
 from flowstore.sources import select_sources
 from flowstore.storage import open_storage
@@ -80,7 +80,7 @@ def import_flow(
 def run_import(
     planned: ExtractPlan, workers: int | None = None, scheduler: str = "auto", progress: Progress | None = None
 ) -> ExtractReport:
-    """Carry out the plan of an import; see `flowstore.pipeline.run_plan`."""
+    """Carry out the plan of an import; see `flowstore.running.run_plan`."""
     return run_plan(planned, workers, scheduler, progress, import_video)
 
 
@@ -125,15 +125,15 @@ def plan_import(
         If the files are HDF5 and h5py is not installed.
     """
     options = options or ImportOptions()
-    root = os.path.abspath(check_path("FOLDER", folder))
+    root = check_folder("FOLDER", folder)
     if not os.path.isdir(root):
         raise SourceError(f"FOLDER {root}: {'not a folder' if os.path.exists(root) else 'there is none'}")
-    if os.path.exists(os.path.join(root, "zarr.json")):
+    if os.path.isfile(os.path.join(root, "zarr.json")):
         raise ArgumentError(f"FOLDER {root}: a Zarr store; give a folder of flow files")
     origin = find_origin(root, layout, options)
     if origin.layout.file_format == "hdf5":
         import_h5py()
-    discovery, step = find_flow(root, origin.layout, origin.read, origin.step)
+    discovery, step = find_flow(root, origin.layout, origin.read, origin.step, origin.since_ns)
     discovery = replace(discovery, notes=(*origin.notes, *discovery.notes))
     settings = _settings(origin, step, options.compression)
     chosen = select_sources(discovery.sources, include, exclude, limit)

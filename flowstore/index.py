@@ -1,4 +1,4 @@
-"""The index: one row a video, as columns. A cache, made of the videos' own records.
+"""The index in a store: a cache, made of the videos' own records.
 
 Kept in the store as plain one-dimensional Zarr arrays below ``index/``, each read when it is first asked for; where
 one is missing or damaged, all are gathered from the tree.
@@ -6,340 +6,35 @@ one is missing or damaged, all are gathered from the tree.
 
 from __future__ import annotations
 
-import bisect
 import contextlib
 import hashlib
-import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cached_property
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 import numpy as np
-import numpy.typing as npt
 import zarr
 
 from flowstore import documents
-from flowstore.errors import ArgumentError, ChecksumError, StoreError, StoreFormatError
+from flowstore.errors import ChecksumError, StoreError, StoreFormatError
 from flowstore.foreign_arrays import read_foreign_array
 from flowstore.limits import is_count
-from flowstore.model import VideoRecord
-from flowstore.names import display_name, escape_name, is_shortened, unescape_name, video_path
 from flowstore.records import INDEX, OnDamaged, read_records, video_paths, warn_of_damage
 from flowstore.storage import Storage, memory_storage
-from flowstore.tables import videos_table
+from flowstore.video_index import (
+    COLUMNS,
+    FLOW_MEANS,
+    NUMBER_COLUMNS,
+    TEXT_COLUMNS,
+    TEXT_TYPE,
+    Column,
+    LazyColumns,
+    VideoIndex,
+)
 
-FLOW_MEANS = "flow_mean_magnitude"
-_STRINGS = ("class", "video", "path", "status", "reason", "source_path", "source_kind")
-_NUMBERS: dict[str, str] = {
-    "n_frames": "int64",
-    "n_flows": "int64",
-    "height": "int32",
-    "width": "int32",
-    "fps": "float64",
-    "mean_magnitude": "float32",
-    "p99_magnitude": "float32",
-    "max_magnitude": "float32",
-    "clipped_x": "int64",
-    "clipped_y": "int64",
-    "clipped_share": "float64",
-    "size_bytes": "int64",
-}
-_NAMES = (*_STRINGS, *_NUMBERS)
 # Strings become Python objects on their way out of a chunk: few at a time.
 _CHUNK, _STRING_CHUNK = 2**20, 2**16
 _INDEX_TRIES = 3
 # More than all the videos of all the datasets that there are; a larger index is taken for damaged.
 _MAX_VIDEOS, _MAX_FLOWS = 2**24, 2**30
-# NumPy 2 keeps a short string in 16 bytes, a fifth of what a Python object takes.
-_STRING_TYPE: np.dtype[Any] = np.dtypes.StringDType() if hasattr(np.dtypes, "StringDType") else np.dtype(object)
-
-Column = npt.NDArray[Any]
-
-
-class LazyColumns(Mapping[str, Column]):
-    """Columns that are read when they are first asked for. Pickled without what was read.
-
-    Parameters
-    ----------
-    load : callable
-        Returns the column of a name; picklable. Also the flow means, which are no column.
-    """
-
-    def __init__(self, load: Callable[[str], Column]) -> None:
-        self._load = load
-        self._loaded: dict[str, Column] = {}
-
-    def __getitem__(self, name: str) -> Column:
-        if name not in (*_NAMES, FLOW_MEANS):
-            raise KeyError(name)
-        if name not in self._loaded:
-            self._loaded[name] = self._load(name)
-        return self._loaded[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(_NAMES)
-
-    def __len__(self) -> int:
-        return len(_NAMES)
-
-    def __reduce__(self) -> tuple[type[LazyColumns], tuple[Callable[[str], Column]]]:
-        return LazyColumns, (self._load,)
-
-
-class VideoIndex:
-    """The videos of a store, a row each, sorted by class and name.
-
-    Parameters
-    ----------
-    columns : mapping of str to array
-        One-dimensional, all of one length: ``class``, ``video``, ``path`` (of its group), ``status``, ``reason``,
-        ``source_path``, ``source_kind`` (str); ``n_frames``, ``n_flows``, ``height``, ``width``, ``fps`` (nan where
-        unknown), ``mean_magnitude``, ``p99_magnitude``, ``max_magnitude`` (pixels; nan for a failed video),
-        ``clipped_x``, ``clipped_y``, ``clipped_share``, ``size_bytes``.
-    n_videos : int
-        Number of rows.
-    flow_means : float32 array (sum of n_flows,), optional
-        Mean magnitude of each flow in pixels, video after video; by default the columns give them.
-    encoding : str
-        Of the store's flow, where it is known.
-
-    Examples
-    --------
-    >>> index = VideoIndex.from_records([])
-    >>> len(index)
-    0
-    """
-
-    def __init__(
-        self,
-        columns: Mapping[str, Column],
-        n_videos: int,
-        flow_means: npt.NDArray[np.float32] | None = None,
-        encoding: str = "",
-    ) -> None:
-        self.columns = columns
-        self._encoding = encoding
-        self._n_videos = n_videos
-        self._flow_means = flow_means
-
-    @property
-    def flow_means(self) -> npt.NDArray[np.float32]:
-        """Mean magnitude of each flow in pixels, video after video: float32 (sum of n_flows,)."""
-        return self.columns[FLOW_MEANS] if self._flow_means is None else self._flow_means
-
-    @classmethod
-    def from_records(cls, records: Iterable[VideoRecord], encoding: str = "") -> VideoIndex:
-        """Make an index of records.
-
-        Parameters
-        ----------
-        records : iterable of VideoRecord
-            In any order; each is let go once its row is made.
-        encoding : str
-            Of the store's flow, where it is known.
-
-        Returns
-        -------
-        VideoIndex
-            Sorted by class and name.
-        """
-        # A record is let go as soon as its row is made: of a very large store all of them would fill the memory.
-        entries = [_entry(record) for record in records]
-        entries.sort(key=lambda entry: entry[0])
-        columns: dict[str, Column] = {
-            name: np.array([row[number] for _, row, _ in entries], _NUMBERS.get(name, _STRING_TYPE))
-            for number, name in enumerate(_NAMES)
-        }
-        means = [mean for _, _, mean in entries]
-        return cls(columns, len(entries), np.concatenate(means or [np.empty(0, np.float32)]), encoding)
-
-    def __len__(self) -> int:
-        return self._n_videos
-
-    def __getitem__(self, number: int) -> dict[str, Any]:
-        """Return a row as a dict of plain values."""
-        return {
-            name: column[number].item() if name in _NUMBERS else column[number] for name, column in self.columns.items()
-        }
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return (self[number] for number in range(len(self)))
-
-    def __repr__(self) -> str:
-        return f"<VideoIndex: {len(self)} videos; columns {', '.join(self.columns)}>"
-
-    def column(self, name: str) -> Column:
-        """Return one column.
-
-        Parameters
-        ----------
-        name : str
-            One of those that `VideoIndex` lists.
-
-        Returns
-        -------
-        array (n_videos,)
-            In the order of the rows.
-
-        Raises
-        ------
-        ArgumentError
-            If there is no column of that name.
-        """
-        if name not in self.columns:
-            raise ArgumentError(f"no column {name!r} in the index; it has {', '.join(self.columns)}")
-        return self.columns[name]
-
-    @cached_property
-    def rows_by_class(self) -> dict[str, range]:
-        """Row numbers of each class, by the class's path."""
-        names, paths = self.columns["class"], self.columns["path"]
-        if len(self) == 0:
-            return {}
-        rows: dict[str, range] = {}
-        borders = [0, *(np.flatnonzero(names[1:] != names[:-1]) + 1).tolist(), len(self)]
-        for start, stop in itertools.pairwise(borders):
-            first, last = (str(paths[row]).partition("/")[0] for row in (start, stop - 1))
-            if first == last:
-                rows[first] = range(start, stop)
-                continue
-            # Two classes that are shown alike: the one with a byte that is not UTF-8, the other with its escape.
-            run = itertools.groupby(range(start, stop), key=lambda row: str(paths[row]).partition("/")[0])
-            for path, group in run:
-                numbers = list(group)
-                rows[path] = range(numbers[0], numbers[-1] + 1)
-        return rows
-
-    def row_of(self, class_name: str, name: str) -> int | None:
-        """Return the row of a video by its original names.
-
-        Parameters
-        ----------
-        class_name, name : str
-            Original names, before any escape.
-
-        Returns
-        -------
-        int or None
-            Row number; None if there is no such video.
-        """
-        rows = self.rows_by_class.get(escape_name(class_name), range(0))
-        place = bisect.bisect_left(rows, name, key=self.name)
-        return rows[place] if place < len(rows) and self.name(rows[place]) == name else None
-
-    def name(self, number: int) -> str:
-        """Return the original name of a row's video: the column shows bytes that are not UTF-8 as escapes.
-
-        Parameters
-        ----------
-        number : int
-            Of the row.
-
-        Returns
-        -------
-        str
-            As the source had it.
-        """
-        component = self.columns["path"][number].partition("/")[2]
-        return str(self.columns["video"][number]) if is_shortened(component) else unescape_name(component)
-
-    def class_name(self, number: int) -> str:
-        """Return the original name of a row's class.
-
-        Parameters
-        ----------
-        number : int
-            Of the row.
-
-        Returns
-        -------
-        str
-            As the source had it.
-        """
-        component = self.columns["path"][number].partition("/")[0]
-        return str(self.columns["class"][number]) if is_shortened(component) else unescape_name(component)
-
-    def where(self, mask: npt.NDArray[np.bool_]) -> VideoIndex:
-        """Return some of the rows.
-
-        Parameters
-        ----------
-        mask : bool array (n_videos,)
-            True for each row to keep.
-
-        Returns
-        -------
-        VideoIndex
-            Of those rows; its columns are picked when they are first asked for.
-        """
-        return VideoIndex(
-            LazyColumns(_Selection(self, mask).load), int(np.count_nonzero(mask)), encoding=self._encoding
-        )
-
-    def to_pandas(self) -> Any:
-        """Return the index as a `pandas.DataFrame`, a row a video; what `column` has besides is left out.
-
-        Returns
-        -------
-        pandas.DataFrame
-            Indexed by ``video``, which is ``class/name`` and what ``store[...]`` takes; with columns ``class``,
-            ``name``, ``n_frames``, ``n_flows``, ``height``, ``width``, ``fps`` and ``duration_s`` (NaN where the frame
-            rate is unknown), ``mean_magnitude_px``, ``p99_magnitude_px`` and ``max_magnitude_px`` (NaN for a failed
-            video), ``clipped_share`` (0 to 1, of values), ``encoding``, ``size_bytes``, ``status``, ``reason``. Class,
-            encoding and status are categorical.
-
-        Raises
-        ------
-        MissingExtraError
-            If pandas is not installed.
-        """
-        return videos_table(self.columns, self._encoding)
-
-
-class _Selection:
-    """Some rows of an index."""
-
-    def __init__(self, index: VideoIndex, mask: npt.NDArray[np.bool_]) -> None:
-        self._index = index
-        self._mask = mask
-
-    def load(self, name: str) -> Column:
-        if name == FLOW_MEANS:
-            return self._index.flow_means[np.repeat(self._mask, self._index.column("n_flows"))]
-        return self._index.column(name)[self._mask]
-
-
-def _entry(record: VideoRecord) -> tuple[tuple[str, str], tuple[Any, ...], npt.NDArray[np.float32]]:
-    """Return what a record is sorted by, its row in the order of the columns, and its flows' mean magnitudes."""
-    values = _row(record)
-    means = record.statistics.flow_means if record.statistics else ()
-    row = tuple(values[name] for name in _NAMES)
-    return (record.class_name, record.name), row, np.array(means, np.float32)
-
-
-def _row(record: VideoRecord) -> dict[str, Any]:
-    statistics = record.statistics
-    return {
-        "class": display_name(record.class_name),
-        "video": display_name(record.name),
-        "path": video_path(record.class_name, record.name),
-        "status": record.status,
-        "reason": display_name(record.reason),
-        "source_path": display_name(record.source_path),
-        "source_kind": record.source_kind,
-        "n_frames": record.n_frames,
-        "n_flows": record.n_flows,
-        "height": record.height,
-        "width": record.width,
-        "fps": np.nan if record.fps is None else record.fps,
-        "mean_magnitude": statistics.mean_magnitude if statistics else np.nan,
-        "p99_magnitude": statistics.p99_magnitude if statistics else np.nan,
-        "max_magnitude": statistics.max_magnitude if statistics else np.nan,
-        "clipped_x": statistics.clipped_x if statistics else 0,
-        "clipped_y": statistics.clipped_y if statistics else 0,
-        "clipped_share": statistics.clipped_share if statistics else 0.0,
-        "size_bytes": record.size_bytes,
-    }
 
 
 def remove_index(storage: Storage) -> None:
@@ -410,12 +105,12 @@ def write_index(storage: Storage, index: VideoIndex) -> None:
 
 
 def _write_column(storage: Storage, memory: Storage, name: str, column: Column) -> None:
-    chunk = min(_STRING_CHUNK if name in _STRINGS else _CHUNK, max(1, len(column)))
+    chunk = min(_STRING_CHUNK if name in TEXT_COLUMNS else _CHUNK, max(1, len(column)))
     array = zarr.create_array(
         memory.zarr_store(),
         name=f"{INDEX}/{name}",
         shape=column.shape,
-        dtype=str if name in _STRINGS else column.dtype,
+        dtype=str if name in TEXT_COLUMNS else column.dtype,
         chunks=(chunk,),
         dimension_names=["flow" if name == FLOW_MEANS else "video"],
     )
@@ -497,7 +192,7 @@ class StoredColumns:
     """
 
     def __init__(self, storage: Storage, n_videos: int, n_flows: int, digests: Mapping[str, str]) -> None:
-        if not {*_NAMES, FLOW_MEANS} <= digests.keys() or not (is_count(n_videos) and is_count(n_flows)):
+        if not {*COLUMNS, FLOW_MEANS} <= digests.keys() or not (is_count(n_videos) and is_count(n_flows)):
             raise StoreFormatError("the index is damaged")
         if n_videos > _MAX_VIDEOS or n_flows > _MAX_FLOWS:
             raise StoreFormatError(
@@ -541,15 +236,15 @@ class StoredColumns:
 
     def _read(self, name: str) -> Column:
         n_rows = self.n_flows if name == FLOW_MEANS else self.n_videos
-        data_type = "string" if name in _STRINGS else _NUMBERS.get(name, "float32")
+        data_type = "string" if name in TEXT_COLUMNS else NUMBER_COLUMNS.get(name, "float32")
         column = read_foreign_array(self._storage, f"{INDEX}/{name}", (n_rows,), data_type, 0, n_rows)
-        return column.astype(_STRING_TYPE if name in _STRINGS else np.dtype(data_type), copy=False)
+        return column.astype(TEXT_TYPE if name in TEXT_COLUMNS else np.dtype(data_type), copy=False)
 
 
 def _digest(name: str, column: Column) -> str:
     """Return the digest of a column's name and values."""
     digest = hashlib.blake2b(name.encode() + b"\0", digest_size=16)
-    if name in _STRINGS:
+    if name in TEXT_COLUMNS:
         for start in range(0, len(column), _STRING_CHUNK):
             # No name holds a zero byte, so none can pass for two.
             digest.update("\0".join([*column[start : start + _STRING_CHUNK].tolist(), ""]).encode())

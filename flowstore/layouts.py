@@ -246,7 +246,9 @@ def _check_choices(layout: Layout) -> None:
             f"{' or '.join(_PACKINGS[layout.file_format])} for {layout.file_format} files"
         )
     is_code = layout.file_format in ("jpg", "png")
-    if is_code == (layout.encoding in FLOAT_ENCODINGS):
+    # The formats of one flow are defined in pixels.
+    is_pixels = layout.file_format in ("flo", "kitti")
+    if is_code == (layout.encoding in FLOAT_ENCODINGS) or (is_pixels and layout.encoding != "pixels"):
         raise ArgumentError(f"layout {layout.name}: {layout.file_format} files cannot hold encoding {layout.encoding}")
     check_whole(f"layout {layout.name}: first", layout.first, 0)
     check_whole(f"layout {layout.name}: quality", layout.quality, 0, 100)

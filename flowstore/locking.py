@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 from collections.abc import Iterator
-
-try:
-    import fcntl
-except ImportError:  # not on Windows
-    fcntl = None  # type: ignore[assignment]
 
 from flowstore.errors import ArgumentError
 
@@ -62,8 +58,6 @@ def _lock_path(root: str) -> str:
 
 def _lock(root: str, is_shared: bool, advice: str) -> int | None:
     """Return the descriptor that holds the lock; None where there are no locks, or no place to keep one."""
-    if fcntl is None:
-        return None
     kind = fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX
     while True:
         try:

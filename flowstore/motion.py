@@ -52,7 +52,9 @@ class MotionAccumulator:
         EstimatorError
             If the flow is not finite.
         """
-        magnitude = np.sqrt(flow[0] * flow[0] + flow[1] * flow[1]).ravel()
+        # What overflows is refused below, as what is not finite is.
+        with np.errstate(over="ignore"):
+            magnitude = np.sqrt(flow[0] * flow[0] + flow[1] * flow[1]).ravel()
         maximum = float(magnitude.max())
         if np.isfinite(maximum):
             self.histogram += np.bincount(magnitude.view(np.uint32) >> BIN_SHIFT, minlength=N_BINS)
@@ -61,7 +63,7 @@ class MotionAccumulator:
     def add_counted(self, total: float, maximum: float, n_pixels: int, clipped: tuple[int, int]) -> None:
         """Add the sums of one flow whose magnitudes were counted in `histogram` already; see `add`."""
         if not np.isfinite(maximum):
-            raise EstimatorError(f"flow {len(self._flow_means)} holds values that are not finite")
+            raise EstimatorError(f"flow {len(self._flow_means)} holds values that are not finite, or above 1e19 px")
         self._sum += total
         self._maximum = max(self._maximum, maximum)
         self._n_pixels += n_pixels

@@ -70,7 +70,7 @@ def check_template(template: str, suffixes: tuple[str, ...], is_numbered: bool) 
     if "\0" in template:
         raise ArgumentError(f"template {template!r}: holds a null character")
     if not template.lower().endswith(suffixes):
-        raise ArgumentError(f"template {template!r}: expected to end in {' or '.join(suffixes)} ")
+        raise ArgumentError(f"template {template!r}: expected to end in {' or '.join(suffixes)}, as the format asks")
     if "video" not in fields:
         raise ArgumentError(f"template {template!r}: without {{video}} all videos would get the same files")
     if fields.count("number") != is_numbered:
@@ -183,7 +183,7 @@ def component_pattern(component: str, known: Mapping[str, str], is_greedy: bool 
     '000012'
     """
     name = ".+" if is_greedy else ".+?"
-    fields = {"class": name, "video": name, "number": "[0-9]+", "step": "(?:_p[0-9]+)?"}
+    fields = {"class": name, "video": name, "number": "[0-9]+", "step": "(?:_p(?:[2-9]|[1-9][0-9]{1,5}))?"}
     pattern, seen = "", set()
     for text, field, _ in _parse(component):
         pattern += re.escape(text)

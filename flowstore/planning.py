@@ -28,7 +28,7 @@ from flowstore.records import read_record, video_paths
 from flowstore.settings import ExtractSettings, describe_settings
 from flowstore.sources import Discovery, VideoSource
 from flowstore.storage import LocalStorage, Storage, is_case_blind, map_waiting
-from flowstore.store import read_root
+from flowstore.store_root import read_root
 from flowstore.writing import is_intact
 
 Verb = Literal["extract", "import"]

@@ -275,10 +275,14 @@ def check_bound(bound_px: float | None) -> None:
     ArgumentError
         If it is not.
     """
-    is_number = not isinstance(bound_px, bool) and isinstance(bound_px, int | float | np.number)
-    if not is_number or not math.isfinite(bound_px) or bound_px <= 0:  # type: ignore[arg-type, operator]
+    if (
+        isinstance(bound_px, bool)
+        or not isinstance(bound_px, int | float | np.number)
+        or not math.isfinite(bound_px)
+        or bound_px <= 0
+    ):
         raise ArgumentError(f"bound is {bound_px!r}, expected a finite number of pixels above 0, such as 20")
-    if not _SMALLEST_BOUND <= bound_px <= _LARGEST_BOUND:  # type: ignore[operator]
+    if not _SMALLEST_BOUND <= bound_px <= _LARGEST_BOUND:
         raise ArgumentError(
             f"bound is {bound_px:g}, expected {_SMALLEST_BOUND:g} to {_LARGEST_BOUND:g} pixels, such as 20: "
             "the arithmetic of float32 overflows beyond"

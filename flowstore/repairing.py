@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from flowstore import documents
 from flowstore.checking import expected_flow_document
-from flowstore.errors import ArgumentError
+from flowstore.decoding import open_frames
+from flowstore.errors import ArgumentError, DecodeError
 from flowstore.estimates import estimate_work
 from flowstore.extraction import library_versions, now_utc
 from flowstore.faults import Fault
@@ -16,9 +17,9 @@ from flowstore.fingerprints import is_readable
 from flowstore.index import has_index, index_tree
 from flowstore.model import VideoRecord
 from flowstore.names import is_shortened, printable_name, unescape_name
-from flowstore.pipeline import run_plan
 from flowstore.planning import ExtractPlan
 from flowstore.reporting import Progress
+from flowstore.running import run_plan
 from flowstore.settings import ExtractSettings
 from flowstore.sources import VideoSource
 from flowstore.storage import Storage
@@ -99,7 +100,7 @@ def mend_in_place(subject: Subject) -> Mended:
             mended.n_left += 1
     for path, faults in by_video.items():
         source = subject.sources.get(path)
-        if source is not None and is_readable(source):
+        if source is not None and is_readable(source) and (not _is_flow_whole(faults) or _gives_frames(source)):
             mended.to_extract[path] = faults
         else:
             _give_up(mended, path, faults)
@@ -150,8 +151,7 @@ def _give_up(mended: Mended, path: str, faults: list[Fault]) -> None:
     """Commit a video as a failed one whose flow cannot be made again here."""
     subject, first = mended.subject, faults[0]
     mended.n_left += len(faults)
-    if all(fault.kind == "source" for fault in faults):
-        # The flow is whole, if not that of the source.
+    if _is_flow_whole(faults):
         return
     class_path, _, component = path.partition("/")
     record = subject.records.get(path)
@@ -174,6 +174,19 @@ def _give_up(mended: Mended, path: str, faults: list[Fault]) -> None:
     except ArgumentError:
         return
     mended.lines.append(f"marked {first.key} as failed: its source is not at hand")
+
+
+def _is_flow_whole(faults: list[Fault]) -> bool:
+    """Tell whether the flow is as it was written, if not that of the source."""
+    return all(fault.kind == "source" for fault in faults)
+
+
+def _gives_frames(source: VideoSource) -> bool:
+    """Tell whether there is something to decode: flow that is whole is not given up for a file that is none."""
+    try:
+        return next(open_frames(source).read_frames(), None) is not None
+    except DecodeError:
+        return False
 
 
 def extract_again(mended: Mended, workers: int | None, scheduler: str, progress: Progress | None) -> None:

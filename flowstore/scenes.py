@@ -15,7 +15,7 @@ import numpy.typing as npt
 from flowstore.errors import ArgumentError
 
 Motion = Literal["right", "down", "rotate", "zoom", "still"]
-MOTIONS: tuple[str, ...] = get_args(Motion)
+MOTIONS: tuple[Motion, ...] = get_args(Motion)
 _SMOOTHNESS = 0.06
 
 

@@ -17,8 +17,8 @@ from typing import Literal
 
 from flowstore.arguments import check_path, check_whole
 from flowstore.errors import ArgumentError, SourceError
-from flowstore.index import VideoIndex
 from flowstore.names import fold_name, suggest_name
+from flowstore.video_index import VideoIndex
 
 Part = Literal["train", "test"]
 PathLike = str | os.PathLike[str]

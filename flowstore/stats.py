@@ -12,7 +12,6 @@ import numpy as np
 
 from flowstore.clusters import check_cluster
 from flowstore.export import AUTO_PROCESSES_FLOWS, ExportProgress
-from flowstore.index import VideoIndex
 from flowstore.motion_counts import CountRules, MotionCounts, choose_bins
 from flowstore.names import printable_name, unescape_name
 from flowstore.scheduling import Job, check_scheduler, choose_scheduler, run_job
@@ -20,6 +19,7 @@ from flowstore.stat_tasks import FlowSample, StatResult, StatTask, VideoProblem,
 from flowstore.stats_report import ClippedShare, GroupStats, Origin, StatsReport
 from flowstore.storage import LocalStorage
 from flowstore.store import FlowStore, Place, open_store
+from flowstore.video_index import VideoIndex
 
 BOUNDS_PX = (5.0, 10.0, 15.0, 20.0, 32.0, 64.0)
 MOVING_PX = 0.5

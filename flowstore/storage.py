@@ -25,6 +25,7 @@ from flowstore.arguments import check_path
 from flowstore.errors import FlowStoreError, StoreError
 from flowstore.limits import check_document_size
 from flowstore.object_stores import ObjectStorage
+from flowstore.whole_files import replacing
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -151,32 +152,12 @@ class LocalStorage:
 
     def write(self, key: str, value: bytes, is_durable: bool = False) -> None:
         """Set a key, whole or not at all."""
-        with self._replaced(key, is_durable) as file:
+        with replacing(self._own_path(key), is_durable) as file:
             file.write(value)
 
     def open_sink(self, key: str) -> contextlib.AbstractContextManager[IO[bytes]]:
         """Return a file that becomes the key's value, durably, when the context ends without an error."""
-        return self._replaced(key, is_durable=True)
-
-    @contextlib.contextmanager
-    def _replaced(self, key: str, is_durable: bool) -> Iterator[IO[bytes]]:
-        path = self._own_path(key)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        partial = f"{path}.{os.getpid()}.partial"
-        try:
-            # What stands there is of a process that is gone; a link would be followed.
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(partial)
-            with open(partial, "xb") as file:
-                yield file
-                if is_durable:
-                    file.flush()
-                    os.fsync(file.fileno())
-            os.replace(partial, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(partial)
-            raise
+        return replacing(self._own_path(key), is_durable=True)
 
     def _own_path(self, key: str) -> str:
         """Return the path of a key that is to be changed, which no link may lead out of the store."""

@@ -5,7 +5,6 @@ Imports neither OpenCV nor Dask: what trains from a store needs numpy, zarr and 
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -18,18 +17,15 @@ from flowstore import documents
 from flowstore.arguments import check_whole
 from flowstore.caches import RecentCache
 from flowstore.clips import read_clips
-from flowstore.documents import FORMAT
 from flowstore.errors import (
     ArgumentError,
     ChecksumError,
     NameNotFoundError,
     StoreFormatError,
-    StoreNotFoundError,
 )
 from flowstore.flow_index import FlowIndex
 from flowstore.html_views import MAX_THUMBNAILS, class_html, store_html
-from flowstore.index import VideoIndex, read_index
-from flowstore.limits import is_text_mapping
+from flowstore.index import read_index
 from flowstore.names import (
     display_name,
     escape_name,
@@ -42,7 +38,10 @@ from flowstore.names import (
 from flowstore.records import OnDamaged, class_paths, read_record
 from flowstore.settings import ExtractSettings, describe_settings
 from flowstore.storage import Storage, open_storage
-from flowstore.video import Crop, Video
+from flowstore.store_root import RootAttributes, read_root
+from flowstore.stored_flow import Crop
+from flowstore.video import Video
+from flowstore.video_index import VideoIndex
 
 Flow = npt.NDArray[np.float32]
 Place = str | os.PathLike[str] | Store | Storage
@@ -50,16 +49,6 @@ Place = str | os.PathLike[str] | Store | Storage
 _CACHE_LIMIT_BYTES = 32 * 2**20
 # What a video in memory takes, found by measuring: its record and layout, and its mean magnitudes, one number a flow.
 _VIDEO_BYTES, _FLOW_BYTES = 8192, 32
-
-
-@dataclasses.dataclass(frozen=True)
-class RootAttributes:
-    """What a store's root says: its format, settings and origin."""
-
-    format: int
-    settings: ExtractSettings
-    versions: dict[str, str]
-    created: str
 
 
 def open_store(place: Place) -> FlowStore:
@@ -90,43 +79,6 @@ def open_store(place: Place) -> FlowStore:
     """
     storage = open_storage(place)
     return FlowStore(storage, read_root(storage))
-
-
-def read_root(storage: Storage) -> RootAttributes:
-    """Read and check the root of a store.
-
-    Raises
-    ------
-    StoreNotFoundError
-        If there is nothing.
-    StoreFormatError
-        If it is no store of flowstore, or one of a newer format.
-    ChecksumError
-        If what it says is not what was written.
-    """
-    data = storage.read("zarr.json")
-    if data is None:
-        # All that a run leaves that was killed before it wrote the root.
-        if any(not name.endswith(".partial") for name in storage.list_children("")):
-            raise StoreFormatError(f"{storage.url}: a folder that is not a flowstore store (it has no zarr.json)")
-        raise StoreNotFoundError(f"{storage.url}: no store here; check the path, or make one with: flowstore extract")
-    where = f"{storage.url}/zarr.json"
-    document = documents.parse_document(data, where)
-    found = documents.stated_attributes(document, where).get("format")
-    if type(found) is not int or found < 1:
-        raise StoreFormatError(f"{where}: the root of a store must state its format, found {found!r}")
-    if found > FORMAT:
-        raise StoreFormatError(
-            f"{storage.url}: a store of format {found}, this flowstore reads up to {FORMAT}: pip install -U flowstore"
-        )
-    attributes = documents.group_attributes(document, where)
-    try:
-        settings = ExtractSettings.from_json(attributes["settings"])
-        if not is_text_mapping(attributes["versions"]):
-            raise StoreFormatError(f"{where}: versions that are no texts")
-        return RootAttributes(found, settings, attributes["versions"], str(attributes["created"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise StoreFormatError(f"{where}: damaged settings ({error})") from error
 
 
 class FlowStore:

@@ -30,7 +30,7 @@ def videos_table(columns: Columns, encoding: str) -> Any:
     Returns
     -------
     pandas.DataFrame
-        See `flowstore.index.VideoIndex.to_pandas`.
+        See `flowstore.video_index.VideoIndex.to_pandas`.
 
     Raises
     ------

@@ -10,14 +10,15 @@ import numpy.typing as npt
 
 from flowstore import documents
 from flowstore.errors import ChecksumError, StoreError, StoreFormatError
-from flowstore.faults import Fault
-from flowstore.index import FLOW_MEANS, StoredColumns, VideoIndex, open_columns
+from flowstore.faults import Fault, FaultKind, Remedy
+from flowstore.index import StoredColumns, open_columns
 from flowstore.leftovers import is_partial
 from flowstore.model import VideoRecord
 from flowstore.names import escape_name
 from flowstore.records import INDEX
 from flowstore.storage import Storage
-from flowstore.store import RootAttributes, read_root
+from flowstore.store_root import RootAttributes, read_root
+from flowstore.video_index import FLOW_MEANS, VideoIndex
 
 _ROOT_KEYS = {"format", "settings", "versions", "created"}
 _INDEX_KEYS = {"n_videos", "n_flows", "digests"}
@@ -46,9 +47,9 @@ def _check_keys(storage: Storage, key: str, expected: Collection[str]) -> Iterat
     document = documents.parse_document(storage.read(key) or b"", key)
     unknown = documents.stated_attributes(document, key).keys() - {*expected, documents.DIGEST}
     if unknown:
-        remedy = "index" if key.startswith(f"{INDEX}/") else "rewrite" if "/" in key else ""
+        remedy: Remedy = "index" if key.startswith(f"{INDEX}/") else "rewrite" if "/" in key else ""
         text = f"it has attributes of no meaning: {', '.join(sorted(unknown))}"
-        yield Fault("damaged", key, text, remedy=remedy)  # type: ignore[arg-type]
+        yield Fault("damaged", key, text, remedy=remedy)
 
 
 def _stray_files(storage: Storage, prefix: str, folders: Collection[str]) -> Iterator[Fault]:
@@ -118,8 +119,8 @@ def check_index(storage: Storage, records: Sequence[VideoRecord], unreadable: Co
         match = _OF_THE_INDEX.fullmatch(key)
         column = match["column"] if match else None
         if match is None or (column is not None and column not in {*VideoIndex.from_records([]).columns, FLOW_MEANS}):
-            kind = "leftover" if is_partial(key) else "foreign"
-            yield Fault(kind, f"{INDEX}/{key}", "no file of the index", remedy="index")  # type: ignore[arg-type]
+            kind: FaultKind = "leftover" if is_partial(key) else "foreign"
+            yield Fault(kind, f"{INDEX}/{key}", "no file of the index", remedy="index")
     try:
         columns = open_columns(storage)
         if columns is None:

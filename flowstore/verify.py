@@ -26,7 +26,8 @@ from flowstore.scheduling import Job, check_scheduler, choose_scheduler, run_job
 from flowstore.settings import IMPORTED, ExtractSettings
 from flowstore.sources import VideoSource, discover
 from flowstore.storage import LocalStorage, Storage, open_storage
-from flowstore.store import Place, read_root
+from flowstore.store import Place
+from flowstore.store_root import read_root
 from flowstore.tree_checks import check_class, check_index, check_root
 from flowstore.verify_report import VerifyProgress, VerifyReport
 
@@ -178,7 +179,10 @@ class _Run:
         self.notes: list[str] = []
         self._tell(faults)
         if root is None:
-            self.notes.append("nothing else can be checked: what the videos were made with stands in the root")
+            self.notes.append(
+                "nothing else can be checked: what the videos were made with stands in the root; extract one video "
+                "with the same settings into another store (--limit 1), and copy its zarr.json here"
+            )
 
     @property
     def records(self) -> dict[str, VideoRecord]:

@@ -1,8 +1,7 @@
-"""One video of a store: flow in pixels or codes, by the direct reader or, in a foreign layout, by zarr-python."""
+"""One video of a store as it is used: a sequence of flows in pixels or codes, and what the store says of it."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -10,28 +9,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flowstore import documents
 from flowstore.caches import RecentCache
 from flowstore.colour import automatic_scale_px
-from flowstore.documents import FLOW
-from flowstore.errors import ArgumentError, ChecksumError, FailedVideoError, StoreError, StoreFormatError
-from flowstore.foreign_arrays import read_foreign_array
+from flowstore.errors import ArgumentError, FailedVideoError, StoreError
 from flowstore.html_views import thumbnail_html, video_html
 from flowstore.model import VideoRecord
 from flowstore.names import printable_name
 from flowstore.plotting import PlotStyle, plot_flow
 from flowstore.quantize import Quantizer
 from flowstore.settings import ExtractSettings, describe_settings, flow_unit
-from flowstore.shards import chunk_span, decode_chunks, index_size, iter_chunks, parse_shard_index
 from flowstore.storage import LocalStorage, Storage
+from flowstore.stored_flow import Codes, Crop, StoredFlow
 
 Flow = npt.NDArray[np.float32]
-Codes = npt.NDArray[Any]
-Crop = tuple[int, int, int, int]
 
 _SHARD_INDEX_LIMIT_BYTES = 8 * 2**20
-# The key, the array object and its place in the cache.
-_ENTRY_OVERHEAD_BYTES = 600
 
 
 class Video:
@@ -79,8 +71,8 @@ class Video:
         self._cache = RecentCache(_SHARD_INDEX_LIMIT_BYTES) if cache is None else cache
         self.record = record
         self.settings = settings
-        self._layout: documents.FlowLayout | None = None
-        self._is_foreign = False
+        key = f"{printable_name(record.class_name)}/{printable_name(record.name)}"
+        self.stored = StoredFlow(storage, path, key, record, settings.quantizer, self._cache)
 
     @property
     def storage(self) -> Storage:
@@ -100,7 +92,7 @@ class Video:
     @property
     def key(self) -> str:
         """The video's ``class/name`` in one line, for people."""
-        return f"{printable_name(self.class_name)}/{printable_name(self.name)}"
+        return self.stored.key
 
     @property
     def quantizer(self) -> Quantizer:
@@ -344,16 +336,7 @@ class Video:
         ChecksumError, StoreFormatError
             See `read_codes`.
         """
-        layout = self.read_layout()
-        if layout is None:
-            return self._read_foreign(start, out, crop)
-        first, stop = start, start + len(out)
-        while first < stop:
-            shard, offset = divmod(first, layout.shard_frames)
-            last = min(stop, (shard + 1) * layout.shard_frames)
-            self._read_shard(layout, shard, offset, first, out[first - start : last - start], crop)
-            first = last
-        return None
+        self.stored.read_into(start, out, crop)
 
     def check_range(self, start: int, stop: int) -> None:
         """Raise unless ``[start, stop)`` lies within the video.
@@ -383,121 +366,6 @@ class Video:
         """
         if not self.record.is_ok:
             raise FailedVideoError(f"{self.key} has no flow: it failed ({self.record.reason})")
-
-    def read_layout(self) -> documents.FlowLayout | None:
-        """Return how the flow is laid out, None where only zarr-python can tell.
-
-        Returns
-        -------
-        FlowLayout or None
-            Read once and kept.
-
-        Raises
-        ------
-        ChecksumError, StoreFormatError
-            If the flow's document is missing, damaged, or says otherwise than the video's record.
-        """
-        if self._layout is None and not self._is_foreign:
-            where = f"{self._path}/{FLOW}/zarr.json"
-            data = self._storage.read(where)
-            if data is None:
-                raise ChecksumError(f"{self.key}: {where} is missing")
-            document = documents.parse_document(data, where)
-            if self.record.flow_digest and documents.flow_digest(document) != self.record.flow_digest:
-                raise ChecksumError(f"{self.key}: {where} is damaged: it is not the one that was written")
-            try:
-                layout = documents.parse_flow_document(document, where)
-            except StoreFormatError:
-                if document.get("node_type") != "array":
-                    raise
-                self._is_foreign = True
-                return None
-            if layout.shape != self.shape or layout.codec.dtype != self.quantizer.dtype.name:
-                raise StoreFormatError(
-                    f"{self.key}: flow of shape {layout.shape} and type {layout.codec.dtype}, "
-                    f"its record says {self.shape} and {self.quantizer.dtype}"
-                )
-            if layout.n_shards != len(self.record.shard_sizes):
-                raise StoreFormatError(
-                    f"{self.key}: flow in {layout.n_shards} shards, its record says {len(self.record.shard_sizes)}"
-                )
-            self._layout = layout
-        return self._layout
-
-    def _read_shard(
-        self,
-        layout: documents.FlowLayout,
-        shard: int,
-        offset: int,
-        first: int,
-        out: npt.NDArray[Any],
-        crop: Crop | None,
-    ) -> None:
-        key = f"{self._path}/{FLOW}/c.{shard}.0.0.0"
-        size = self.record.shard_sizes[shard]
-        place = key, size
-        index = self._cache.get(place)
-        if index is not None:
-            try:
-                return self._decode(layout, key, size, index, offset, out, crop)
-            except ChecksumError:
-                # Either the bytes are damaged, or the video was replaced since: its index of today will tell.
-                self._cache.drop(place)
-        try:
-            index_bytes = index_size(layout.shard_frames)
-            if index_bytes > size:
-                raise ChecksumError(f"an index of {index_bytes} bytes does not fit into a shard of {size}")
-            index = parse_shard_index(self._read_range(key, size - index_bytes, index_bytes), layout.shard_frames)
-            self._decode(layout, key, size, index, offset, out, crop)
-        except ChecksumError as error:
-            flows = f"flows [{first}, {first + len(out)})"
-            raise ChecksumError(f"{self.key}: {flows}, shard {shard} from flow {first - offset} on: {error}") from error
-        self._cache.put(place, index, index_bytes + _ENTRY_OVERHEAD_BYTES)
-        return None
-
-    def _decode(
-        self,
-        layout: documents.FlowLayout,
-        key: str,
-        size: int,
-        index: npt.NDArray[np.uint64],
-        offset: int,
-        out: npt.NDArray[Any],
-        crop: Crop | None,
-    ) -> None:
-        stop = offset + len(out)
-        begin, end = chunk_span(index, offset, stop, size, layout.flow_bytes)
-        data = self._read_range(key, begin, end - begin)
-        if crop is None and out.dtype == self.quantizer.dtype and out.flags.c_contiguous:
-            decode_chunks(data, begin, index, offset, layout.codec, out)
-            return
-        # One flow at a time, so that what is decoded is still in the processor's cache when it is cropped and scaled.
-        scratch = np.empty(self.shape[1:], self.quantizer.dtype)
-        part = _crop(scratch, crop)
-        for number in iter_chunks(data, begin, index, offset, stop, layout.codec, itertools.repeat(scratch)):
-            self._convert(part, out[number])
-
-    def _read_foreign(self, start: int, out: npt.NDArray[Any], crop: Crop | None) -> None:
-        path, stop = f"{self._path}/{FLOW}", start + len(out)
-        try:
-            codes = read_foreign_array(self._storage, path, self.shape, self.quantizer.dtype.name, start, stop)
-        except (ChecksumError, StoreFormatError) as error:
-            raise type(error)(f"{self.key}: flows [{start}, {stop}), {path}/zarr.json: {error}") from error
-        self._convert(_crop(codes, crop), out)
-
-    def _convert(self, codes: Codes, out: npt.NDArray[Any]) -> None:
-        if out.dtype == codes.dtype:
-            np.copyto(out, codes)
-        else:
-            self.quantizer.decode(codes, out=out)
-
-    def _read_range(self, key: str, start: int, size: int) -> bytes:
-        data = self._storage.read_range(key, start, size)
-        if data is None:
-            raise ChecksumError("the file is missing")
-        if len(data) != size:
-            raise ChecksumError(f"the file is cut off: {len(data)} bytes from {start} on where {size} are expected")
-        return data
 
     def thumbnail_html(self) -> str:
         """Return a small picture for a notebook.
@@ -588,13 +456,6 @@ class VideoCodes:
 
     def __repr__(self) -> str:
         return f"<VideoCodes {self._video.key}: {self.dtype} {self.shape}>"
-
-
-def _crop(codes: Codes, crop: Crop | None) -> Codes:
-    if crop is None:
-        return codes
-    top, left, height, width = crop
-    return codes[..., top : top + height, left : left + width]
 
 
 def _split_key(key: Any) -> tuple[Any, tuple[Any, ...]]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from flowstore import documents, shards
+from flowstore.chunk_codecs import codec_for, set_single_threaded
 from flowstore.documents import FLOW
 from flowstore.errors import ChecksumError, StoreError, StoreFormatError, StoreUnreachableError
 from flowstore.model import VideoRecord
@@ -88,7 +89,7 @@ def copy_video(task: CopyTask, tick: Tick) -> VideoCopy:
         If the target cannot be written or does not give back what was written: a fault that other videos will meet
         too.
     """
-    shards.set_single_threaded()
+    set_single_threaded()
     record, dest = task.record, task.dest
     key = f"{printable_name(record.class_name)}/{printable_name(record.name)}"
     try:
@@ -143,7 +144,7 @@ def _pack(task: CopyTask, folder: str) -> Iterator[_Packed]:
     record = task.record
     video = Video(task.source, video_path(record.class_name, record.name), record, task.settings)
     try:
-        layout = video.read_layout()
+        layout = video.stored.read_layout()
         if layout is None or task.compression is not None:
             yield from _pack_anew(video, task.compression or task.settings.compression)
         else:
@@ -180,7 +181,7 @@ def _pack_as_is(source: Storage, folder: str, video: Video, layout: documents.Fl
 def _pack_anew(video: Video, compression: Compression) -> Iterator[_Packed]:
     _, _, height, width = video.shape
     quantizer = video.quantizer
-    codec = shards.codec_for(compression, quantizer.dtype.name)
+    codec = codec_for(compression, quantizer.dtype.name)
     shard_frames = min(shards.frames_per_shard(height, width, quantizer.dtype.name), video.n_flows)
     for first in range(0, video.n_flows, shard_frames):
         file = io.BytesIO()

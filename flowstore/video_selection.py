@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from flowstore.errors import ArgumentError, FlowStoreWarning
-from flowstore.index import VideoIndex
 from flowstore.names import printable_name, suggest_name
 from flowstore.splits import Part, Split, SplitList, read_hmdb51, read_kinetics, read_mmaction2, read_ucf101
 from flowstore.store import FlowStore
+from flowstore.video_index import VideoIndex
 
 _FORMS = "class=NAME, name=PATTERN or split=KIND:PATH[:NUMBER][:PART]"
 _N_SHOWN = 5

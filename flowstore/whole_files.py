@@ -8,6 +8,7 @@ import re
 import uuid
 from collections.abc import Iterable, Iterator
 from io import FileIO
+from typing import IO
 
 _PARTIAL = re.compile(r"flowstore-[0-9a-f]{12}\.partial")
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
@@ -61,6 +62,39 @@ class WholeWriter:
 
     def _partial_path(self, path: str) -> str:
         return os.path.join(os.path.dirname(path), self._partial)
+
+
+@contextlib.contextmanager
+def replacing(path: str, is_durable: bool) -> Iterator[IO[bytes]]:
+    """Open a file for reading and writing that replaces the one at a path when all went well; its folder is made.
+
+    Parameters
+    ----------
+    path : str
+        Its place.
+    is_durable : bool
+        Whether it has to be on disk, not on its way there, before it has its name.
+
+    Yields
+    ------
+    binary file
+        Named ``PATH.<number of the process>.partial``: whoever cleans up can tell whose it is.
+    """
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    partial = f"{path}.{os.getpid()}.partial"
+    try:
+        # What stands there is of a process that is gone; a link would be followed.
+        remove_if_there(partial)
+        with open(partial, "x+b") as file:
+            yield file
+            if is_durable:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(partial)
+        raise
 
 
 class FaultKeepingFile:

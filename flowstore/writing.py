@@ -15,6 +15,7 @@ from typing import IO, Any
 import numpy.typing as npt
 
 from flowstore import documents
+from flowstore.chunk_codecs import codec_for
 from flowstore.documents import FLOW, FORMAT
 from flowstore.errors import ArgumentError, StoreError, StoreFormatError
 from flowstore.index import forget_index, remove_index
@@ -24,7 +25,7 @@ from flowstore.object_stores import ObjectStorage
 from flowstore.quantize import Quantizer
 from flowstore.records import class_paths
 from flowstore.settings import Compression, ExtractSettings
-from flowstore.shards import ShardWriter, codec_for, frames_per_shard
+from flowstore.shards import ShardWriter, frames_per_shard
 from flowstore.storage import Storage, write_error
 
 
@@ -38,7 +39,7 @@ def write_root(
     storage : Storage
         Of the store.
     settings, versions, created
-        See `flowstore.store.RootAttributes`.
+        See `flowstore.store_root.RootAttributes`.
     is_new : bool
         Whether no store is there yet. Where there are no locks this decides which of several runs makes the store.
 

@@ -7,11 +7,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from flowstore.index import VideoIndex, read_records, write_index
+from flowstore.index import write_index
 from flowstore.model import Fingerprint, MotionStatistics, VideoRecord
 from flowstore.quantize import Quantizer
+from flowstore.records import read_records
 from flowstore.settings import ExtractSettings
 from flowstore.storage import Storage, open_storage
+from flowstore.video_index import VideoIndex
 from flowstore.writing import VideoWriter, write_class, write_failed, write_root
 
 HEIGHT, WIDTH = 24, 32

@@ -10,6 +10,7 @@ import flowstore
 from flowstore.copying import copy
 from flowstore.errors import ArgumentError
 from flowstore.export import export
+from flowstore.importer import import_flow
 from flowstore.pipeline import extract
 from flowstore.render import render
 from flowstore.stats import stats
@@ -26,6 +27,9 @@ WRONG = [
     {"workers": "2"},
     {"workers": 2.0},
     {"workers": True},
+    {"workers": np.array([1, 2])},
+    {"progress": True},
+    {"progress": "yes"},
     {"scheduler": None},
     {"scheduler": 3},
     {"bound": "20"},
@@ -99,6 +103,51 @@ def test_select_refuses(source, tmp_path, wrong):
     store = flowstore.open_store(tmp_path / "flow.zarr")
     with pytest.raises(ArgumentError):
         store.select(**wrong)
+
+
+EXPORT_AND_IMPORT = [
+    {"bound": "20"},
+    {"encoding": 3},
+    {"layout": 3},
+    {"workers": "x"},
+    {"scheduler": 1},
+    {"progress": True},
+    {"overwrite": "no"},
+    {"pad_last": "no"},
+]
+WRONG_EXPORT = [
+    {"quality": "9"},
+    {"quality": 9.5},
+    {"quality": np.array([9, 9])},
+    {"short_side": "9"},
+    {"size": "9x9"},
+    {"size": 9},
+    {"image_format": 3},
+    {"class_folder": "no"},
+    {"select": 3},
+    {"lists": True},
+]
+WRONG_IMPORT = [{"first": "0"}, {"step": 1.0}, {"store_encoding": 3}, {"compression": 3}, {"retry_failed": 1}]
+
+
+@pytest.mark.parametrize("wrong", EXPORT_AND_IMPORT + WRONG_EXPORT, ids=str)
+def test_export_refuses(source, tmp_path, wrong):
+    extract(source, tmp_path / "flow.zarr", scheduler="sync")
+    with pytest.raises(ArgumentError) as raised:
+        export(tmp_path / "flow.zarr", tmp_path / "images", **wrong)
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "images").exists()
+
+
+@pytest.mark.parametrize("wrong", EXPORT_AND_IMPORT + WRONG_IMPORT, ids=str)
+def test_import_refuses(source, tmp_path, wrong):
+    extract(source, tmp_path / "flow.zarr", scheduler="sync")
+    export(tmp_path / "flow.zarr", tmp_path / "images", scheduler="sync")
+    (tmp_path / "images" / "flowstore-export.json").unlink()
+    with pytest.raises(ArgumentError) as raised:
+        import_flow(tmp_path / "images", tmp_path / "back.zarr", **{"layout": "notebook", "bound": 20} | wrong)
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "back.zarr").exists()
 
 
 def test_numpy_numbers_are_numbers(source, tmp_path):

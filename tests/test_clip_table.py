@@ -9,8 +9,8 @@ from store_factory import failed_record, make_record
 
 from flowstore.clip_table import ClipRule, ClipTable
 from flowstore.errors import ArgumentError, NameNotFoundError
-from flowstore.index import VideoIndex
 from flowstore.splits import Split, SplitLine
+from flowstore.video_index import VideoIndex
 
 LENGTHS = {"b/x": 5, "b/y": 3, "a/z": 12, "c/w": 1}
 

@@ -176,6 +176,37 @@ def test_a_path_that_a_worker_does_not_see_is_refused(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("hidden", "said"),
+    [
+        # The store, the folder of files; and a target that would be made on the worker's own disk.
+        ("flow.zarr", {"export": "/flow.zarr", "import": ""}),
+        ("images", {"export": "/new/images/flowstore-export.json", "import": "/images"}),
+    ],
+)
+def test_export_and_import_refuse_a_worker_that_does_not_see_their_paths(tmp_path, hidden, said):
+    write_dataset(tmp_path / "videos", n_videos=1)
+    assert call("extract", tmp_path / "videos", tmp_path / "flow.zarr").code == 0
+    assert call("export", tmp_path / "flow.zarr", tmp_path / "images").code == 0
+    (tmp_path / "site").mkdir()
+    # On one machine every process sees the same paths; this one is made blind to some.
+    (tmp_path / "site" / "sitecustomize.py").write_text(
+        "import os.path\nreal = os.path.exists\n"
+        f"os.path.exists = lambda path: '/{hidden}' not in str(path) and real(path)\n"
+    )
+    path = os.pathsep.join([str(tmp_path / "site"), str(flowstore.__path__[0]).removesuffix("flowstore")])
+    with cluster(tmp_path, n_workers=1, worker_environment={"PYTHONPATH": path}) as (address, _):
+        exported = call("export", tmp_path / "flow.zarr", tmp_path / "new" / "images", "--scheduler", address)
+        imported = call("import", tmp_path / "images", tmp_path / "new.zarr", "--scheduler", address, "--quiet")
+    for outcome, place in ((exported, said["export"]), (imported, said["import"])):
+        if place:
+            assert outcome.code == 2, outcome
+            assert f"does not see {tmp_path}{place}: give a path on a file system" in outcome.error_line
+    assert not list((tmp_path / "new").rglob("*.jpg"))
+    assert (tmp_path / "new.zarr").exists() == (not said["import"])
+
+
+@pytest.mark.slow
 def test_a_cluster_without_workers_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("flowstore.clusters._JOIN_TIMEOUT", "500ms")
     write_dataset(tmp_path / "videos", n_videos=1)

@@ -21,7 +21,7 @@ from flowstore.copying import copy, run_copy
 from flowstore.errors import ArgumentError, ChecksumError, NameNotFoundError, StoreError, StoreFormatError
 from flowstore.records import read_record, video_paths
 from flowstore.storage import LocalStorage
-from flowstore.store import read_root
+from flowstore.store_root import read_root
 
 pytestmark = pytest.mark.system
 
@@ -423,6 +423,11 @@ def test_the_command(store, tmp_path):
     outcome = call("copy", store, tmp_path / "c.zarr", "--dry-run", "--json")
     assert outcome.code == 0
     assert json.loads(outcome.out)["n_todo"] == 4
+    outcome = call("copy", store, tmp_path / "c.zarr", "--dry-run", "--verbose")
+    assert outcome.code == 0
+    listed = [line.removeprefix("to do:  ") for line in outcome.out.splitlines() if line.startswith("to do:")]
+    assert sorted(listed) == sorted([*VIDEOS, *FAILED])
+    assert call("copy", store, tmp_path / "c.zarr", "--dry-run", "--quiet").out == ""
     assert not (tmp_path / "c.zarr").exists()
     outcome = call("copy", store, tmp_path / "c.zarr", "--select", "wave", "--compression", "small", "--json")
     assert outcome.code == 0

@@ -22,7 +22,7 @@ MODULES = sorted(
 # What is called first, and what those calls give back.
 CALLED = {
     **ENTRIES,
-    "index": ["VideoIndex"],
+    "video_index": ["VideoIndex"],
     "flow_index": ["FlowIndex"],
     "video": [*ENTRIES["video"], "VideoCodes"],
 }

@@ -12,6 +12,7 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flowstore.chunk_codecs import codec_for
 from flowstore.documents import (
     FlowLayout,
     flow_document,
@@ -23,7 +24,7 @@ from flowstore.documents import (
 )
 from flowstore.errors import ChecksumError, StoreFormatError
 from flowstore.quantize import UINT8_ENCODINGS, Quantizer
-from flowstore.shards import ShardWriter, codec_for
+from flowstore.shards import ShardWriter
 
 SHAPE = (5, 2, 6, 9)
 QUANTIZERS = [Quantizer(encoding, bound) for encoding in UINT8_ENCODINGS for bound in (20, 7.3)]

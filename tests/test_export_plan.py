@@ -113,6 +113,9 @@ def test_another_encoding(root, tmp_path, encoding):
     [
         ("npy", {"encoding": "keep"}, "layout npy holds no codes"),
         ("npy", {"encoding": "denseflow"}, "layout npy holds no codes"),
+        ("mmaction2", {"encoding": "i3d-float"}, "encoding is 'i3d-float', expected one of layout, keep, centred"),
+        ("flo", {"encoding": "i3d-float"}, "flo files cannot hold encoding i3d-float"),
+        ("kitti", {"encoding": "i3d-float"}, "kitti files cannot hold encoding i3d-float"),
         ("npy", {"bound": 10.0}, "takes no bound"),
         ("npy", {"quality": 90}, "quality is of JPEG files"),
         ("mmaction2", {"quality": 90, "image_format": "png"}, "quality is of JPEG files"),

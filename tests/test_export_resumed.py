@@ -2,13 +2,16 @@
 
 import json
 import os
+import sys
 import time
 
 import pytest
+from datasets import call
 from store_factory import make_codes, settings_of, tree_files, write_store
 
-from flowstore.errors import ArgumentError, ExportError
+from flowstore.errors import ArgumentError, ExportError, MissingExtraError
 from flowstore.export import MANIFEST, export
+from flowstore.layouts import custom_layout
 
 
 @pytest.fixture
@@ -67,7 +70,7 @@ def test_files_of_another_tool_are_not_trusted_after_a_stop(root, tmp_path):
     (tmp_path / "out" / MANIFEST).unlink()
     make_older(tmp_path / "out")
     with pytest.raises(KeyboardInterrupt):
-        export(root, tmp_path / "out", scheduler="sync", progress=Interrupts())
+        export(root, tmp_path / "out", scheduler="sync", overwrite=True, progress=Interrupts())
     export(root, tmp_path / "out", scheduler="sync")
     assert images(tmp_path / "out") == images(tmp_path / "whole")
 
@@ -107,3 +110,88 @@ def test_a_target_in_another_store_is_refused(root, tmp_path, place):
     with pytest.raises(ArgumentError, match=r"inside the Zarr store .*other\.zarr.*; give a folder outside it"):
         export(root, tmp_path / place, scheduler="sync")
     assert tree_files(tmp_path) == before
+
+
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_an_overwrite_from_another_first_number_leaves_no_image_of_before(root, tmp_path, first):
+    layouts = [custom_layout("{video}/x_{number:03d}.jpg", "{video}/y_{number:03d}.jpg", n) for n in (1, first)]
+    export(root, tmp_path / "whole", layouts[1], scheduler="sync")
+    export(root, tmp_path / "out", layouts[0], scheduler="sync")
+    export(root, tmp_path / "out", layouts[1], scheduler="sync", overwrite=True)
+    assert images(tmp_path / "out") == images(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("options", [{"image_format": "png"}, {"class_folder": False}])
+def test_an_overwrite_at_other_paths_is_refused(root, tmp_path, options):
+    export(root, tmp_path / "out", "denseflow", scheduler="sync")
+    before = tree_files(tmp_path / "out")
+    with pytest.raises(ArgumentError, match="Use another folder or remove this one"):
+        export(root, tmp_path / "out", "denseflow", overwrite=True, **options)
+    assert tree_files(tmp_path / "out") == before
+
+
+def test_denseflow_tells_steps_by_names_so_that_an_overwrite_of_another_step_is_refused(root, tmp_path):
+    write_store(tmp_path / "two.zarr", {"wave/a": make_codes(3)}, settings=settings_of("centred", step=2))
+    for layout, said in (("denseflow", "remove this one"), ("mmaction2", None)):
+        out = tmp_path / layout
+        export(root, out, layout, scheduler="sync")
+        if said is None:
+            assert export(tmp_path / "two.zarr", out, layout, scheduler="sync", overwrite=True).is_all_well
+            continue
+        with pytest.raises(ArgumentError, match=said):
+            export(tmp_path / "two.zarr", out, layout, overwrite=True)
+
+
+def test_a_dry_run_refuses_what_the_run_would_refuse(root, tmp_path):
+    assert call("export", root, tmp_path / "out").code == 0
+    outcomes = [call("export", root, tmp_path / "out", "--quality", "9", *more) for more in ([], ["--dry-run"])]
+    assert outcomes[0].code == 2
+    assert "quality: 95 against 9" in outcomes[0].error_line
+    assert (outcomes[1].code, outcomes[1].error_line, outcomes[1].out) == (2, outcomes[0].error_line, "")
+    assert call("export", root, tmp_path / "out", "--quality", "9", "--dry-run", "--overwrite").code == 0
+
+
+def test_the_manifest_says_which_videos_its_counts_are_of(root, tmp_path):
+    for select in ((), ("class=run",)):
+        export(root, tmp_path / "out", select=select, scheduler="sync")
+        manifest = json.loads((tmp_path / "out" / MANIFEST).read_bytes())
+        assert (manifest["select"], manifest["n_videos"]) == (list(select), 1 if select else 2)
+
+
+def test_a_target_below_a_file_is_refused(root, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ArgumentError, match=rf"DEST {tmp_path}/file/sub/out: {tmp_path}/file is a file"):
+        export(root, tmp_path / "file" / "sub" / "out", overwrite=True)
+
+
+def test_a_target_that_cannot_be_made_is_one_line(root):
+    result = call("export", root, "/proc/images", "--scheduler", "sync")
+    assert result.code == 1
+    assert result.error_line == "flowstore: cannot write to /proc/images: No such file or directory"
+
+
+def test_what_stands_in_the_way_is_named(root, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a").write_text("mine")
+    with pytest.raises(ExportError, match=rf"cannot write to {out} \(a\): Not a directory"):
+        export(root, out, "tsn", scheduler="sync")
+    (out / "a").unlink()
+    (out / "a" / "flow_y_00002.jpg").mkdir(parents=True)
+    with pytest.raises(ExportError, match=rf"cannot write to {out} \(a/flow_y_00002\.jpg\): Is a directory"):
+        export(root, out, "tsn", scheduler="sync", overwrite=True)
+
+
+def test_hdf5_without_h5py_is_refused_before_anything_is_written(root, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(MissingExtraError, match=r"flowstore\[hdf5\]"):
+        export(root, tmp_path / "out", "hdf5")
+    assert os.listdir(tmp_path) == ["s.zarr"]
+
+
+@pytest.mark.parametrize("address", ["tcp://nowhere", "no://127.0.0.1:8786", "tcp://"])
+def test_an_address_that_is_none_is_refused_at_once_and_without_noise(root, tmp_path, address):
+    result = call("export", root, tmp_path / "out", "--scheduler", address)
+    assert result.code == 2
+    assert result.error_line.startswith(f"flowstore: no Dask scheduler answers at {address} (ValueError: ")
+    assert os.listdir(tmp_path) == ["s.zarr"]

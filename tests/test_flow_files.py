@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowstore.errors import DecodeError
+from flowstore.errors import ArgumentError, DecodeError
 from flowstore.flow_files import (
     MAX_PIXELS,
     decode_flo,
@@ -190,6 +190,20 @@ def test_an_image_that_is_cut_off_anywhere_is_refused(file_format):
     for length in range(0, len(data) - 2, 7):
         with pytest.raises(DecodeError):
             decode_plane(data[:length])
+
+
+def test_fill_bytes_and_lone_markers_of_a_jpeg_are_passed_over():
+    plane = smooth_codes()[0]
+    data = encode_plane(plane, "jpg")
+    # ITU-T T.81 §B.1.1.2 lets any number of 0xFF stand before a marker, and TEM (0xFF01) stands alone.
+    for between in (b"\xff", b"\xff\xff\xff", b"\xff\x01"):
+        np.testing.assert_array_equal(decode_plane(data[:2] + between + data[2:]), decode_plane(data))
+
+
+@pytest.mark.parametrize("file_format", ["jpg", "png"])
+def test_a_picture_of_no_pixels_is_refused(file_format):
+    with pytest.raises(ArgumentError, match="0×4 px cannot be encoded"):
+        encode_plane(np.zeros((4, 0), np.uint8), file_format)
 
 
 def test_any_flipped_bit_of_a_png_is_found():

@@ -11,10 +11,11 @@ import pytest
 from store_factory import failed_record, make_codes, make_record, write_store
 
 import flowstore
-from flowstore.index import VideoIndex, write_index
+from flowstore.index import write_index
 from flowstore.records import read_record, video_paths
 from flowstore.storage import LocalStorage
 from flowstore.tables import flow_frames, flow_videos
+from flowstore.video_index import VideoIndex
 
 VIDEOS = {"wave/a": make_codes(5, 6, 8), "wave/b [HD] é": make_codes(3, 6, 8), "run/a": make_codes(4, 12, 16)}
 FAILED = {"run/bad": "no frame can be decoded", "jump/bad": "1 frame: no flow"}

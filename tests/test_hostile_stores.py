@@ -327,9 +327,10 @@ def lying_blosc():
 
 def lead_out(root, outside):
     """Write an index whose paths lead out of the store."""
-    from flowstore.index import VideoIndex, write_index
+    from flowstore.index import write_index
     from flowstore.records import read_records
     from flowstore.storage import LocalStorage
+    from flowstore.video_index import VideoIndex
 
     storage = LocalStorage(str(root))
     index = VideoIndex.from_records(read_records(storage))

@@ -132,6 +132,19 @@ def test_a_last_flow_that_was_written_twice_comes_back_once(tmp_path, layout):
     assert {key: len(codes) for key, codes in found.items()} == {key: len(codes) for key, codes in videos.items()}
 
 
+@pytest.mark.parametrize(("layout", "encoding"), [("npy", "i3d-float"), ("i3d-npy", "pixels"), ("npy", "pixels")])
+def test_float_files_of_another_encoding_come_back(tmp_path, layout, encoding):
+    root = tmp_path / "s.zarr"
+    write_store(root, {"wave/v": make_codes(3)}, settings=settings_of("centred"))
+    export(root, tmp_path / "out", layout, encoding=encoding, scheduler="sync")
+    (path,) = (tmp_path / "out").rglob("*.npy")
+    flow = flowstore.open_store(root)["wave/v"][:]
+    expected = flow[None].transpose(0, 1, 3, 4, 2) / 20 if encoding == "i3d-float" else flow
+    np.testing.assert_allclose(np.load(path), expected, atol=1e-6)
+    assert import_flow(tmp_path / "out", tmp_path / "back.zarr", scheduler="sync").is_all_well
+    np.testing.assert_array_equal(flowstore.open_store(tmp_path / "back.zarr")["wave/v"][:], flow)
+
+
 def test_a_custom_layout_comes_back_by_its_manifest(tmp_path):
     videos = smooth_store(tmp_path / "a", Quantizer("centred", 20))
     layout = custom_layout("f/{video}/{class}-{number:03d}.png", first=7, file_format="png", encoding="i3d-128")

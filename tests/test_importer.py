@@ -236,8 +236,11 @@ def break_all(folder):
 
 FAULTS = [
     (break_gap, "1 missing among the files 1 to 5, the first broken/v/flow_x_0003.jpg"),
-    (break_partner, "files without a partner: 5 (1 to 5) of x, 4 (1 to 4) of y"),
-    (break_no_y, "files without a partner: 5 (1 to 5) of x, none of y"),
+    (
+        break_partner,
+        "files without a partner: 5 (1 to 5) of x, 4 (1 to 4) of y; the first missing is broken/v/flow_y_0005.jpg",
+    ),
+    (break_no_y, "files without a partner: 5 (1 to 5) of x, none of y; the first missing is broken/v/flow_y_0001.jpg"),
     (break_base, "numbers begin at 0, those of layout notebook at 1 (--first 0 takes them as they are)"),
     (break_padding, "flow_x_1.jpg is not named as the layout has it, flow_x_0001.jpg"),
     (break_size, "flow_x_0004.jpg is 40×24, the frames before it are 32×24"),
@@ -434,6 +437,13 @@ def test_flow_that_is_not_finite_is_a_failed_row(tmp_path):
     write_video(tmp_path / "files", "npy", "c", "v", flow)
     report = import_flow(tmp_path / "files", tmp_path / "s", "npy", bound=20)
     assert "flow 1 holds values that are not finite" in report.failures[0].reason
+
+
+@pytest.mark.filterwarnings("error")
+def test_flow_beyond_all_motion_is_a_failed_row_without_noise(tmp_path):
+    write_video(tmp_path / "files", "npy", "c", "v", np.full((2, 2, 24, 32), 1e30, np.float32))
+    report = import_flow(tmp_path / "files", tmp_path / "s", "npy", bound=20, scheduler="sync")
+    assert report.failures[0].reason == "flow 0 holds values that are not finite, or above 1e19 px"
 
 
 @pytest.mark.parametrize("layout", ["notebook", "npy"])

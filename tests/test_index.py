@@ -12,10 +12,11 @@ from store_factory import failed_record, make_codes, make_record, write_store, w
 
 import flowstore
 from flowstore.errors import ArgumentError, StoreError
-from flowstore.index import VideoIndex, read_index, remove_index, write_index
+from flowstore.index import read_index, remove_index, write_index
 from flowstore.names import escape_name
 from flowstore.records import read_records, video_paths
 from flowstore.storage import LocalStorage, open_storage
+from flowstore.video_index import VideoIndex
 
 VIDEOS = {
     "wave/a": make_codes(5, seed=1),

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import flowstore
+from flowstore.chunk_codecs import codec_for
 from flowstore.errors import ArgumentError, StoreFormatError
 from flowstore.limits import (
     MAX_DOCUMENT_BYTES,
@@ -17,7 +18,6 @@ from flowstore.limits import (
     is_text_mapping,
 )
 from flowstore.pipeline import extract
-from flowstore.shards import codec_for
 
 
 @pytest.mark.parametrize("preset", ["fast", "balanced", "small", "none"])

@@ -159,6 +159,7 @@ def test_testing_draws_the_same_every_time(place):
     assert [dataset.flows_of(0)[1][:, 0].tolist()] == [[3, 9]]
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("context", ["fork", "spawn"])
 def test_persistent_workers_hear_of_the_epoch(place, context):
     dataset = FlowClips(place, 3, dtype="uint8")
@@ -195,6 +196,7 @@ def test_a_batch_lies_in_one_tensor_and_collate_hands_it_over(place):
     assert flow.is_contiguous()
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("context", ["fork", "spawn", "forkserver"])
 def test_workers_fill_the_same_memory_again_but_never_under_a_batch_that_is_kept(place, context):
     dataset = FlowClips(place, 4, sampling="all", dtype="uint8", transform=Crop(8))
@@ -493,6 +495,7 @@ assert all((one.numpy() == other).all() for one, other in zip(kept, expected, st
 """
 
 
+@pytest.mark.system
 def test_more_batches_are_kept_than_files_may_be_open(place):
     pytest.importorskip("resource", reason="descriptors are limited on POSIX systems")
     done = subprocess.run(

@@ -90,7 +90,8 @@ def test_one_pixel_counts():
     assert (found.max_magnitude, found.mean_magnitude, found.p99_magnitude) == (64, 1, pytest.approx(64, rel=0.008))
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
 @pytest.mark.parametrize("component", [0, 1])
 @both_ways
 def test_flow_that_is_not_finite_is_refused_by_its_number(gather, component, value):

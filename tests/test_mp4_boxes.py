@@ -46,6 +46,16 @@ def test_short_and_long_entries_and_empty_edits(tmp_path):
     assert share_of(tmp_path, movie(long)) == 0.5
 
 
+def test_boxes_of_long_sizes_and_one_that_goes_on_to_the_end(tmp_path):
+    whole = movie(struct.pack(">IIIiI", 0, 1, 2500, 0, 1 << 16))
+    long = struct.pack(">I4sQ", 1, b"moov", 8 + len(whole)) + whole[8:]
+    assert share_of(tmp_path, long) == 0.25
+    assert share_of(tmp_path, struct.pack(">I4sQ", 1, b"mdat", 16 + 9) + bytes(9) + whole) == 0.25
+    assert share_of(tmp_path, struct.pack(">I4s", 0, b"moov") + whole[8:]) == 0.25
+    # A size below that of its own header ends the walk.
+    assert share_of(tmp_path, struct.pack(">I4s", 7, b"free") + whole) == 1.0
+
+
 @given(st.binary(max_size=300), st.integers(0, 200))
 def test_no_file_stops_it(tmp_path_factory, noise, at):
     path = tmp_path_factory.getbasetemp() / "noise.mp4"

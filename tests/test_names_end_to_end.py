@@ -12,8 +12,9 @@ import flowstore
 from flowstore.errors import ArgumentError
 from flowstore.export import export
 from flowstore.names import printable_name
-from flowstore.pipeline import make_settings, run_plan
+from flowstore.pipeline import make_settings
 from flowstore.planning import plan_extract
+from flowstore.running import run_plan
 from flowstore.sources import Discovery, VideoSource
 from flowstore.storage import open_storage
 

@@ -47,7 +47,7 @@ def tree(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*.jpg")}
 
 
-@pytest.mark.parametrize("scheduler", ["sync", "threads", "processes"])
+@pytest.mark.parametrize("scheduler", ["sync", "threads", pytest.param("processes", marks=pytest.mark.system)])
 def test_export_equals_the_notebooks_files(tmp_path, scheduler):
     reference, expected = load_reference(), tmp_path / "expected"
     n_flows = 0

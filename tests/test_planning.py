@@ -12,8 +12,9 @@ from store_factory import HEIGHT, WIDTH, make_frames, tree_files, write_avi
 import flowstore
 from flowstore import planning
 from flowstore.errors import ArgumentError, SettingsMismatchError, StoreFormatError
-from flowstore.pipeline import extract, make_settings, plan, resolve_scheduler
+from flowstore.pipeline import extract, make_settings, plan
 from flowstore.planning import check_names, format_bytes
+from flowstore.running import resolve_scheduler
 from flowstore.sources import VideoSource, discover, select_sources
 from flowstore.storage import LocalStorage
 
@@ -274,7 +275,7 @@ def test_auto_takes_threads_for_a_small_plan(videos, tmp_path, monkeypatch):
     assert resolve_scheduler("auto", 64, planned) == ("threads", 4)
     assert resolve_scheduler("sync", None, planned)[0] == "sync"
     assert resolve_scheduler("tcp://h:1", 64, planned) == ("tcp://h:1", 64)
-    monkeypatch.setattr("flowstore.pipeline.AUTO_PROCESSES_FRAMES", 53)
+    monkeypatch.setattr("flowstore.running.AUTO_PROCESSES_FRAMES", 53)
     assert resolve_scheduler("auto", 2, planned) == ("processes", 2)
     assert resolve_scheduler("auto", 1, planned) == ("threads", 1)
 

@@ -134,3 +134,10 @@ def test_links_lead_somewhere():
     assert targets
     for target in targets:
         assert target.startswith("https://") or (root / target).exists(), target
+
+
+def test_files_that_are_named_are_there():
+    root = Path(__file__).parents[1]
+    named = set(re.findall(r"`((?:tests|benchmarks|examples|flowstore)/[\w/.]+)`", README))
+    assert len(named) > 15
+    assert [name for name in sorted(named) if not (root / name).exists()] == []

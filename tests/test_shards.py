@@ -13,17 +13,15 @@ from store_factory import drop_digests, write_store
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec
 
 import flowstore
+from flowstore.chunk_codecs import ChunkCodec, checksum, codec_for
 from flowstore.documents import flow_document, parse_flow_document, to_bytes
 from flowstore.errors import ChecksumError, StoreFormatError
 from flowstore.quantize import Quantizer
 from flowstore.settings import ExtractSettings
 from flowstore.shards import (
     MAX_SHARD_BYTES,
-    ChunkCodec,
     ShardWriter,
-    checksum,
     chunk_span,
-    codec_for,
     decode_chunks,
     frames_per_shard,
     index_size,

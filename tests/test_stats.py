@@ -17,7 +17,7 @@ from store_factory import make_codes, make_record, write_store
 
 import flowstore
 from flowstore.errors import ArgumentError, StoreNotFoundError
-from flowstore.index import VideoIndex, write_index
+from flowstore.index import write_index
 from flowstore.quantize import Quantizer
 from flowstore.records import read_records
 from flowstore.settings import ExtractSettings
@@ -25,6 +25,7 @@ from flowstore.stat_tasks import FlowSample
 from flowstore.stats import stats
 from flowstore.stats_plot import plot_stats
 from flowstore.storage import LocalStorage
+from flowstore.video_index import VideoIndex
 from flowstore.writing import VideoWriter
 
 

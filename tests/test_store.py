@@ -21,9 +21,11 @@ from flowstore.errors import (
     StoreFormatError,
     StoreNotFoundError,
 )
-from flowstore.index import VideoIndex, read_records, write_index
+from flowstore.index import write_index
 from flowstore.names import escape_name
+from flowstore.records import read_records
 from flowstore.storage import LocalStorage
+from flowstore.video_index import VideoIndex
 from flowstore.writing import write_class
 
 NAMES = [

@@ -492,3 +492,20 @@ def test_a_damaged_root_is_a_fault_and_ends_the_check(extracted):
         outcome = call("verify", extracted, "--json", *options)
         assert outcome.code == 1
         assert [fault["path"] for fault in json.loads(outcome.out)["faults"]] == ["zarr.json"]
+
+
+@pytest.mark.parametrize("damage", [b"{", b"", None])
+def test_a_root_is_mended_by_that_of_a_store_of_the_same_settings(tmp_path, damage):
+    write_dataset(tmp_path / "videos", n_videos=2)
+    settings = ["--bound", "10", "--encoding", "denseflow"]
+    store, other = tmp_path / "flow.zarr", tmp_path / "other.zarr"
+    assert call("extract", tmp_path / "videos", store, *settings).code == 0
+    flow = flowstore.open_store(store)["wave/v1"][:]
+    (store / "zarr.json").unlink() if damage is None else (store / "zarr.json").write_bytes(damage)
+    refused = call("verify", store)
+    assert refused.code != 0
+    assert "--limit 1" in refused.err or damage is None
+    assert call("extract", tmp_path / "videos", other, *settings, "--limit", "1").code == 0
+    shutil.copy(other / "zarr.json", store)
+    assert call("verify", store, "--source", tmp_path / "videos").code == 0
+    np.testing.assert_array_equal(flowstore.open_store(store)["wave/v1"][:], flow)

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from flowstore.whole_files import FaultKeepingFile, WholeWriter, is_stray, remove_strays, write_whole
+from flowstore.whole_files import FaultKeepingFile, WholeWriter, is_stray, remove_strays, replacing, write_whole
 
 
 def test_a_file_is_written_and_replaced(tmp_path):
@@ -90,3 +90,32 @@ def test_a_file_without_faults_is_a_file(tmp_path):
         kept.check()
         assert kept.tell() == 4
     assert (tmp_path / "a").read_bytes() == b"abc"
+
+
+def half_and_stop():
+    yield b"half"
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("is_durable", [False, True])
+def test_a_file_in_the_making_replaces_the_one_that_is_there_at_its_end(tmp_path, is_durable):
+    path, partial = tmp_path / "sub/a.bin", tmp_path / f"sub/a.bin.{os.getpid()}.partial"
+    for data in (b"one", b"other"):
+        with replacing(str(path), is_durable) as file:
+            file.write(data)
+            assert partial.exists()
+        assert path.read_bytes() == data
+    with pytest.raises(KeyboardInterrupt), replacing(str(path), is_durable) as file:
+        file.writelines(half_and_stop())
+    assert path.read_bytes() == b"other"
+    assert os.listdir(tmp_path / "sub") == ["a.bin"]
+
+
+def test_what_a_process_of_the_same_number_left_is_not_followed(tmp_path):
+    (tmp_path / "victim").write_bytes(b"mine")
+    (tmp_path / f"a.bin.{os.getpid()}.partial").symlink_to(tmp_path / "victim")
+    with replacing(str(tmp_path / "a.bin"), is_durable=False) as file:
+        file.write(b"whole")
+    assert (tmp_path / "victim").read_bytes() == b"mine"
+    assert (tmp_path / "a.bin").read_bytes() == b"whole"
+    assert not (tmp_path / "a.bin").is_symlink()

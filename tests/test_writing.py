@@ -32,12 +32,14 @@ from store_factory import (
 import flowstore
 from flowstore import shards
 from flowstore.errors import ArgumentError, StoreError
-from flowstore.index import VideoIndex, read_records, write_index
+from flowstore.index import write_index
 from flowstore.names import video_path
 from flowstore.pipeline import extract
 from flowstore.quantize import Quantizer
+from flowstore.records import read_records
 from flowstore.settings import ExtractSettings
 from flowstore.storage import LocalStorage, open_storage
+from flowstore.video_index import VideoIndex
 from flowstore.writing import VideoWriter, is_intact, remove_video, write_class, write_failed, write_root
 
 pytestmark = pytest.mark.system
