@@ -147,15 +147,15 @@ def test_kill_9_of_the_coordinator_leaves_nothing_half_and_no_worker(long_source
 # Sent to the package's own estimator in every process of the run: a decoder's or an estimator's crash.
 CRASH = """
 import os, signal
-import flowstore.estimators as estimators
+from flowstore.estimators import opencv, registry
 
-class Crashing(estimators.OpenCVFarneback):
+class Crashing(opencv.OpenCVFarneback):
     def stream(self, height, width, step=1):
         if width == 40:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().stream(height, width, step)
 
-estimators._ESTIMATORS["farneback", "opencv"] = Crashing
+registry._ESTIMATORS["farneback", "opencv"] = Crashing
 """
 
 
