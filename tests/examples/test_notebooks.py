@@ -33,7 +33,7 @@ CLAIMS = {
         "86.4 <= sizes.kB_a_flow['none'] < 86.5",  # 2 × 240 × 180 bytes, and checksums
     ],
     "explore_store": [
-        "len(videos) == 10 and len(flows) == videos.n_flows.sum() == 230",
+        "len(videos) == 12 and len(flows) == videos.n_flows.sum() == 276",
         "by_class.index[0] == 'still' and by_class['still'] < 0.1",
         "all(key.endswith('_2') for key, _ in liveliest.index)",
         "clip.shape == (10, 2, 120, 160)",
