@@ -14,13 +14,14 @@ import numpy.typing as npt
 
 from flowstore.colour import flow_to_color, plane_to_color, wheel_image
 from flowstore.errors import ArgumentError, StoreError
-from flowstore.export import ExportReport, export
-from flowstore.films import open_film
-from flowstore.pipeline import extract
-from flowstore.reporting import ExtractReport, Progress
+from flowstore.export.run import ExportReport, export
+from flowstore.jobs.progress import Progress
+from flowstore.pipeline.report import ExtractReport
+from flowstore.pipeline.run import extract
+from flowstore.render.films import open_film
 from flowstore.scenes import MOTIONS, Motion, Scene, Street
-from flowstore.store import FlowStore, open_store
-from flowstore.whole_files import write_whole
+from flowstore.storage.atomic import write_whole
+from flowstore.store.open import FlowStore, open_store
 
 CLASSES: tuple[str, ...] = ("street", *MOTIONS)
 N_FRAMES = 24
