@@ -39,7 +39,7 @@ def reflect(index: Indices, size: int) -> Indices:
     return np.minimum(index, 2 * size - 2 - index)
 
 
-def linear_positions(size: int, target: int, rounded: bool) -> tuple[Indices, Floats]:
+def linear_positions(size: int, target: int, rounded: bool, scale: float | None = None) -> tuple[Indices, Floats]:
     """Where a linear resize from `size` to `target` samples reads.
 
     Parameters
@@ -49,6 +49,8 @@ def linear_positions(size: int, target: int, rounded: bool) -> tuple[Indices, Fl
     rounded : bool
         Whether positions are rounded to float32 before the weights are taken from them, as OpenCV does for
         images of two channels (flow), but not for those of one (frames).
+    scale : float, optional
+        Samples before for each one after; ``size / target`` unless given.
 
     Returns
     -------
@@ -57,7 +59,7 @@ def linear_positions(size: int, target: int, rounded: bool) -> tuple[Indices, Fl
     weight : float32, (target,), in [0, 1)
         The share of the right one; zero where there is none.
     """
-    position = (np.arange(target) + 0.5) * (size / target) - 0.5
+    position = (np.arange(target) + 0.5) * (scale or size / target) - 0.5
     if rounded:
         position = position.astype(np.float32).astype(np.float64)
     index = np.floor(position).astype(np.int64)
