@@ -29,9 +29,8 @@ import numpy as np
 from clips import extract_store, find_videos, read_jpegs, write_jpegs
 from measuring import describe_machine, format_table, write_results
 
-from flowstore.chunk_codecs import ChunkCodec, codec_for
-from flowstore.settings import Compression
-from flowstore.writing import VideoWriter
+from flowstore.format.codec import ChunkCodec, Compression, codec_for
+from flowstore.store.writer import VideoWriter
 
 try:
     import imagecodecs

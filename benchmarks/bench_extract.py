@@ -25,9 +25,13 @@ import numpy as np
 from measuring import alternate, describe_machine, format_table, summarize, write_results
 
 import flowstore
-from flowstore import chunk_codecs, decoding, extraction, flow_encoder, shards
+from flowstore.format import codec as chunk_codecs
+from flowstore.format import shards
+from flowstore.pipeline import task as extraction
+from flowstore.quantize import encoder as flow_encoder
 from flowstore.scenes import MOTIONS, Scene
-from flowstore.sources import VIDEO_SUFFIXES
+from flowstore.sources import videos as decoding
+from flowstore.sources.listing import VIDEO_SUFFIXES
 
 LOOP = Path(__file__).with_name("notebook_loop.py")
 N_CORES = 2

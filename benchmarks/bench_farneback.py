@@ -27,9 +27,9 @@ import numba
 import numpy as np
 from numba import njit
 
-from flowstore import farneback_kernels as kernels
-from flowstore.farneback import FarnebackStream, compile_kernels
-from flowstore.lanes import fma, load, splat, store
+from flowstore.estimators.farneback import kernels as kernels
+from flowstore.estimators.farneback.stream import FarnebackStream, compile_kernels
+from flowstore.estimators.simd import fma, load, splat, store
 
 PARAMETERS = {
     "pyr_scale": 0.5,

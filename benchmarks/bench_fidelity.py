@@ -36,12 +36,12 @@ import numpy.typing as npt
 from clips import HEIGHT, WIDTH
 from measuring import format_table, write_results
 
-from flowstore.chunk_codecs import codec_for
 from flowstore.estimators import make_estimator
-from flowstore.flow_files import encode_plane
+from flowstore.format.codec import codec_for
+from flowstore.layouts.images import encode_plane
 from flowstore.quantize import UINT8_ENCODINGS, Quantizer
 from flowstore.scenes import Scene
-from flowstore.sources import VIDEO_SUFFIXES
+from flowstore.sources.listing import VIDEO_SUFFIXES
 
 BOUNDS = 10.0, 20.0, 32.0
 QUALITIES = 75, 95, 100

@@ -27,13 +27,14 @@ import numpy as np
 from measuring import describe_machine, format_table, write_results
 
 import flowstore
-from flowstore import documents
-from flowstore.index import write_index
-from flowstore.model import MotionStatistics, VideoRecord
-from flowstore.settings import ExtractSettings
-from flowstore.storage import LocalStorage
-from flowstore.video_index import VideoIndex
-from flowstore.writing import VideoWriter, write_class, write_root
+from flowstore.format import zarr_metadata as documents
+from flowstore.format.record import VideoRecord
+from flowstore.format.settings import ExtractSettings
+from flowstore.quantize.motion import MotionStatistics
+from flowstore.storage.places import LocalStorage
+from flowstore.store.index import write_index
+from flowstore.store.video_index import VideoIndex
+from flowstore.store.writer import VideoWriter, write_class, write_root
 
 LENGTH, HEIGHT, WIDTH = 10, 240, 320
 N_REAL, N_FLOWS, N_CLASSES = 100, 60, 400

@@ -27,9 +27,9 @@ from measuring import describe_machine, format_table, summarize, write_results
 from numcodecs import blosc
 
 import flowstore
-from flowstore.chunk_codecs import codec_for
-from flowstore.storage import LocalStorage
-from flowstore.writing import VideoWriter, write_root
+from flowstore.format.codec import codec_for
+from flowstore.storage.places import LocalStorage
+from flowstore.store.writer import VideoWriter, write_root
 
 LENGTH = 10
 JPEG, ZARR, DIRECT, DECODING, MEMMAP = (

@@ -17,13 +17,13 @@ import numpy as np
 from measuring import alternate, describe_machine, format_table, summarize, write_results
 
 import flowstore
-from flowstore.flow_encoder import FlowEncoder
-from flowstore.model import VideoRecord
+from flowstore.format.record import VideoRecord
+from flowstore.format.settings import ExtractSettings
 from flowstore.quantize import Quantizer
-from flowstore.settings import ExtractSettings
+from flowstore.quantize.encoder import FlowEncoder
 from flowstore.stats import stats
-from flowstore.storage import LocalStorage
-from flowstore.writing import VideoWriter, write_class, write_root
+from flowstore.storage.places import LocalStorage
+from flowstore.store.writer import VideoWriter, write_class, write_root
 
 HEIGHT, WIDTH = 240, 320
 BOUNDS = (5.0, 10.0, 15.0, 20.0, 32.0)

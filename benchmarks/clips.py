@@ -12,7 +12,7 @@ import numpy as np
 import flowstore
 from flowstore.pipeline import extract
 from flowstore.scenes import MOTIONS, Scene
-from flowstore.sources import VIDEO_SUFFIXES
+from flowstore.sources.listing import VIDEO_SUFFIXES
 
 HEIGHT, WIDTH = 240, 320
 

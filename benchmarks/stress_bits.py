@@ -16,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
 from store_factory import make_codes, settings_of, write_store
 
 import flowstore
-from flowstore import shards
 from flowstore.errors import FlowStoreError
+from flowstore.format import shards
 from flowstore.verify import verify
 
 LONG = "a name that is longer than a file system takes " * 6

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
 from datasets import command_line, frames_of, process_environment, video_bytes
 from input_cases import CASES, jpegs, mp4_with_index_first, pillow

@@ -5,9 +5,9 @@ This is the reading side: it loads numpy, zarr and numcodecs, and neither OpenCV
 """
 
 from flowstore.errors import FlowStoreError, FlowStoreWarning
-from flowstore.quantize import Quantizer
-from flowstore.store import FlowClass, FlowStore, open_store
-from flowstore.video import Video
+from flowstore.quantize.quantizer import Quantizer
+from flowstore.store.open import FlowClass, FlowStore, open_store
+from flowstore.store.video import Video
 
 __version__ = "0.1.0"
 

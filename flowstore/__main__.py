@@ -1,6 +1,6 @@
 """``python -m flowstore``."""
 
-from flowstore.cli import main
+from flowstore.cli.program import main
 
 if __name__ == "__main__":
     main()

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 import operator
 import os
-from typing import Any
+from typing import Any, get_args
 
 from flowstore.errors import ArgumentError
+from flowstore.names import suggest_name
+
+ParameterValue = int | float | bool | str
 
 
 def check_whole(name: str, value: Any, least: int, most: int | None = None) -> None:
@@ -150,3 +153,16 @@ def check_positive(name: str, value: Any) -> None:
     is_number = not isinstance(value, bool) and hasattr(value, "__float__")
     if not is_number or not (math.isfinite(value) and value > 0):
         raise ArgumentError(f"{name} is {value!r}, expected a finite number above 0")
+
+
+def check_choice(name: str, value: str, choices: object) -> None:
+    """Raise unless a value is one of a ``Literal``'s.
+
+    Raises
+    ------
+    ArgumentError
+        If it is not; the message lists them, and suggests the nearest.
+    """
+    if value not in get_args(choices):
+        nearest = suggest_name(value, get_args(choices)) if isinstance(value, str) else ""
+        raise ArgumentError(f"{name} is {value!r}, expected one of {', '.join(get_args(choices))}{nearest}")

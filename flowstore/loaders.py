@@ -1,6 +1,6 @@
 """A store as a dataset for PyTorch: clips of flow and their labels, drawn at random or by a rule.
 
-The only owner of torch. What a clip holds is decided in `flowstore.clip_sampling`, what is done to it in
+The only owner of torch. What a clip holds is decided in `flowstore.clips.sampling`, what is done to it in
 `flowstore.transforms`; here clips are drawn, read into one array for a whole batch, and handed over.
 """
 
@@ -16,20 +16,15 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from flowstore.arguments import check_whole
-from flowstore.batch_memory import Slot, process_pool, receive
-from flowstore.clip_sampling import Sampling, Short, check_choice
-from flowstore.clip_table import ClipDraw, ClipRule, ClipTable, Labels
-from flowstore.errors import (
-    ArgumentError,
-    FlowStoreWarning,
-    MissingExtraError,
-    NameNotFoundError,
-)
+from flowstore.arguments import check_choice, check_whole
+from flowstore.clips.sampling import Sampling, Short
+from flowstore.clips.shared_memory import Slot, process_pool, receive
+from flowstore.clips.table import ClipDraw, ClipRule, ClipTable, Labels
+from flowstore.errors import ArgumentError, FlowStoreWarning, MissingExtraError, NameNotFoundError
 from flowstore.names import is_shortened, unescape_name
-from flowstore.records import read_record
 from flowstore.splits import Split, SplitList
-from flowstore.store import FlowStore, Place, open_store
+from flowstore.store.open import FlowStore, Place, open_store
+from flowstore.store.tree import read_record
 from flowstore.transforms import Array, Compose, Crop, FlowTransform, Window
 
 try:
@@ -97,8 +92,8 @@ class FlowClips(Dataset[Item]):
     stride : int
         Distance of a clip's flows in the video.
     sampling : {"random", "uniform", "tsn", "dense", "all"}
-        Where clips start, see `flowstore.clip_sampling`. With ``all`` every start of every video is an item of its own;
-        with the others an item is a video.
+        Where clips start, see `flowstore.clips.sampling`. With ``all`` every start of every video is an item of its
+        own; with the others an item is a video.
     split : Split, SplitList or iterable of str, optional
         Only these videos: of `flowstore.splits`, or names ``class/video``, each once. Lines of a split that name no
         video of the store are warned of, and kept in `unmatched`.

@@ -1,6 +1,6 @@
 """Fields of motion: magnitude, angle, divergence and curl of flow. Pure.
 
-Each takes an array ``(..., 2, H, W)`` or what `flowstore.video.Video.to_xarray` gives, and returns the same kind
+Each takes an array ``(..., 2, H, W)`` or what `flowstore.store.video.Video.to_xarray` gives, and returns the same kind
 without the axis of components. Lazy arrays stay lazy. In images x grows to the right and y downward, so what turns
 clockwise on the screen has a positive angle and a positive curl.
 """

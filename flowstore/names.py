@@ -12,9 +12,12 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from urllib.parse import unquote_to_bytes
 
 from flowstore.errors import ArgumentError
+
+MIB = 2**20
 
 MAX_COMPONENT_BYTES = 255
 _DIGEST_LENGTH = 32
@@ -156,3 +159,23 @@ def suggest_name(name: str, candidates: Iterable[str]) -> str:
     """
     matches = difflib.get_close_matches(name, candidates, n=1)
     return f"; did you mean {printable_name(matches[0])!r}?" if matches else ""
+
+
+def format_bytes(size: float) -> str:
+    """Return a number of bytes for people.
+
+    Examples
+    --------
+    >>> format_bytes(1536), format_bytes(5 * 2**20)
+    ('1.5 KiB', '5.0 MiB')
+    """
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} bytes" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def now_utc() -> str:
+    """Return the time, ISO 8601 in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from flowstore.names import printable_name
-
-if TYPE_CHECKING:
-    from flowstore.model import VideoRecord
-    from flowstore.planning import ExtractPlan
 
 _PLAIN_LINE_EVERY_S = 10.0
 
@@ -111,7 +107,7 @@ class _MeterColumn(ProgressColumn):
 
 
 class ConsoleProgress:
-    """Progress of `extract` and `export` on a console.
+    """Progress of a long operation on a console.
 
     Parameters
     ----------
@@ -126,21 +122,14 @@ class ConsoleProgress:
         self._verb = verb
         self._bar: Progress | None = None
         self._meter = Meter(0, 0)
-        self._total_cost = 1.0
         self._stopped = threading.Event()
         self._ticker: threading.Thread | None = None
 
-    def start(self, plan: ExtractPlan | int, n_flows: int = 0) -> None:
-        """Begin, with a plan of an extraction or the number of videos and flows of an export."""
-        if isinstance(plan, int):
-            self._begin(Meter(plan, n_flows), max(1, plan))
-        elif plan.todo:
-            total = sum(source.cost for source in plan.todo)
-            self._begin(Meter(len(plan.todo), plan.estimate.n_frames), total or 1.0)
-
-    def _begin(self, meter: Meter, total_cost: float) -> None:
-        self._meter = meter
-        self._total_cost = total_cost
+    def start(self, n_videos: int, n_flows: int) -> None:
+        """Begin, with the number of videos and of flows to do; without a video nothing is shown."""
+        if not n_videos:
+            return
+        meter = self._meter = Meter(n_videos, n_flows)
         if self._console.is_terminal:
             columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24))
             self._bar = Progress(
@@ -165,20 +154,15 @@ class ConsoleProgress:
         """Count flows."""
         self._meter.add_flows(n_flows)
 
-    def finish_video(self, record: VideoRecord, cost: float) -> None:
-        """Count a video of an extraction; name it where it failed or has something worth saying."""
-        self._meter.finish_video(not record.is_ok, cost / self._total_cost)
-        key = f"{printable_name(record.class_name)}/{printable_name(record.name)}"
-        if not record.is_ok:
-            self._say("failed", "red", f"{key}: {record.reason}")
-        for warning in record.warnings:
-            self._say("warning", "yellow", f"{key}: {warning}")
-
-    def finish_item(self, key: str, problem: str) -> None:
-        """Count a video of an export; name it where it failed."""
-        self._meter.finish_video(bool(problem), 1 / self._total_cost)
+    def finish_video(
+        self, key: str, problem: str = "", warnings: Sequence[str] = (), share: float | None = None
+    ) -> None:
+        """Count a video; name it where it failed or has something worth saying."""
+        self._meter.finish_video(bool(problem), 1 / max(1, self._meter.n_videos) if share is None else share)
         if problem:
             self._say("failed", "red", f"{key}: {problem}")
+        for warning in warnings:
+            self._say("warning", "yellow", f"{key}: {warning}")
 
     def _say(self, label: str, style: str, text: str) -> None:
         # A `Text` is shown as it is: file names hold what would be markup or emoji codes.

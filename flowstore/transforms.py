@@ -12,11 +12,10 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from flowstore.arguments import check_whole
-from flowstore.clip_sampling import check_choice
+from flowstore.arguments import check_choice, check_whole
 from flowstore.errors import ArgumentError
-from flowstore.quantize import Quantizer
-from flowstore.sampling import scaled_size
+from flowstore.quantize.quantizer import Quantizer
+from flowstore.sources.sampling import scaled_size
 
 Array = npt.NDArray[Any]
 Window = tuple[int, int, int, int]

@@ -14,7 +14,7 @@ from flowstore.importer import import_flow
 from flowstore.pipeline import extract
 from flowstore.render import render
 from flowstore.stats import stats
-from flowstore.stats_plot import plot_stats
+from flowstore.stats.plot import plot_stats
 
 WRONG = [
     {"part": "1/2"},

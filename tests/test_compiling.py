@@ -9,9 +9,9 @@ import pytest
 from datasets import process_environment, run, write_video
 from numba import float32, types
 
-from flowstore import motion_kernels
 from flowstore.compiling import are_compiled, compile_all, kernel
-from flowstore.farneback_kernels import KERNELS as FARNEBACK_KERNELS
+from flowstore.estimators.farneback.kernels import KERNELS as FARNEBACK_KERNELS
+from flowstore.quantize import kernels as motion_kernels
 
 COMPILING = "compiling the kernels for this machine, once"
 # Neither beside the module, nor for the user, nor in the place that was set.
@@ -23,19 +23,23 @@ numba.core.caching._CacheLocator.ensure_cache_path = refuse
 """
 SCRIPT = """
 import json
-from flowstore.estimators import compile_engine, needs_compiling
-found = {"before": needs_compiling("numba")}
+from flowstore.estimators.registry import compile_engine, needs_compiling
+from flowstore.quantize.encoder import are_loops_compiled, compile_loops
+ALGORITHM = "farneback"
+found = {"before": needs_compiling("numba", ALGORITHM) or not are_loops_compiled()}
 if %(is_compiling)r:
-    compile_engine("numba")
-    found["after"] = needs_compiling("numba")
-from flowstore import farneback, motion_kernels
-from flowstore.farneback_kernels import KERNELS
+    compile_engine("numba", ALGORITHM)
+    compile_loops()
+    found["after"] = needs_compiling("numba", ALGORITHM) or not are_loops_compiled()
+from flowstore.estimators.farneback import stream as farneback
+from flowstore.estimators.farneback.kernels import KERNELS
+from flowstore.quantize import kernels as motion_kernels
 kernels = [kernel for kernel, _ in (*KERNELS, *motion_kernels.KERNELS)]
 found["hits"] = sum(sum(kernel.stats.cache_hits.values()) for kernel in kernels)
 found["misses"] = sum(sum(kernel.stats.cache_misses.values()) for kernel in kernels)
 if %(is_compiling)r:
     import numpy as np
-    from flowstore.flow_encoder import FlowEncoder
+    from flowstore.quantize.encoder import FlowEncoder
     from flowstore.quantize import Quantizer
     frames = np.random.default_rng(0).integers(0, 256, (2, 48, 64), dtype=np.uint8)
     flow = farneback.farneback_flow(*frames)

@@ -10,7 +10,7 @@ from store_factory import tree_files
 import flowstore
 from flowstore import demo
 from flowstore.errors import ArgumentError
-from flowstore.scenes import MOTIONS, Scene
+from flowstore.scenes import Scene
 
 pytestmark = pytest.mark.system
 
@@ -35,7 +35,7 @@ def test_what_is_in_the_folder(made):
         str(folder / "videos"),
         str(folder / "flow.zarr"),
     )
-    names = {f"{motion}/{motion}_{number}" for motion in MOTIONS for number in (1, 2)}
+    names = {f"{name}/{name}_{number}" for name in demo.CLASSES for number in (1, 2)}
     assert {f"{path.parent.name}/{path.stem}" for path in (folder / "videos").rglob("*.avi")} == names
     store = flowstore.open_store(report.store)
     assert {video.key for video in store.iter_videos()} == names == set(report.errors_px)
@@ -60,7 +60,7 @@ def test_the_flow_is_the_true_motion(made):
 
 def test_wrong_flow_would_be_seen(made, monkeypatch):
     _, report = made
-    monkeypatch.setattr(demo, "scene_of", lambda motion, number: Scene("right", 120, 160, speed=-3.0))
+    monkeypatch.setattr(demo, "scene_of", lambda name, number: Scene("right", 120, 160, speed=-3.0))
     assert demo._error_px(flowstore.open_store(report.store), "right/right_2") > 5
 
 
@@ -68,27 +68,41 @@ def test_the_picture(made):
     _, report = made
     picture = cv2.imread(report.picture)
     height, width = picture.shape[:2]
-    assert width > 5 * 160
-    assert height > 2 * 120
-    # Blue, green, red below the frame of the scene that moves right: mostly red.
-    column = picture[8 + 24 + 120 + 8 + 40 : 8 + 24 + 120 + 8 + 80, 8 + 40 : 8 + 120].reshape(-1, 3).mean(axis=0)
-    assert column[2] > 200 > 180 > column[0]
-    assert tuple(picture[0, 0]) == (255, 255, 255)
+    assert width > 4 * 160
+    assert height > 3 * 120
+    assert tuple(picture[-1, 0]) == (255, 255, 255)
+    frames = list(demo.scene_of("street", 1).frames(demo.N_FRAMES // 2 + 1))
+    found = cv2.matchTemplate(picture, frames[-1], cv2.TM_SQDIFF)
+    _, _, (left, top), _ = cv2.minMaxLoc(found)
+    np.testing.assert_array_equal(picture[top : top + 120, left : left + 160], frames[-1])
+    # Below the road the camera pans right, so x is negative, which is blue, and y is nothing.
+    x, y = (picture[top + 112 : top + 118, left + n * 166 + 4 : left + n * 166 + 20].reshape(-1, 3) for n in (2, 3))
+    assert x[:, 0].mean() > x[:, 2].mean() + 40
+    assert y.min() > 220
 
 
 def test_the_film(made):
     _, report = made
-    capture, n_pictures = cv2.VideoCapture(report.film), 0
-    while capture.read()[0]:
-        n_pictures += 1
-    assert n_pictures == demo.N_FRAMES - 1
+    capture, pictures = cv2.VideoCapture(report.film), []
+    while True:
+        is_read, picture = capture.read()
+        if not is_read:
+            break
+        pictures.append(picture)
+    assert len(pictures) == demo.N_FRAMES - 1
+    height, width = pictures[0].shape[:2]
+    assert height > 120
+    assert width > 4 * 160
+    # The car moves in the frame; the wheel beside stands.
+    first, last = (picture.astype(int) for picture in (pictures[0], pictures[-1]))
+    assert np.abs(first - last)[:, :160].mean() > 10 > 3 > np.abs(first - last)[:, 4 * 166 + 10 :].mean()
 
 
 def test_a_second_run_has_nothing_to_do(made):
     folder, _ = made
     before = tree_files(folder / "flow.zarr")
     report = demo.run_demo(folder)
-    assert (report.extracted.n_done, report.extracted.n_extracted) == (10, 0)
+    assert (report.extracted.n_done, report.extracted.n_extracted) == (12, 0)
     assert report.exported.n_written == 0
     assert tree_files(folder / "flow.zarr") == before
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import flowstore
-from flowstore.chunk_codecs import codec_for
 from flowstore.errors import ArgumentError, StoreFormatError
+from flowstore.format.codec import codec_for
 from flowstore.limits import (
     MAX_DOCUMENT_BYTES,
     check_document_size,

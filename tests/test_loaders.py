@@ -13,8 +13,8 @@ from torch_tests import import_torch
 import flowstore
 from flowstore.errors import ArgumentError, FailedVideoError, FlowStoreWarning, NameNotFoundError
 from flowstore.splits import read_mmaction2
+from flowstore.store.writer import write_failed
 from flowstore.transforms import Compose, Crop, HorizontalFlip, Normalize, Resize
-from flowstore.writing import write_failed
 
 torch = import_torch()
 
@@ -483,7 +483,7 @@ def test_testing_does_not_heed_the_epoch(place):
 _COLLECT = """
 import resource, sys
 from torch.utils.data import DataLoader
-from flowstore.loaders import FlowClips
+from flowstore.loaders import FlowClips  # noqa: E402
 
 dataset = FlowClips(sys.argv[1], 2, sampling="all", dtype="uint8")
 expected = [flow.numpy().copy() for flow, _ in DataLoader(dataset, 1, collate_fn=dataset.collate)] * 6

@@ -10,11 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
-from store_factory import failed_record, make_record
 
 from flowstore import progress
 from flowstore.progress import ConsoleProgress, Meter, format_eta
-from flowstore.sources import VideoSource
+from flowstore.sources.source import VideoSource
 
 
 class Clock:
@@ -176,11 +175,11 @@ def test_threads_lose_no_count():
 def test_a_plain_console_gets_plain_lines(clock):
     console = plain_console()
     shown = ConsoleProgress(console, "extract")
-    shown.start(make_plan(1, 2, 3))
+    shown.start(3, 15)
     shown.add_flows(10)
-    shown.finish_video(make_record("wave", "a", 5), 1)
-    shown.finish_video(failed_record("wave", "b", "no frame can be decoded"), 2)
-    shown.finish_video(make_record("wave", "c", 5, warnings=("one", "two")), 3)
+    shown.finish_video("wave/a", share=1 / 6)
+    shown.finish_video("wave/b", "no frame can be decoded", share=2 / 6)
+    shown.finish_video("wave/c", warnings=("one", "two"), share=3 / 6)
     shown.note("a note")
     shown.stop()
     assert lines_of(console) == [
@@ -196,8 +195,8 @@ def test_an_export_names_what_failed(clock):
     console = plain_console()
     shown = ConsoleProgress(console, "export")
     shown.start(2, 50)
-    shown.finish_item("wave/a", "")
-    shown.finish_item("wave/b", "it is in the way")
+    shown.finish_video("wave/a", "")
+    shown.finish_video("wave/b", "it is in the way")
     shown.stop()
     assert lines_of(console) == ["failed wave/b: it is in the way"]
 
@@ -209,8 +208,8 @@ def test_a_failure_is_seen_at_once(is_terminal):
     file = io.TextIOWrapper(io.BufferedWriter(raw), encoding="utf-8")
     console = Console(file=file, force_terminal=is_terminal, width=80, color_system=None, highlight=False)
     shown = ConsoleProgress(console, "extract")
-    shown.start(make_plan(1, 1))
-    shown.finish_video(failed_record("wave", "b", "damaged"), 1)
+    shown.start(2, 10)
+    shown.finish_video("wave/b", "damaged", share=0.5)
     written = raw.getvalue().decode()
     shown.stop()
     assert "failed wave/b: damaged" in written
@@ -220,7 +219,7 @@ def test_a_plain_console_tells_the_state_now_and_then(monkeypatch):
     monkeypatch.setattr(progress, "_PLAIN_LINE_EVERY_S", 0.001)
     file = WatchedFile("3 flows")
     shown = ConsoleProgress(plain_console(file), "extract")
-    shown.start(make_plan(1, n_frames=4))
+    shown.start(1, 4)
     shown.add_flows(3)
     assert file.is_written.wait(30)
     shown.stop()
@@ -232,7 +231,7 @@ def test_a_long_line_is_not_broken():
     console = plain_console(width=20)
     shown = ConsoleProgress(console, "extract")
     reason = "a reason of many words " * 10
-    shown.finish_video(failed_record("wave", "b", reason.strip()), 1)
+    shown.finish_video("wave/b", reason.strip(), share=1)
     shown.note(reason.strip())
     assert lines_of(console) == [f"failed wave/b: {reason.strip()}", reason.strip()]
 
@@ -254,9 +253,9 @@ def test_a_long_line_is_not_broken():
 def test_names_and_reasons_are_no_markup(text):
     console = plain_console()
     shown = ConsoleProgress(console, "extract")
-    shown.finish_video(failed_record(text, text, text), 1)
-    shown.finish_video(make_record("c", text, 3, warnings=(text,)), 1)
-    shown.finish_item(text, text)
+    shown.finish_video(f"{text}/{text}", text, share=1)
+    shown.finish_video(f"c/{text}", warnings=(text,), share=1)
+    shown.finish_video(text, text)
     shown.note(text)
     assert lines_of(console) == [
         f"failed {text}/{text}: {text}",
@@ -270,8 +269,8 @@ def test_control_characters_never_reach_the_console():
     console = plain_console()
     shown = ConsoleProgress(console, "extract")
     text = "\x1b[31ma\x07\r\nb\udcff"
-    shown.finish_video(failed_record(text, text, text), 1)
-    shown.finish_item(text, text)
+    shown.finish_video(f"{text}/{text}", text, share=1)
+    shown.finish_video(text, text)
     shown.note(text)
     escaped = r"\x1b[31ma\x07\r\nb\udcff"
     assert lines_of(console) == [f"failed {escaped}/{escaped}: {escaped}", f"failed {escaped}: {escaped}", escaped]
@@ -284,10 +283,10 @@ def test_a_terminal_gets_a_bar_that_goes_away(clock):
     file = WatchedFile("1/2 videos")
     console = Console(file=file, force_terminal=True, width=120, highlight=False)
     shown = ConsoleProgress(console, "extract")
-    shown.start(make_plan(1, 1, n_frames=100))
+    shown.start(2, 100)
     clock.now += 2
     shown.add_flows(30)
-    shown.finish_video(failed_record("wave", "b", "damaged"), 1)
+    shown.finish_video("wave/b", "damaged", share=0.5)
     assert file.is_written.wait(30)
     shown.stop()
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", file.getvalue())
@@ -306,10 +305,10 @@ def test_no_thread_is_left(is_terminal, is_started):
     console = Console(file=io.StringIO(), force_terminal=is_terminal, width=80)
     shown = ConsoleProgress(console, "extract")
     if is_started:
-        shown.start(make_plan(0.0))
-        shown.finish_video(make_record("c", "v", 3), 0.0)
+        shown.start(1, 10)
+        shown.finish_video("c/v", share=0.0)
     else:
-        shown.start(make_plan())
+        shown.start(0, 0)
     shown.stop()
     left = set(threading.enumerate()) - before
     for thread in left:

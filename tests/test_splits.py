@@ -5,7 +5,7 @@ from store_factory import failed_record, make_record
 
 from flowstore.errors import ArgumentError, SourceError
 from flowstore.splits import read_hmdb51, read_kinetics, read_mmaction2, read_ucf101
-from flowstore.video_index import VideoIndex
+from flowstore.store.video_index import VideoIndex
 
 
 def index_of(*keys, failed=()):

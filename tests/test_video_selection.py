@@ -5,7 +5,7 @@ from store_factory import make_codes, write_store
 
 import flowstore
 from flowstore.errors import ArgumentError, FlowStoreWarning, SourceError
-from flowstore.video_selection import read_split, select_videos
+from flowstore.splits import read_split, select_videos
 
 KEYS = ["brush hair/a_2", "brush hair/a_[HD]_1", "wave/a_1", "wave/b_1", "wave/b_2"]
 

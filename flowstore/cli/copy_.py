@@ -1,0 +1,66 @@
+"""``flowstore copy``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from flowstore.cli.console import ERRORS, print_result, say, working
+from flowstore.cli.options import Place, output_options, worker_options
+
+
+@click.command(short_help="Copy a store: to a folder, a .zip, S3; or packed anew.")
+@click.argument("store", type=Place())
+@click.argument("dest", type=Place())
+@click.option(
+    "--compression",
+    type=click.Choice(["fast", "balanced", "small", "none"]),
+    help="Pack chunks anew.  [default: the store's, chunks as they are]",
+)
+@click.option("--select", multiple=True, metavar="CLASS", help="Copy only this class; may be repeated.  [default: all]")
+@click.option("--overwrite", is_flag=True, help="Empty DEST first.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.")
+@worker_options
+@output_options
+def copy(
+    store: str,
+    dest: str,
+    compression: Any,
+    select: tuple[str, ...],
+    overwrite: bool,
+    dry_run: bool,
+    workers: int | None,
+    scheduler: str,
+    is_json: bool,
+    quiet: bool,
+    verbose: bool,
+) -> int:
+    """Copy STORE to DEST, a folder, a URL or a .zip; run again to finish what is missing.
+
+    Every chunk is compared with its checksum, and what is written is read back.
+    """
+    from flowstore.copying.plan import plan_copy
+    from flowstore.copying.run import run_copy
+    from flowstore.jobs.schedulers import check_scheduler
+    from flowstore.progress import ConsoleProgress
+
+    check_scheduler(scheduler, workers)
+    planned = plan_copy(store, dest, compression, select, overwrite)
+    lines = planned.lines()
+    if verbose:
+        lines += [f"to do:  {key}" for key in planned.keys]
+    if dry_run:
+        print_result(planned, is_json, quiet, "\n".join(lines))
+        return 0
+    if not quiet:
+        for line in lines:
+            say(line)
+    progress = None if quiet else ConsoleProgress(ERRORS, "copy")
+    with working():
+        report = run_copy(planned, workers, scheduler, progress)
+    print_result(report, is_json, quiet)
+    if quiet or is_json:
+        for failure in report.failures:
+            say(f"failed {failure.key}: {failure.problem}")
+    return 0 if report.is_all_well else 1

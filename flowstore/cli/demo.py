@@ -1,0 +1,42 @@
+"""``flowstore demo``."""
+
+from __future__ import annotations
+
+import click
+
+from flowstore.cli.console import ERRORS, print_json, say, working
+from flowstore.cli.options import Place, output_options
+
+
+@click.command(short_help="Run the whole job on a small dataset that it makes.")
+@click.argument("folder", type=Place(), default="flowstore-demo", metavar="[DIR]")
+@output_options
+def demo(folder: str, is_json: bool, quiet: bool, verbose: bool) -> int:
+    """Make a small dataset of known motion in DIR, extract, check, export and draw it.
+
+    DIR is flowstore-demo by default.
+    """
+    from flowstore.demo import ERROR_ALLOWED_PX, run_demo
+    from flowstore.progress import ConsoleProgress
+
+    with working():
+        report = run_demo(folder, None if quiet else ConsoleProgress(ERRORS, "extract"))
+    worst = max(report.errors_px.values())
+    if is_json:
+        print_json({"folder": report.folder, "errors_px": report.errors_px, "extract": report.extracted.to_json()})
+    elif not quiet:
+        click.echo(f"videos    {report.videos}")
+        click.echo(f"store     {report.extracted}")
+        for key, error in sorted(report.errors_px.items()):
+            click.echo(f"          {key:20} mean error {error:.3f} px against the true motion")
+        click.echo(f"images    {report.exported}")
+        click.echo(f"picture   {report.picture}")
+        click.echo(f"film      {report.film}")
+        click.echo("\nNow in Python:\n")
+        click.echo("  import flowstore")
+        click.echo(f"  store = flowstore.open_store({report.store!r})")
+        click.echo('  store["zoom/zoom_2"][5:15]        # float32 (10, 2, 120, 160), pixels')
+    if worst > ERROR_ALLOWED_PX:
+        say(f"the flow is off by {worst:.2f} px, more than {ERROR_ALLOWED_PX} px: please report this")
+        return 1
+    return 0

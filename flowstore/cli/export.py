@@ -1,0 +1,147 @@
+"""``flowstore export``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, get_args
+
+import click
+
+from flowstore.cli.console import ERRORS, print_json, print_result, working
+from flowstore.cli.layouts import CUSTOM, choose_layout, layout_options
+from flowstore.cli.options import Place, Size, output_options, worker_options
+from flowstore.errors import ArgumentError
+from flowstore.layouts.layout import FileFormat
+from flowstore.layouts.presets import LAYOUTS
+from flowstore.names import format_bytes
+from flowstore.quantize.file_quantizer import FileEncoding
+
+
+def _list_layouts(context: click.Context, param: click.Parameter, is_asked: bool) -> None:
+    if not is_asked:
+        return
+    width = max(len(name) for name in LAYOUTS)
+    examples = max(len(layout.example) for layout in LAYOUTS.values())
+    for layout in LAYOUTS.values():
+        click.echo(f"{layout.name:{width}}  {layout.example:{examples}}  {layout.encoding:9}  {layout.used_by}")
+    context.exit(0)
+
+
+def conversion_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what changes flow on its way out, and how files hold it."""
+    for option in (
+        click.option("--pad-last", is_flag=True, help="Write the last flow twice: as many flows as frames."),
+        click.option("--size", type=Size(), metavar="WxH", help="Resize pictures and vectors.  [default: as stored]"),
+        click.option(
+            "--short-side",
+            type=int,
+            metavar="PX",
+            help="Resize them so that the shorter side has so many pixels.  [default: as stored]",
+        ),
+        click.option("--quality", type=int, metavar="0-100", help="JPEG quality.  [default: the layout's, mostly 95]"),
+        click.option("--bound", type=float, metavar="PX", help="Encode for this bound.  [default: the store's]"),
+        click.option(
+            "--encoding",
+            type=click.Choice(["layout", "keep", *get_args(FileEncoding)]),
+            metavar="NAME",
+            default="layout",
+            show_default=True,
+            help=f"The layout's own (layout), the codes as stored (keep), or {', '.join(get_args(FileEncoding))}.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+@click.command(name="export", short_help="Write flow as JPEG folders, npy, flo and the like.")
+@click.argument("store", type=Place())
+@click.argument("dest", type=Place(), required=False)
+@layout_options(
+    "Where files go and how flow is encoded.",
+    "Number of a custom layout's first flow.  [default: 1]",
+    "Leave out the folders of classes, where the layout allows it.",
+    default="notebook",
+)
+@click.option(
+    "--list-layouts",
+    is_flag=True,
+    is_eager=True,
+    help="Print the layouts with an example path each.",
+    callback=_list_layouts,
+    expose_value=False,
+)
+@conversion_options
+@click.option(
+    "--select",
+    multiple=True,
+    metavar="KIND=VALUE",
+    help="Only these: class=wave, name='*_left?', split=hmdb51:splits/:1:train. May be repeated.  [default: all]",
+)
+@click.option(
+    "--lists",
+    multiple=True,
+    metavar="all|SPLIT",
+    help="Write 'frame_dir total_frames label' too, of all or of a split: hmdb51:splits/:1. May be repeated.  "
+    "[default: none]",
+)
+@click.option("--overwrite", is_flag=True, help="Write anew what is there already.")
+@click.option("--dry-run", is_flag=True, help="Print the plan, files and bytes, and write nothing.")
+@worker_options
+@output_options
+def export(
+    store: str,
+    dest: str | None,
+    layout_name: str,
+    x_template: str | None,
+    y_template: str | None,
+    first: int | None,
+    file_format: FileFormat | None,
+    dry_run: bool,
+    workers: int | None,
+    scheduler: str,
+    is_json: bool,
+    quiet: bool,
+    verbose: bool,
+    **chosen: Any,
+) -> int:
+    """Write STORE as files of flow below DEST; run again to finish what is missing."""
+    from flowstore.export.manifest import check_former
+    from flowstore.export.plan import ExportOptions, plan_export
+    from flowstore.export.run import run_export
+    from flowstore.jobs.schedulers import check_scheduler
+    from flowstore.progress import ConsoleProgress
+    from flowstore.store.open import open_store
+
+    if dest is None:
+        raise click.UsageError("Missing argument 'DEST'.")
+    check_scheduler(scheduler, workers)
+    is_custom = layout_name == CUSTOM
+    layout = choose_layout(
+        layout_name,
+        x_template=x_template,
+        y_template=y_template,
+        first=first,
+        file_format=file_format if is_custom else None,
+    )
+    options = ExportOptions(image_format=None if is_custom else _image_format(file_format), **chosen)
+    planned = plan_export(open_store(store), dest, layout, options)
+    if dry_run:
+        check_former(planned, options.overwrite)
+        with working():
+            size_bytes = planned.estimate_bytes()
+        if is_json:
+            print_json(planned.to_json() | {"estimated_bytes": size_bytes})
+        else:
+            click.echo(f"{planned}, about {format_bytes(size_bytes)}")
+        return 0
+    progress = None if quiet else ConsoleProgress(ERRORS, "export")
+    with working():
+        report = run_export(planned, options.overwrite, workers, scheduler, progress)
+    print_result(report, is_json, quiet)
+    return 0 if report.is_all_well else 1
+
+
+def _image_format(file_format: FileFormat | None) -> Any:
+    if file_format not in (None, "jpg", "png"):
+        raise ArgumentError(f"--format {file_format} is for --layout custom; presets take jpg or png")
+    return file_format

@@ -1,0 +1,134 @@
+"""``flowstore extract``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from flowstore.cli.console import say
+from flowstore.cli.options import Part, Place, Size, output_options, worker_options
+from flowstore.cli.plan import carry_out
+
+
+def _parse_params(context: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    params = {}
+    for value in values:
+        key, equals, text = value.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{value!r} is not of the form KEY=VALUE, such as winsize=21")
+        params[key.strip()] = text.strip()
+    return params
+
+
+@click.command(short_help="Compute the flow of videos into a store.")
+@click.argument("source", type=Place())
+@click.argument("store", type=Place())
+@click.option(
+    "--algorithm",
+    default="farneback",
+    show_default=True,
+    metavar="farneback|dis|tvl1",
+    help="How flow is computed.",
+)
+@click.option(
+    "--engine", default="auto", show_default=True, metavar="auto|numba|opencv", help="Implementation of the algorithm."
+)
+@click.option(
+    "--param",
+    "params",
+    multiple=True,
+    callback=_parse_params,
+    metavar="KEY=VALUE",
+    help="A parameter of the algorithm, such as winsize=21; may be repeated.  [default: the algorithm's own]",
+)
+@click.option(
+    "--dtype", type=click.Choice(["uint8", "float16"]), default="uint8", show_default=True, help="Stored numbers."
+)
+@click.option("--bound", type=float, metavar="PX", help="Largest flow kept, in pixels (uint8).  [default: 20]")
+@click.option(
+    "--encoding",
+    type=click.Choice(["centred", "denseflow", "truncate"]),
+    help="How pixels become uint8.  [default: centred]",
+)
+@click.option("--step", type=int, default=1, show_default=True, metavar="FRAMES", help="Flow from frame i to i + step.")
+@click.option(
+    "--short-side", type=int, metavar="PX", help="Resize frames to this shorter side.  [default: as they are]"
+)
+@click.option(
+    "--size", type=Size(), metavar="WxH", help="Resize frames to this size in pixels.  [default: as they are]"
+)
+@click.option("--fps", type=float, metavar="FPS", help="Thin videos to so many frames a second.  [default: all frames]")
+@click.option(
+    "--compression",
+    type=click.Choice(["fast", "balanced", "small", "none"]),
+    default="fast",
+    show_default=True,
+    help="Lossless packing of the store: fast to read against small on disk.",
+)
+@click.option(
+    "--list",
+    "list_file",
+    type=click.Path(),
+    metavar="FILE",
+    help="Take only the videos of this file, a path a line.  [default: all]",
+)
+@click.option(
+    "--include",
+    multiple=True,
+    metavar="PATTERN",
+    help="Take only these; * and ? are special, brackets are not.  [default: all]",
+)
+@click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave these out.  [default: none]")
+@click.option("--limit", type=int, metavar="N", help="Take the first N videos only.  [default: all]")
+@click.option(
+    "--part", type=Part(), help="Take the I-th of N parts, to share a dataset among machines.  [default: all]"
+)
+@click.option("--retry-failed", is_flag=True, help="Try again what failed in a former run.")
+@click.option("--overwrite", is_flag=True, help="Empty the store first and make everything anew.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.")
+@worker_options
+@output_options
+def extract(
+    source: str,
+    store: str,
+    list_file: str | None,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    limit: int | None,
+    part: tuple[int, int] | None,
+    retry_failed: bool,
+    overwrite: bool,
+    dry_run: bool,
+    workers: int | None,
+    scheduler: str,
+    is_json: bool,
+    quiet: bool,
+    verbose: bool,
+    **settings_options: Any,
+) -> int:
+    """Compute the flow of SOURCE into STORE; run again to resume.
+
+    SOURCE is a folder of class folders, of videos or of frame folders, one video, one frame folder, or a list file.
+    """
+    from flowstore.pipeline import run as pipeline
+    from flowstore.pipeline.execution import run_plan
+
+    algorithm, engine, params = (settings_options[name] for name in ("algorithm", "engine", "params"))
+    settings_options["engine"], engine_note = pipeline.choose_engine(store, algorithm, engine, params, overwrite)
+    if engine_note and not quiet:
+        say(engine_note)
+    settings = pipeline.make_settings(**settings_options)
+    plan = pipeline.plan_extract(
+        source,
+        store,
+        settings,
+        list_file=list_file,
+        include=include,
+        exclude=exclude,
+        limit=limit,
+        part=part,
+        retry_failed=retry_failed,
+        overwrite=overwrite,
+    )
+    return carry_out(plan, run_plan, workers, scheduler, dry_run, is_json, quiet, verbose)

@@ -1,0 +1,62 @@
+"""What the commands that fill a store do with their plan: print it, run it, print what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from flowstore.cli.console import ERRORS, print_result, say, say_failure, working
+from flowstore.names import printable_name
+
+if TYPE_CHECKING:
+    from flowstore.jobs.progress import Progress
+    from flowstore.pipeline.plan import ExtractPlan
+    from flowstore.pipeline.report import ExtractReport
+
+
+def carry_out(
+    plan: ExtractPlan,
+    run: Callable[[ExtractPlan, int | None, str, Progress | None], ExtractReport],
+    workers: int | None,
+    scheduler: str,
+    dry_run: bool,
+    is_json: bool,
+    quiet: bool,
+    verbose: bool,
+) -> int:
+    """Print a plan, carry it out unless it is a dry run, and return the exit code.
+
+    Parameters
+    ----------
+    plan : ExtractPlan
+        Of the command.
+    run : callable
+        ``run(plan, workers, scheduler, progress)`` gives the report.
+    workers, scheduler, dry_run, is_json, quiet, verbose
+        Options of the command line.
+    """
+    from flowstore.pipeline.execution import resolve_scheduler
+    from flowstore.progress import ConsoleProgress
+
+    where, n_workers = resolve_scheduler(scheduler, workers, plan)
+    lines = plan.lines()
+    if plan.todo:
+        lines.append(f"workers:  {n_workers} ({where}), {plan.estimate.describe_memory(where, n_workers)}")
+    if verbose:
+        lines += [f"to do:    {video.key} ({printable_name(video.relative_path)})" for video in plan.todo]
+    if dry_run:
+        print_result(plan, is_json, quiet, "\n".join(lines))
+        return 0
+    if not quiet:
+        for line in lines:
+            say(line)
+    progress = None if quiet else ConsoleProgress(ERRORS, plan.verb)
+    with working():
+        report = run(plan, workers, scheduler, progress)
+    print_result(report, is_json, quiet)
+    if quiet or is_json:
+        for record in report.failures:
+            say_failure(record.class_name, record.name, record.reason)
+    if quiet and report.n_failed_before:
+        say(f"{report.n_failed_before} failed before and were not tried again (--retry-failed)")
+    return 0 if report.is_all_well else 1

@@ -1,0 +1,64 @@
+"""``flowstore verify``."""
+
+from __future__ import annotations
+
+import click
+
+from flowstore.cli.console import ERRORS, print_result, say, working
+from flowstore.cli.options import Place, output_options, worker_options
+
+
+@click.command(short_help="Find what is damaged, and repair it.")
+@click.argument("store", type=Place())
+@click.option(
+    "--source", type=Place(), metavar="SOURCE", help="Also compare with what it was extracted from.  [default: not]"
+)
+@click.option("--deep", is_flag=True, help="Extract a sample of SOURCE anew, and compare the flow.")
+@click.option(
+    "--sample", type=int, default=16, show_default=True, metavar="N", help="Videos that --deep extracts anew."
+)
+@click.option(
+    "--repair",
+    is_flag=True,
+    help="Extract again what is damaged where SOURCE has it, or mark it as failed; remove what killed runs left.",
+)
+@worker_options
+@output_options
+def verify(
+    store: str,
+    source: str | None,
+    deep: bool,
+    sample: int,
+    repair: bool,
+    workers: int | None,
+    scheduler: str,
+    is_json: bool,
+    quiet: bool,
+    verbose: bool,
+) -> int:
+    """Read everything in STORE once, and name what is damaged, missing, exchanged or foreign.
+
+    Exits with 0 where nothing is wrong, or nothing any more after --repair; with 1 where something is.
+    """
+    from flowstore.progress import ConsoleProgress
+    from flowstore.storage.places import open_storage
+    from flowstore.verify.run import check_there
+    from flowstore.verify.run import verify as verify_store
+
+    check_there(open_storage(store))
+    with working():
+        report = verify_store(
+            store,
+            source=source,
+            deep=deep,
+            sample=sample,
+            repair=repair,
+            workers=workers,
+            scheduler=scheduler,
+            progress=None if quiet else ConsoleProgress(ERRORS, "verify"),
+            repair_progress=None if quiet else ConsoleProgress(ERRORS, "extract"),
+        )
+    for line in [str(fault) for fault in report.faults] if quiet else [*report.mended, *report.notes]:
+        say(line)
+    print_result(report, is_json, quiet)
+    return 0 if report.is_all_well else 1

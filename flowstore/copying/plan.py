@@ -1,0 +1,272 @@
+"""The plan of a copy: data that can be printed and refused before anything runs.
+
+Looks at a store and at where it is to go; writes nothing. A copy has its source's root but for the compression, and by
+that a second run knows its own copy.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from flowstore.arguments import check_path
+from flowstore.copying.task import VideoCopy, is_same_video
+from flowstore.errors import ArgumentError, ChecksumError, StoreFormatError, StoreNotFoundError
+from flowstore.format.codec import Compression
+from flowstore.format.record import VideoRecord
+from flowstore.format.root import RootAttributes, read_root
+from flowstore.names import escape_name, format_bytes, printable_name, video_path
+from flowstore.storage.places import LocalStorage, Storage, check_place, map_waiting, open_storage, room_notes
+from flowstore.storage.zips import ZipStorage
+from flowstore.store.open import FlowStore, Place, open_store
+from flowstore.store.tree import read_record, video_paths
+from flowstore.store.writer import is_intact
+
+
+@dataclass(frozen=True)
+class CopyPlan:
+    """What a copy will do. Printable.
+
+    Parameters
+    ----------
+    source : FlowStore
+        What is copied.
+    dest : Storage or str
+        Where to; the path of a zip that is to be made.
+    root : RootAttributes
+        Of the copy.
+    todo : tuple of VideoRecord
+        Videos to copy, failed ones among them, largest first.
+    done : tuple of str
+        Paths of the videos that the target has already.
+    n_others : int
+        Videos of the target that are not among those to copy; they stay as they are.
+    damaged : tuple of VideoCopy
+        Videos of the source whose records cannot be read.
+    is_new, is_overwritten : bool
+        Whether the target has to be made, or is emptied first.
+    """
+
+    source: FlowStore
+    dest: Storage | str
+    root: RootAttributes
+    todo: tuple[VideoRecord, ...]
+    done: tuple[str, ...]
+    n_others: int
+    damaged: tuple[VideoCopy, ...]
+    is_new: bool
+    is_overwritten: bool
+
+    @property
+    def dest_url(self) -> str:
+        """Where the copy will be."""
+        return self.dest if isinstance(self.dest, str) else self.dest.url
+
+    @property
+    def compression(self) -> Compression | None:
+        """What chunks are packed anew with; None where they are copied as they are."""
+        wanted = self.root.settings.compression
+        return None if wanted == self.source.settings.compression else wanted
+
+    @property
+    def keys(self) -> list[str]:
+        """``class/video`` of each video to copy, in one line, for people."""
+        return [f"{printable_name(record.class_name)}/{printable_name(record.name)}" for record in self.todo]
+
+    @property
+    def n_done(self) -> int:
+        """Videos that the target has already."""
+        return len(self.done)
+
+    @property
+    def n_flows(self) -> int:
+        """Flows to copy."""
+        return sum(record.n_flows for record in self.todo)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of flow to copy, as the source has packed them."""
+        return sum(record.size_bytes for record in self.todo)
+
+    def lines(self) -> list[str]:
+        """Return the plan as lines of text."""
+        state = "new" if self.is_new else "emptied first" if self.is_overwritten else "resumed"
+        how = f"packed anew, {self.compression}" if self.compression else "chunks as they are"
+        lines = [
+            f"from:   {self.source.url}",
+            f"to:     {self.dest_url} ({state})",
+            f"videos: {len(self.todo)} to copy, {self.n_done} done; {self.n_flows} flows, "
+            f"{format_bytes(self.size_bytes)} ({how})",
+        ]
+        if self.n_others:
+            lines.append(f"note:   {self.n_others} other videos of the target stay as they are")
+        if self.damaged:
+            lines.append(f"note:   {len(self.damaged)} videos have a damaged record and cannot be copied")
+        if not isinstance(self.dest, str):
+            lines += [f"note:   {note}" for note in room_notes(self.dest, self.size_bytes)]
+        return lines
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan as plain JSON values."""
+        return {
+            "store": self.source.url,
+            "dest": self.dest_url,
+            "compression": self.root.settings.compression,
+            "todo": [{"class": record.class_name, "video": record.name} for record in self.todo],
+            "n_todo": len(self.todo),
+            "n_done": self.n_done,
+            "n_others": self.n_others,
+            "n_flows": self.n_flows,
+            "size_bytes": self.size_bytes,
+        }
+
+
+def plan_copy(
+    store: Place | FlowStore,
+    dest: Place,
+    compression: Compression | None = None,
+    select: Sequence[str] = (),
+    overwrite: bool = False,
+) -> CopyPlan:
+    """Look at a store and at where it is to go, and say what a copy would do; writes nothing.
+
+    Parameters
+    ----------
+    store, dest, compression, select, overwrite
+        See `copy`.
+
+    Returns
+    -------
+    CopyPlan
+
+    Raises
+    ------
+    NameNotFoundError
+        If the store has no class of a selected name.
+    ArgumentError
+        If the target is the source, stands in it, or holds another store.
+    StoreError
+        If there is no store, or the target is none.
+    """
+    source = store if isinstance(store, FlowStore) else open_store(store)
+    settings = source.settings if compression is None else replace(source.settings, compression=compression)
+    root = replace(source.root, settings=settings)
+    target, zip_path = _open_target(dest)
+    _check_apart(source.storage, target)
+    state = _look_at_target(target, root, overwrite)
+    damaged: list[VideoCopy] = []
+    records = _chosen_records(store, source, select, damaged)
+    todo, n_others = records, 0
+    if state == "resumed":
+        todo = _missing(target, records)
+        n_others = len({*video_paths(target)} - {_path(record) for record in records})
+    if zip_path and state == "resumed" and (todo or n_others):
+        raise ArgumentError(
+            f"DEST {target.url}: a zip with other videos ({len(todo)} are not in it, {n_others} of it not among those "
+            "to copy), and a zip is never changed in place: give another name, or --overwrite to make it anew"
+        )
+    return CopyPlan(
+        source=source,
+        dest=zip_path or target,
+        root=root,
+        todo=tuple(sorted(todo, key=lambda record: (-record.size_bytes, record.class_name, record.name))),
+        done=tuple(sorted({_path(record) for record in records} - {_path(record) for record in todo})),
+        n_others=n_others,
+        damaged=tuple(damaged),
+        is_new=state == "new",
+        is_overwritten=state == "overwritten",
+    )
+
+
+def _open_target(dest: Place) -> tuple[Storage, str]:
+    """Return the storage to look at, and the path where it is a zip that is to be made."""
+    path = check_path("DEST", dest) if isinstance(dest, str | os.PathLike) else ""
+    if not path.endswith(".zip") or os.path.isdir(path):
+        return open_storage(dest, is_written=True), ""
+    if "://" in path:
+        raise ArgumentError(f"DEST {path}: a zip is made on a disk; copy to a local .zip, then upload that file")
+    return open_storage(path), os.path.abspath(path)
+
+
+def _path(record: VideoRecord) -> str:
+    return video_path(record.class_name, record.name)
+
+
+def _check_apart(source: Storage, target: Storage) -> None:
+    ours, theirs = _place(source), _place(target)
+    if ours is None or theirs is None:
+        return
+    is_same = ours == theirs or (os.path.exists(ours) and os.path.exists(theirs) and os.path.samefile(ours, theirs))
+    if is_same:
+        raise ArgumentError(f"DEST {target.url} is STORE itself; give another place")
+    for outer, inner in ((ours, theirs), (theirs, ours)):
+        if inner.startswith(outer.rstrip("/") + "/"):
+            raise ArgumentError(f"DEST {target.url} and STORE {source.url}: one lies in the other; give another place")
+
+
+def _place(storage: Storage) -> str | None:
+    """Return where a storage is, the same for the same place; None for one that has no name."""
+    if isinstance(storage, LocalStorage | ZipStorage):
+        return os.path.realpath(storage.url)
+    return storage.url if "://" in storage.url else None
+
+
+def _look_at_target(target: Storage, root: RootAttributes, is_overwriting: bool) -> str:
+    """Return whether the target is ``new``, to be ``overwritten`` or to be ``resumed``; refuse any other."""
+    check_place("DEST", target)
+    try:
+        found = read_root(target)
+    except StoreNotFoundError:
+        return "new"
+    if is_overwriting:
+        return "overwritten"
+    hint = "give another place, or --overwrite to replace what is there"
+    differences = found.settings.differences(root.settings)
+    if differences:
+        raise ArgumentError(
+            f"DEST {target.url} holds a store of other settings (there against the copy): {'; '.join(differences)}; "
+            + hint
+        )
+    if found != root:
+        raise ArgumentError(
+            f"DEST {target.url} holds another store (made {found.created}; STORE was made {root.created}): {hint}"
+        )
+    return "resumed"
+
+
+def _chosen_records(
+    store: Place | FlowStore, source: FlowStore, select: Sequence[str], damaged: list[VideoCopy]
+) -> list[VideoRecord]:
+    # The tree is the truth, but a selection is made of the index.
+    is_selection = isinstance(store, FlowStore)
+    paths = source.videos.column("path").tolist() if is_selection else video_paths(source.storage)
+    if select:
+        prefixes = tuple(f"{escape_name(source[name].name)}/" for name in select)
+        paths = [path for path in paths if path.startswith(prefixes)]
+
+    def read(path: str) -> VideoRecord | VideoCopy | None:
+        try:
+            return read_record(source.storage, path)
+        except (ChecksumError, StoreFormatError) as error:
+            return VideoCopy(printable_name(path), problem=str(error))
+
+    found = list(map_waiting(source.storage, read, paths))
+    damaged += [item for item in found if isinstance(item, VideoCopy)]
+    return [item for item in found if isinstance(item, VideoRecord)]
+
+
+def _missing(target: Storage, records: Sequence[VideoRecord]) -> list[VideoRecord]:
+    def is_copied(record: VideoRecord) -> bool:
+        try:
+            found = read_record(target, _path(record))
+        except (ChecksumError, StoreFormatError):
+            return False
+        return found is not None and is_same_video(found, record) and is_intact(target, found)
+
+    return [
+        record
+        for record, is_there in zip(records, map_waiting(target, is_copied, records), strict=True)
+        if not is_there
+    ]

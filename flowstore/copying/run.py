@@ -1,0 +1,305 @@
+"""Copying a store: to another place, into one ``.zip``, or with another compression.
+
+Carries out a plan: one task a video, commits last, then the index.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flowstore.copying.plan import CopyPlan, plan_copy
+from flowstore.copying.task import CopyTask, VideoCopy, copy_killed, copy_video
+from flowstore.errors import ChecksumError, FlowStoreError, StoreError
+from flowstore.format.codec import Compression
+from flowstore.format.record import VideoRecord
+from flowstore.jobs.clusters import check_cluster
+from flowstore.jobs.job import Job
+from flowstore.jobs.progress import Progress
+from flowstore.jobs.schedulers import choose_scheduler, run_job
+from flowstore.names import format_bytes
+from flowstore.storage.locks import writers_lock
+from flowstore.storage.places import LocalStorage, Storage, write_error
+from flowstore.storage.zips import writing_zip
+from flowstore.store.index import index_tree, is_indexed, remove_index, write_index
+from flowstore.store.open import FlowStore, Place
+from flowstore.store.unfinished import remove_leftovers
+from flowstore.store.video_index import VideoIndex
+from flowstore.store.writer import empty_store, write_class, write_root
+
+
+@dataclass(frozen=True)
+class CopyReport:
+    """What a copy did.
+
+    Parameters
+    ----------
+    dest : str
+        Where the copy is.
+    n_videos, n_flows, size_bytes : int
+        Videos copied with their flows, and the bytes of these in the copy.
+    n_failed_rows : int
+        Of the videos copied, those that are failed ones and have no flow.
+    n_done : int
+        Videos that were there already.
+    failures : tuple of VideoCopy
+        Videos that could not be copied.
+    seconds : float
+        Wall-clock time.
+    """
+
+    dest: str
+    n_videos: int
+    n_flows: int
+    size_bytes: int
+    n_failed_rows: int
+    n_done: int
+    failures: tuple[VideoCopy, ...]
+    seconds: float
+
+    @property
+    def is_all_well(self) -> bool:
+        """Whether every video is there now."""
+        return not self.failures
+
+    def __str__(self) -> str:
+        rows = f" ({self.n_failed_rows} of them failed rows)" if self.n_failed_rows else ""
+        done = f", {self.n_done} were there" if self.n_done else ""
+        failed = f"; {len(self.failures)} could not be copied" if self.failures else ""
+        return (
+            f"{self.n_videos} videos{rows}, {self.n_flows} flows, {format_bytes(self.size_bytes)} copied and compared"
+            f"{done} in {self.seconds:.1f} s -> {self.dest}{failed}"
+        )
+
+    def __repr__(self) -> str:
+        return f"<CopyReport: {self}>"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as plain JSON values."""
+        return {
+            "dest": self.dest,
+            "videos": self.n_videos,
+            "flows": self.n_flows,
+            "bytes": self.size_bytes,
+            "failed_rows": self.n_failed_rows,
+            "done_before": self.n_done,
+            "failed": [{"video": failure.key, "reason": failure.problem} for failure in self.failures],
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def copy(
+    store: Place | FlowStore,
+    dest: Place,
+    *,
+    compression: Compression | None = None,
+    select: Sequence[str] = (),
+    overwrite: bool = False,
+    workers: int | None = None,
+    scheduler: str = "auto",
+    progress: Progress | None = None,
+) -> CopyReport:
+    """Copy a store; run again, it does what is missing.
+
+    Parameters
+    ----------
+    store : path, URL, zarr store or FlowStore
+        What to copy; a selection copies its own videos.
+    dest : path, URL or zarr store
+        Where to; a path that ends in ``.zip`` becomes one file, whole or not at all.
+    compression : {"fast", "balanced", "small", "none"}, optional
+        By default the source's, whose chunks are then copied as they are.
+    select : sequence of str
+        Only these classes.
+    overwrite : bool
+        Whether the target is emptied first.
+    workers : int, optional
+        Videos at a time; all cores by default. A zip takes one.
+    scheduler : {"auto", "processes", "threads", "sync"} or address
+        Where tasks run.
+    progress : Progress, optional
+        Is told what happens.
+
+    Returns
+    -------
+    CopyReport
+
+    Raises
+    ------
+    FlowStoreError
+        If something cannot be used, before any work; or if the target cannot be written.
+
+    Examples
+    --------
+    >>> from flowstore.copying import copy
+    >>> copy("hmdb51.zarr", "hmdb51.zip", compression="small")  # doctest: +SKIP
+    """
+    planned = plan_copy(store, dest, compression, select, overwrite)
+    return run_copy(planned, workers, scheduler, progress)
+
+
+def run_copy(
+    planned: CopyPlan,
+    workers: int | None = None,
+    scheduler: str = "auto",
+    progress: Progress | None = None,
+) -> CopyReport:
+    """Carry out a plan.
+
+    Parameters
+    ----------
+    planned : CopyPlan
+        From `flowstore.copying.plan.plan_copy`.
+    workers, scheduler, progress
+        See `copy`.
+
+    Returns
+    -------
+    CopyReport
+
+    Raises
+    ------
+    ArgumentError
+        If another run writes to the target, or no Dask cluster answers at the address.
+    ChecksumError
+        If a zip was to be made and something in the store is damaged.
+    StoreError
+        If the target cannot be written.
+    KeyboardInterrupt
+        If the run was interrupted; running again goes on, but for a zip.
+    """
+    where, n_workers = choose_scheduler(scheduler, workers, len(planned.todo), is_small=True)
+    run = _Run(planned, progress)
+    started = time.monotonic()
+    dest = planned.dest
+    if not planned.todo and planned.n_done and (isinstance(dest, str) or is_indexed(dest, planned.done)):
+        return run.report(0.0)
+    if progress:
+        progress.start(len(planned.todo), planned.n_flows)
+    try:
+        if isinstance(dest, str):
+            _make_zip(planned, dest, run)
+        else:
+            check_cluster(where, _shared_paths(planned))
+            with _writers_lock(dest) as is_locked:
+                _fill_store(planned, dest, run, where, n_workers)
+                if is_locked:
+                    remove_leftovers(dest)
+    except OSError as error:
+        if isinstance(error, FlowStoreError):
+            raise
+        raise write_error(planned.dest_url, error) from error
+    finally:
+        if progress:
+            progress.stop()
+    return run.report(time.monotonic() - started)
+
+
+def _writers_lock(dest: Storage) -> contextlib.AbstractContextManager[bool]:
+    if isinstance(dest, LocalStorage):
+        return writers_lock(dest.root, is_shared=False)
+    return contextlib.nullcontext(False)
+
+
+def _shared_paths(planned: CopyPlan) -> list[str]:
+    """Return what every worker has to see: the store, and the folder in which the copy is made."""
+    storages = (planned.source.storage, planned.dest)
+    source, dest = (storage.root if isinstance(storage, LocalStorage) else "" for storage in storages)
+    return [path for path in (source, os.path.dirname(dest)) if path and os.path.isdir(path)]
+
+
+class _Run:
+    """Gathers what comes of the videos of one run."""
+
+    def __init__(self, planned: CopyPlan, progress: Progress | None) -> None:
+        self._plan = planned
+        self._progress = progress
+        self.copied: list[VideoRecord] = []
+        self.failures = list(planned.damaged)
+
+    def take(self, task: CopyTask, result: VideoCopy) -> None:
+        """Take the result of a video."""
+        if result.record:
+            self.copied.append(result.record)
+        else:
+            self.failures.append(result)
+        if self._progress:
+            self._progress.finish_video(result.key, result.problem)
+
+    def take_or_raise(self, task: CopyTask, result: VideoCopy) -> None:
+        """Take the result of a video that must be good."""
+        if result.problem:
+            raise _incomplete(self._plan, result)
+        self.take(task, result)
+
+    def add_flows(self, n_flows: int) -> None:
+        """Take so many flows more."""
+        if self._progress:
+            self._progress.add_flows(n_flows)
+
+    def report(self, seconds: float) -> CopyReport:
+        """Return the report."""
+        return CopyReport(
+            dest=self._plan.dest_url,
+            n_videos=len(self.copied),
+            n_flows=sum(record.n_flows for record in self.copied),
+            size_bytes=sum(record.size_bytes for record in self.copied),
+            n_failed_rows=sum(not record.is_ok for record in self.copied),
+            n_done=self._plan.n_done,
+            failures=tuple(self.failures),
+            seconds=seconds,
+        )
+
+
+def _incomplete(planned: CopyPlan, failure: VideoCopy) -> ChecksumError:
+    return ChecksumError(
+        f"{planned.dest_url} is not made, a zip is whole or not at all: {failure.key}: {failure.problem}; "
+        "extract that video again, or copy to a folder, which leaves it out"
+    )
+
+
+def _fill_store(planned: CopyPlan, dest: Storage, run: _Run, where: str, n_workers: int) -> None:
+    if planned.is_overwritten:
+        empty_store(dest)
+    else:
+        remove_index(dest)
+    if planned.is_new or planned.is_overwritten:
+        _write_root(planned, dest)
+    for class_name in sorted({record.class_name for record in planned.todo}):
+        write_class(dest, class_name)
+    try:
+        job = Job(copy_video, _tasks(planned, dest, is_replacing=True), run.take, run.add_flows, copy_killed)
+        run_job(job, where, n_workers)
+    except KeyboardInterrupt:
+        index_tree(dest, _leave_out)
+        raise
+    index_tree(dest, _leave_out)
+
+
+def _leave_out(path: str, error: StoreError) -> None:
+    """Say nothing of a damaged record: the plan has it copied again, or it is not this run's."""
+
+
+def _write_root(planned: CopyPlan, dest: Storage) -> None:
+    write_root(dest, planned.root.settings, planned.root.versions, planned.root.created, planned.is_new)
+
+
+def _tasks(planned: CopyPlan, dest: Storage, is_replacing: bool) -> list[CopyTask]:
+    source, settings = planned.source.storage, planned.source.settings
+    return [CopyTask(source, dest, record, settings, planned.compression, is_replacing) for record in planned.todo]
+
+
+def _make_zip(planned: CopyPlan, path: str, run: _Run) -> None:
+    for failure in planned.damaged:
+        raise _incomplete(planned, failure)
+    with writing_zip(path) as target:
+        _write_root(planned, target)
+        for class_name in sorted({record.class_name for record in planned.todo}):
+            write_class(target, class_name)
+        tasks = _tasks(planned, target, is_replacing=False)
+        run_job(Job(copy_video, tasks, run.take_or_raise, run.add_flows, copy_killed), "sync", 1)
+        write_index(target, VideoIndex.from_records(run.copied))

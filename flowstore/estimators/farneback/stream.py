@@ -1,0 +1,508 @@
+"""Dense optical flow by Farnebäck's method, as OpenCV computes it, for the frames of one video.
+
+Owns the order of the work and its memory. The loops are in `flowstore.estimators.farneback.kernels`, the vectors that
+they are made of in `flowstore.estimators.simd`, the constants in `flowstore.estimators.farneback.tables`. Imports
+numpy, numba and these; never cv2. Pure: no path, no clock, no print.
+
+The method: fit a quadratic polynomial around each pixel of both frames; a displacement that maps one
+polynomial on the other solves a 2 by 2 linear system; average the systems over a window, solve, look up
+the second frame's polynomials at the displaced points and repeat; from the coarsest level of a pyramid down.
+
+What makes it fast
+------------------
+OpenCV expands both frames of each pair, the horizontal half in double precision one pixel at a time, and
+keeps products for the whole frame. Here
+
+- each frame is expanded once: a ring of ``step + 1`` pyramids of coefficients stays for the whole video;
+- one iteration is one pass: a row of products goes into a ring of ``winsize + 1`` rows, the vertical sums
+  move down by one row, the horizontal sums are made of sums over runs, and the solution replaces a row of
+  flow that no later row needs. Nothing larger than the ring is written but the flow;
+- neighbors are displaced alike. All pixels that any of sixteen neighbors samples are loaded side by side,
+  and each lane weighs its own four, the others with zero: where the displacements have one whole part that is
+  twenty loads for five coefficients of sixteen pixels, and no gather. Only displacements that differ wildly
+  go through gather instructions.
+
+What it costs
+-------------
+Median of a run of ``benchmarks/bench_farneback.py`` on one Zen 5 core with AVX-512, 320 by 240 pixels,
+default parameters, milliseconds a pair; the floor is the counted arithmetic at the peak rate measured in
+that run (130 G lanes/s), which memory traffic does not exceed in any part:
+
+=============== ===== ===== ===== ============================================================================
+part            ms    floor share what it spends the rest on
+=============== ===== ===== ===== ============================================================================
+pyramid         0.10  0.015 15 %  full-size blur for each level; a chain of dependent multiply-adds; gathers
+expansion       0.15  0.07  45 %  three loads for each four operations; loads that straddle cache lines
+update          0.64  0.12  19 %  finding the range of whole parts; mispredicted branches; taps of weight zero
+blur and solve  0.70  0.36  52 %  nine straddling float64 loads a value for the sums; division
+upscaling       0.06  0.01  15 %  gathers
+whole pair      1.8   0.58  32 %  (OpenCV 5: 10.3)
+=============== ===== ===== ===== ============================================================================
+
+The generated code of an iteration has 2226 instructions on 512-bit registers against 64 on 256-bit ones, and
+scalar ones only for edges; the sums stay in registers. With AVX2 alone it takes 1.3 times as long, with
+SSE2 3.
+
+What paid: vectors said outright instead of loops that LLVM may or may not vectorize (all of the above rests
+on it: a prototype in plain loops was 1.8-2 times as fast as OpenCV); loads side by side instead of gathers
+(a whole pair takes 1.6 times as long with gathers alone, the update three times); windows summed from runs of
+about the square root of their width instead of runs of 1, 2, 4, ... (a third of "blur and solve"), and from a
+whole vector on (a tenth). What did not: a path of its own for neighbors displaced by one and the same whole
+part, and one for whole parts that differ by one at most (both within 3 % of the loop over taps). What is left
+out: float32 for the horizontal sums, 0.1 ms a pair less, for the reason below.
+
+How close to OpenCV
+-------------------
+With the default parameters 1 code in 100 000 of the ``centred`` encoding (bound 20) differs on real clips, by
+one; the worst of 770 pairs has 3 in 10 000. Two choices keep it there. Frames are blurred and sampled, and
+flow is enlarged, in OpenCV's order of rounding: where a displaced point lies on the border of the frame its
+last bit decides whether it counts, and one real flow in 700 shows it. And windows are summed in float64:
+along an edge the 2 by 2 systems are nearly singular, and rounding is what is left when the large parts
+cancel. Float32 in the expansion and for the products makes no such difference. Two things are beyond reach:
+
+- *small windows, many iterations.* Averaged over few pixels, systems along any straight edge are nearly
+  singular and every iteration multiplies the rounding of the one before. OpenCV then gives another flow for
+  the transposed frames, which differs from its own as much as this one does: with ``winsize=5`` by up to 132
+  codes. Such combinations are refused (`FarnebackParameters`): no other code can reproduce that flow;
+- *images without a second direction*, such as drawn diagonal stripes, where every window is singular. No
+  parameter tells these, so they are computed, and the flow along the stripes means as little as it does in
+  OpenCV, which gives another for the frames turned by 180 degrees.
+
+References
+----------
+G. Farnebäck, "Two-Frame Motion Estimation Based on Polynomial Expansion", SCIA 2003, LNCS 2749, pp. 363-370.
+OpenCV, ``modules/video/src/optflowgf.cpp`` (the implementation whose results are matched).
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flowstore.compiling import are_compiled, compile_all
+from flowstore.errors import ArgumentError
+from flowstore.estimators.arrays import (
+    N_LANES,
+    Floats,
+    Indices,
+    check_frame,
+    check_size,
+    make_scratch,
+    pad_rows,
+    resize_tables,
+    round_up,
+)
+from flowstore.estimators.farneback import tables as tables
+from flowstore.estimators.farneback.kernels import KERNELS, PAD, enlarge, expand, iterate, shrink
+
+FLAG_INITIAL_FLOW = 4
+FLAG_GAUSSIAN = 256
+
+# Smallest window for 0, 1, 2, 3 and more iterations whose flow is more than rounding: measured on real clips
+# as the smallest that keeps every code within one of OpenCV's and 99.9 % equal.
+_SMALLEST_BOX = (1, 4, 6, 8, 12)
+_SMALLEST_GAUSSIAN = (1, 6, 10, 15, 21)
+
+
+@dataclass(frozen=True)
+class FarnebackParameters:
+    """The parameters of ``cv2.calcOpticalFlowFarneback``, checked on making.
+
+    Parameters
+    ----------
+    pyr_scale : float
+        Size of each pyramid level over that of the next finer one, in (0, 1).
+    levels : int
+        Number of levels beside the full size, 0 or more; those with a side under 32 pixels are left out.
+    winsize : int
+        Side of the averaging window, pixels. As in OpenCV an even one averages over ``winsize + 1`` pixels.
+    iterations : int
+        Iterations at each level, 0 or more.
+    poly_n : int
+        Reach of the polynomial expansion, pixels to each side, 1 or more.
+    poly_sigma : float
+        Standard deviation of the expansion's Gaussian, pixels; 0 or less for ``0.3 * poly_n``.
+    flags : int
+        0, or the sum of OPTFLOW_FARNEBACK_GAUSSIAN (256) and OPTFLOW_USE_INITIAL_FLOW (4).
+
+    Raises
+    ------
+    ArgumentError
+        If a value is outside its range, or the window is too small for the number of iterations (see the
+        module's text).
+    """
+
+    pyr_scale: float = 0.5
+    levels: int = 3
+    winsize: int = 15
+    iterations: int = 3
+    poly_n: int = 5
+    poly_sigma: float = 1.2
+    flags: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("levels", "winsize", "iterations", "poly_n", "flags"):
+            object.__setattr__(self, name, _whole(name, getattr(self, name)))
+        for name in ("pyr_scale", "poly_sigma"):
+            object.__setattr__(self, name, _number(name, getattr(self, name)))
+        if not 0 < self.pyr_scale < 1:
+            raise ArgumentError(f"pyr_scale must be above 0 and below 1, not {self.pyr_scale}")
+        for name, least in (("levels", 0), ("winsize", 1), ("iterations", 0), ("poly_n", 1)):
+            if getattr(self, name) < least:
+                raise ArgumentError(f"{name} must be {least} or more, not {getattr(self, name)}")
+        if self.flags & ~(FLAG_INITIAL_FLOW | FLAG_GAUSSIAN):
+            raise ArgumentError(
+                f"flags must be a sum of {FLAG_INITIAL_FLOW} (initial flow) and {FLAG_GAUSSIAN} "
+                f"(Gaussian window), not {self.flags}"
+            )
+        gaussian = bool(self.flags & FLAG_GAUSSIAN)
+        smallest = (_SMALLEST_GAUSSIAN if gaussian else _SMALLEST_BOX)[min(self.iterations, 4)]
+        if self.winsize < smallest:
+            raise ArgumentError(
+                f"winsize {self.winsize} is too small for iterations {self.iterations}"
+                f"{' with the Gaussian window' if gaussian else ''}: the flow would depend on OpenCV's own "
+                f"rounding. Use winsize {smallest} or more, or the engine `opencv`"
+            )
+
+
+def _whole(name: str, value: Any) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise ArgumentError(f"{name} must be a whole number, not {value!r}") from None
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise ArgumentError(f"{name} must be a number, not {value!r}") from None
+    if not math.isfinite(number):
+        raise ArgumentError(f"{name} must be finite, not {value!r}")
+    return number
+
+
+class _Level:
+    """Sizes, constants and flow of one pyramid level."""
+
+    def __init__(self, height: int, width: int, scale: float) -> None:
+        self.scale = scale
+        self.shape = h, w = round(height * scale), round(width * scale)
+        self.stride = round_up(w) + N_LANES
+        self.geometry: Indices = np.array([w, h, self.stride], np.int64)
+        self.blur = tables.blur_weights(scale)
+        reach = self.blur.size // 2
+        self.fold = tables.reflect(np.arange(-reach, height + reach), height)
+        outside = np.arange(reach)
+        self.edge = tables.reflect(np.concatenate([outside - reach, width + outside]), width)
+        self.shrink_tables = resize_tables((height, width), self.shape, rounded=False)
+        fade, self.fade_row = tables.fade_tables(h, w)
+        self.fade = pad_rows(fade, self.stride)
+        self.flow: Floats = make_scratch(2 * PAD + 2 * h * self.stride)
+
+    @property
+    def flow_pixels(self) -> Floats:
+        """The flow as float32 (2, h, w), pixels of this level."""
+        h, w = self.shape
+        return self.flow[PAD:-PAD].reshape(2, h, self.stride)[:, :, :w]
+
+    def make_coefficients(self) -> Floats:
+        """Room for five coefficients a pixel: row by row, each row five times `stride` values."""
+        return make_scratch(2 * PAD + 5 * self.shape[0] * self.stride)
+
+
+class _Engine:
+    """Constants and scratch for the flow between frames of one size. One thread at a time."""
+
+    def __init__(self, height: int, width: int, parameters: FarnebackParameters) -> None:
+        p = parameters
+        self.parameters = p
+        self.shape = height, width
+        scales = tables.level_scales(height, width, p.pyr_scale, p.levels)
+        self.levels = [_Level(height, width, scale) for scale in scales]
+        self.enlarge_tables = [
+            resize_tables(small.shape, large.shape, rounded=True)
+            for large, small in zip(self.levels[:-1], self.levels[1:], strict=True)
+        ]
+        self.taps, self.inverse = tables.polynomial_taps(p.poly_n, p.poly_sigma)
+        m = p.winsize // 2
+        gaussian = bool(p.flags & FLAG_GAUSSIAN) and m > 0
+        self.window: Floats = tables.gaussian_window(m) if gaussian else np.zeros(0, np.float32)
+        self.scale = 1.0 if gaussian else 1.0 / p.winsize**2
+        stride = self.levels[0].stride
+        # The window of the first pixel begins at a whole vector: a tenth of the time of these sums.
+        left = m
+        span = round_up(left + stride + m + N_LANES)
+        n_slots = 2 * m + 2
+        # A sum over a window is made of sums over runs: the square root of the window reads least.
+        run = math.isqrt(2 * m + 1)
+        self.plan: Indices = np.array([m, n_slots, left, span, run, p.iterations], np.int64)
+        self.ring: Floats = make_scratch(n_slots * 5 * stride)
+        self.sums = make_scratch(5 * stride, np.float64)
+        self.lines = make_scratch(2 * 5 * span, np.float64)
+        self.frame: NDArray[np.uint8] = np.zeros(height * width + N_LANES, np.uint8)
+        reach = max(level.blur.size // 2 for level in self.levels)
+        self.line: Floats = make_scratch(2 * PAD + 2 * reach + round_up(width) + 2 * N_LANES)
+        self.blurred: Floats = make_scratch(2 * PAD + height * stride)
+        self.picked: Floats = make_scratch(2 * stride)
+        self.image: Floats = make_scratch(2 * PAD + height * stride)
+        self.rows: Floats = make_scratch(3 * (2 * round_up(p.poly_n) + stride))
+        self.nowhere: Floats = np.zeros(0, np.float32)
+
+    def make_pyramid(self) -> list[Floats]:
+        return [level.make_coefficients() for level in self.levels]
+
+    def expand(self, frame: NDArray[np.uint8], pyramid: list[Floats]) -> None:
+        """Put the polynomial coefficients of `frame` into `pyramid`."""
+        height, width = self.shape
+        self.frame[: height * width].reshape(self.shape)[...] = frame
+        for level, coefficients in zip(self.levels, pyramid, strict=True):
+            self.shrink_to(level)
+            self.expand_image(level, coefficients)
+
+    def shrink_to(self, level: _Level) -> None:
+        shrink(
+            self.frame,
+            level.blur,
+            level.edge,
+            level.fold,
+            *level.shrink_tables,
+            self.line,
+            self.picked,
+            self.blurred,
+            self.image,
+            self.levels[0].geometry,
+            level.geometry,
+        )
+
+    def expand_image(self, level: _Level, coefficients: Floats) -> None:
+        expand(self.image, level.geometry, self.taps, self.inverse, self.rows, coefficients)
+
+    def estimate(self, before: list[Floats], after: list[Floats], out: Floats, initial: Floats | None = None) -> None:
+        """Put the flow between two expanded frames into `out`, float32 (2 * height * width,)."""
+        coarsest = self.levels[-1]
+        coarsest.flow[...] = 0
+        if initial is not None:
+            down = tables.area_matrix(self.shape[0], coarsest.shape[0])
+            across = tables.area_matrix(self.shape[1], coarsest.shape[1])
+            coarsest.flow_pixels[...] = (down @ initial @ across.T) * coarsest.scale
+        for k in reversed(range(len(self.levels))):
+            if k < len(self.levels) - 1:
+                self.enlarge_to(k)
+            self.iterate_at(k, before[k], after[k], self.nowhere if k else out)
+        if self.parameters.iterations == 0:
+            out.reshape(2, *self.shape)[...] = self.levels[0].flow_pixels
+
+    def enlarge_to(self, k: int) -> None:
+        small, large = self.levels[k + 1], self.levels[k]
+        factor = 1 / self.parameters.pyr_scale
+        enlarge(
+            small.flow,
+            small.geometry,
+            large.flow,
+            large.geometry,
+            *self.enlarge_tables[k],
+            factor,
+            self.picked,
+        )
+
+    def iterate_at(self, k: int, before: Floats, after: Floats, out: Floats) -> None:
+        level = self.levels[k]
+        iterate(
+            before,
+            after,
+            level.flow,
+            out,
+            level.fade,
+            level.fade_row,
+            self.ring,
+            self.sums,
+            self.lines,
+            self.window,
+            self.scale,
+            self.plan,
+            level.geometry,
+        )
+
+
+class FarnebackStream:
+    """Farnebäck flow along one video: each frame is given once, in order, and each flow comes out once.
+
+    Parameters
+    ----------
+    height, width : int
+        Size of every frame, pixels.
+    step : int, optional
+        How many frames lie between the two that a flow is computed from.
+    pyr_scale, levels, winsize, iterations, poly_n, poly_sigma, flags
+        As in `FarnebackParameters`; the flag for an initial flow is refused.
+
+    Raises
+    ------
+    ArgumentError
+        If a size is under 1, `step` is under 1, or a parameter is refused.
+
+    Notes
+    -----
+    All memory is allocated here, and none in `push`. A stream is for one thread at a time; any number of
+    streams may work at once, and none holds the GIL while it computes. Nothing is shared between streams
+    and no thread is started, so a stream also works on after a fork.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> stream = FarnebackStream(48, 64)
+    >>> stream.push(np.zeros((48, 64), np.uint8)) is None
+    True
+    >>> stream.push(np.zeros((48, 64), np.uint8)).shape
+    (2, 48, 64)
+    """
+
+    def __init__(
+        self,
+        height: int,
+        width: int,
+        *,
+        step: int = 1,
+        pyr_scale: float = 0.5,
+        levels: int = 3,
+        winsize: int = 15,
+        iterations: int = 3,
+        poly_n: int = 5,
+        poly_sigma: float = 1.2,
+        flags: int = 0,
+    ) -> None:
+        parameters = FarnebackParameters(pyr_scale, levels, winsize, iterations, poly_n, poly_sigma, flags)
+        if parameters.flags & FLAG_INITIAL_FLOW:
+            raise ArgumentError(
+                f"flags {flags} asks for an initial flow, which a stream does not take: "
+                "use farneback_flow, or the engine `opencv`"
+            )
+        height, width, step = _whole("height", height), _whole("width", width), _whole("step", step)
+        check_size(height, width, height * (width + 2 * N_LANES) * 5)
+        if step < 1:
+            raise ArgumentError(f"step must be 1 or more, not {step}")
+        self.parameters = parameters
+        self.step = step
+        self._engine = _Engine(height, width, parameters)
+        self._pyramids = [self._engine.make_pyramid() for _ in range(step + 1)]
+        self._flow = np.zeros((2, height, width), np.float32)
+        self._n_pushed = 0
+
+    def __repr__(self) -> str:
+        height, width = self._engine.shape
+        return f"FarnebackStream({height}, {width}, step={self.step}, {self.parameters})"
+
+    def push(self, frame: NDArray[np.uint8]) -> Floats | None:
+        """Take the next frame and give the flow that leads to it.
+
+        Parameters
+        ----------
+        frame : uint8, (height, width), any strides
+            Gray values.
+
+        Returns
+        -------
+        flow : float32, (2, height, width), C-contiguous, or None
+            Motion from the frame `step` earlier to this one, pixels; component 0 is x (right), 1 is y (down).
+            None for the first `step` frames. The array is the stream's own: the next call overwrites it.
+
+        Raises
+        ------
+        ArgumentError
+            If `frame` is not a uint8 array of the stream's size. The stream stays as it was.
+        """
+        check_frame("frame", frame, self._engine.shape)
+        n_slots = self.step + 1
+        newest = self._pyramids[self._n_pushed % n_slots]
+        oldest = self._pyramids[(self._n_pushed + 1) % n_slots]
+        self._engine.expand(frame, newest)
+        self._n_pushed += 1
+        if self._n_pushed <= self.step:
+            return None
+        self._engine.estimate(oldest, newest, self._flow.reshape(-1))
+        return self._flow
+
+
+def farneback_flow(
+    prev: NDArray[np.uint8],
+    next: NDArray[np.uint8],
+    flow: Floats | None = None,
+    *,
+    pyr_scale: float = 0.5,
+    levels: int = 3,
+    winsize: int = 15,
+    iterations: int = 3,
+    poly_n: int = 5,
+    poly_sigma: float = 1.2,
+    flags: int = 0,
+) -> Floats:
+    """Farnebäck flow between two frames.
+
+    For the frames of a video use `FarnebackStream`, which expands each of them once and keeps its memory.
+
+    Parameters
+    ----------
+    prev, next : uint8, (height, width), any strides
+        Gray values.
+    flow : float32, (2, height, width), optional
+        Initial flow, pixels, together with the flag OPTFLOW_USE_INITIAL_FLOW (4). It is not changed.
+    pyr_scale, levels, winsize, iterations, poly_n, poly_sigma, flags
+        As in `FarnebackParameters`.
+
+    Returns
+    -------
+    flow : float32, (2, height, width), C-contiguous
+        Motion from `prev` to `next`, pixels; component 0 is x (right), 1 is y (down).
+
+    Raises
+    ------
+    ArgumentError
+        If an array has another type or shape, a parameter is refused, or `flow` and `flags` disagree.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> frame = np.full((40, 50), 7, np.uint8)
+    >>> float(abs(farneback_flow(frame, frame)).max())
+    0.0
+    """
+    parameters = FarnebackParameters(pyr_scale, levels, winsize, iterations, poly_n, poly_sigma, flags)
+    check_frame("prev", prev)
+    check_frame("next", next, prev.shape)
+    height, width = prev.shape
+    check_size(height, width, height * (width + 2 * N_LANES) * 5)
+    if bool(parameters.flags & FLAG_INITIAL_FLOW) != (flow is not None):
+        raise ArgumentError(f"an initial flow is given exactly when flags holds {FLAG_INITIAL_FLOW}; flags is {flags}")
+    if flow is not None and (flow.shape != (2, *prev.shape) or flow.dtype != np.float32):
+        raise ArgumentError(f"flow must be float32 of shape {(2, *prev.shape)}, not {flow.dtype} of {flow.shape}")
+    engine = _Engine(height, width, parameters)
+    before, after = engine.make_pyramid(), engine.make_pyramid()
+    engine.expand(prev, before)
+    engine.expand(next, after)
+    result = np.empty((2, *prev.shape), np.float32)
+    engine.estimate(before, after, result.reshape(-1), flow)
+    return result
+
+
+def compile_kernels() -> None:
+    """Compile every kernel now, or load it from Numba's cache on disk; the first call does so otherwise.
+
+    Notes
+    -----
+    Cold some four seconds on one core, once for a machine, Python and version of this package; from the
+    cache a fifth of a second. Numba keeps the cache beside the package or, where that cannot be written, in
+    the user's cache folder (``NUMBA_CACHE_DIR`` overrides both). Where no folder can be written, each
+    process compiles for itself.
+    """
+    compile_all(KERNELS)
+
+
+def is_compiled() -> bool:
+    """Whether every kernel is in this process or in Numba's cache, so that no call will have to compile."""
+    return are_compiled(KERNELS)

@@ -1,0 +1,9 @@
+"""A store to files of other tools: `export`.
+
+Owns what is planned (`plan`, `paths`, `lists`), what of an earlier export still stands (`manifest`, `present`), the
+work on one video (`task`), and the run. What the files are is `flowstore.layouts`. Begin with `task`.
+"""
+
+from flowstore.export.run import ExportReport, export
+
+__all__ = ["ExportReport", "export"]

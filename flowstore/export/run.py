@@ -1,0 +1,294 @@
+"""Writing a store out as files of flow, in the layouts that existing code reads."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+
+from flowstore.arguments import check_progress
+from flowstore.export.lists import list_files
+from flowstore.export.manifest import start_manifest, write_manifest, write_own_file
+from flowstore.export.paths import LOCKED, existing_folder
+from flowstore.export.plan import ExportOptions, ExportPlan, plan_export
+from flowstore.export.task import ExportTask, VideoExport, export_video
+from flowstore.jobs.clusters import check_cluster
+from flowstore.jobs.job import AUTO_PROCESSES_FLOWS, Job
+from flowstore.jobs.progress import Progress
+from flowstore.jobs.schedulers import check_scheduler, choose_scheduler, run_job
+from flowstore.layouts.layout import LISTS_FOLDER, MANIFEST, Layout
+from flowstore.layouts.presets import find_layout
+from flowstore.storage.atomic import remove_strays
+from flowstore.storage.locks import writers_lock
+from flowstore.storage.places import LocalStorage
+from flowstore.store.open import FlowStore, Place, open_store
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What an export did.
+
+    Parameters
+    ----------
+    dest : str
+        Where the files are.
+    layout : str
+        Name of the layout.
+    encoding_note : str
+        Whether codes went out unchanged, and if not by how much they can differ.
+    n_videos, n_flows, n_written, n_present : int
+        Videos and flows exported, files written, files that were there already.
+    n_left_out : int
+        Videos of the store that have no flow, because they failed.
+    failures : tuple of VideoExport
+        Videos that could not be exported whole.
+    seconds : float
+        Wall-clock time.
+    lists : dict of str to int
+        Lists that were written, and the lines of each.
+    flows_per_second : float
+        Rate at which flows were written, those that were there not counted.
+    """
+
+    dest: str
+    layout: str
+    encoding_note: str
+    n_videos: int
+    n_flows: int
+    n_written: int
+    n_present: int
+    n_left_out: int
+    failures: tuple[VideoExport, ...]
+    seconds: float
+    lists: dict[str, int] = field(default_factory=dict)
+    flows_per_second: float = 0.0
+
+    @property
+    def is_all_well(self) -> bool:
+        """Whether every video with flow was exported whole."""
+        return not self.failures
+
+    def __str__(self) -> str:
+        present = f", {self.n_present} were there" if self.n_present else ""
+        left_out = f"; {self.n_left_out} failed videos of the store have no flow" if self.n_left_out else ""
+        failed = f"; {len(self.failures)} failed" if self.failures else ""
+        lists = "".join(f"; {path}: {n_lines} lines" for path, n_lines in self.lists.items())
+        return (
+            f"{self.n_videos} videos, {self.n_flows} flows, {self.n_written} files written{present} "
+            f"in {self.seconds:.1f} s ({self.flows_per_second:.0f} flows/s) -> {self.dest} "
+            f"({self.layout}; {self.encoding_note}){lists}{left_out}{failed}"
+        )
+
+    def __repr__(self) -> str:
+        return f"<ExportReport: {self}>"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as plain JSON values."""
+        return {
+            "dest": self.dest,
+            "layout": self.layout,
+            "encoding": self.encoding_note,
+            "videos": self.n_videos,
+            "flows": self.n_flows,
+            "files_written": self.n_written,
+            "files_present": self.n_present,
+            "left_out": self.n_left_out,
+            "lists": self.lists,
+            "failed": [{"video": failure.key, "reason": failure.problem} for failure in self.failures],
+            "seconds": round(self.seconds, 3),
+        }
+
+
+@dataclass
+class _Run:
+    progress: Progress | None
+    results: list[VideoExport] = field(default_factory=list)
+
+    def take(self, task: ExportTask, result: VideoExport) -> None:
+        self.add(result)
+
+    def add(self, result: VideoExport) -> None:
+        self.results.append(result)
+        if self.progress:
+            self.progress.finish_video(result.key, result.problem)
+
+    def add_flows(self, n_flows: int) -> None:
+        if self.progress:
+            self.progress.add_flows(n_flows)
+
+
+def export(
+    store: Place | FlowStore,
+    dest: str | os.PathLike[str],
+    layout: str | Layout = "notebook",
+    *,
+    workers: int | None = None,
+    scheduler: str = "auto",
+    progress: Progress | None = None,
+    **options: Any,
+) -> ExportReport:
+    """Export a store as files of flow.
+
+    Parameters
+    ----------
+    store : path, URL, zarr store or FlowStore
+        A selection exports its own videos.
+    dest : path
+        Folder to write to; made where there is none.
+    layout : str or Layout
+        Where files stand and how they are encoded; a name of `flowstore.layouts.presets.LAYOUTS`, or what
+        `flowstore.layouts.layout.custom_layout` gives.
+    workers : int, optional
+        Videos at a time; all cores by default.
+    scheduler : {"auto", "processes", "threads", "sync"} or address
+        Where tasks run.
+    progress : Progress, optional
+        Is told what happens.
+    **options
+        What `flowstore.export.plan.ExportOptions` takes: ``encoding``, ``bound``, ``quality``, ``image_format``,
+        ``short_side``, ``size``, ``pad_last``, ``class_folder``, ``select``, ``lists``, ``overwrite``.
+
+    Returns
+    -------
+    ExportReport
+
+    Raises
+    ------
+    ArgumentError
+        If a choice cannot be used, or two videos would get one folder; before anything is written.
+    ExportError
+        If `dest` cannot be written, or holds an export with other settings.
+
+    Notes
+    -----
+    A file appears whole or not at all, so running again writes what is missing.
+
+    Examples
+    --------
+    >>> from flowstore.export import export
+    >>> report = export("hmdb51.zarr", "jpeg/", "mmaction2", lists=["all"])  # doctest: +SKIP
+    """
+    check_scheduler(scheduler, workers)
+    opened = store if isinstance(store, FlowStore) else open_store(store)
+    chosen = layout if isinstance(layout, Layout) else find_layout(layout)
+    asked = ExportOptions(**options)
+    planned = plan_export(opened, dest, chosen, asked)
+    return run_export(planned, asked.overwrite, workers, scheduler, progress)
+
+
+def run_export(
+    planned: ExportPlan,
+    overwrite: bool = False,
+    workers: int | None = None,
+    scheduler: str = "auto",
+    progress: Progress | None = None,
+) -> ExportReport:
+    """Do what was planned.
+
+    Parameters
+    ----------
+    planned : ExportPlan
+        What `plan_export` gave.
+    overwrite, workers, scheduler, progress
+        As `export` takes them.
+
+    Returns
+    -------
+    ExportReport
+
+    Raises
+    ------
+    ArgumentError
+        If the target holds an export with other settings, another run is writing there, or a Dask cluster could not do
+        the work.
+    ExportError
+        If the target cannot be written.
+    """
+    check_progress(progress)
+    is_small = planned.n_flows < AUTO_PROCESSES_FLOWS
+    where, n_workers = choose_scheduler(scheduler, workers, len(planned.tasks), is_small)
+    if planned.tasks:
+        check_cluster(where, _shared_paths(planned))
+    started = time.monotonic()
+    manifest = planned.manifest() | {"versions": planned.store.root.versions | {"opencv": cv2.__version__}}
+    with writers_lock(os.path.join(planned.dest, LOCKED), is_shared=False, advice="wait for it"):
+        since_ns, is_anew = start_manifest(planned, manifest, overwrite)
+        if planned.tasks:
+            # Every machine may have a folder of the name in which the target is made; this file, only those that share.
+            check_cluster(where, [os.path.join(planned.dest, MANIFEST)])
+        _remove_strays(planned)
+        tasks = [dataclasses.replace(task, is_overwriting=is_anew, since_ns=since_ns) for task in planned.tasks]
+        run = _Run(progress)
+        for damaged in planned.damaged:
+            run.add(damaged)
+        _run_tasks(run, tasks, planned.n_flows, where, n_workers)
+        good = [result for result in run.results if not result.problem]
+        lists = _write_lists(planned, good)
+        n_flows = sum(result.n_flows for result in good)
+        counts = {
+            "n_videos": len(good),
+            "n_flows": n_flows,
+            "n_files": sum(result.n_written + result.n_present for result in good),
+            "lists": lists,
+            "complete": len(good) == len(run.results),
+        }
+        write_manifest(planned.dest, manifest, since_ns, counts)
+    seconds = time.monotonic() - started
+    n_written = sum(result.n_written for result in run.results)
+    return ExportReport(
+        dest=planned.dest,
+        layout=planned.layout.name,
+        encoding_note=planned.encoding_note,
+        n_videos=len(good),
+        n_flows=n_flows,
+        n_written=n_written,
+        n_present=sum(result.n_present for result in run.results),
+        n_left_out=planned.n_left_out,
+        failures=tuple(result for result in run.results if result.problem),
+        seconds=seconds,
+        lists=lists,
+        flows_per_second=n_written * planned.n_flows / max(1, planned.n_files) / max(seconds, 1e-9),
+    )
+
+
+def _shared_paths(planned: ExportPlan) -> list[str]:
+    """Return what every worker has to see: the store, and the folder in which files are made."""
+    storage = planned.store.storage
+    return [*([storage.root] if isinstance(storage, LocalStorage) else []), existing_folder(planned.dest)]
+
+
+def _run_tasks(run: _Run, tasks: list[ExportTask], n_flows: int, where: str, n_workers: int) -> None:
+    if run.progress:
+        run.progress.start(len(tasks), n_flows)
+    try:
+        run_job(Job(export_video, tasks, run.take, run.add_flows, _report_killed), where, n_workers)
+    finally:
+        if run.progress:
+            run.progress.stop()
+
+
+def _write_lists(planned: ExportPlan, good: list[VideoExport]) -> dict[str, int]:
+    """Write the lists of the videos that went out; return the lines of each."""
+    exported = {result.path for result in good}
+    tasks = {task.path: task for task in planned.tasks if task.path in exported}
+    files = list_files(planned.lists, tasks, planned.classes)
+    for path, (text, _) in files.items():
+        write_own_file(planned.dest, path, text)
+    return {path: n_lines for path, (_, n_lines) in files.items()}
+
+
+def _remove_strays(planned: ExportPlan) -> None:
+    """Remove what a killed run left in the folders that videos share; each task sees to those of its own."""
+    folders = {planned.dest, os.path.join(planned.dest, LISTS_FOLDER)}
+    if not planned.layout.has_own_folders:
+        folders |= {os.path.dirname(pattern.path(0)) for task in planned.tasks for pattern in task.patterns()}
+    for folder in folders:
+        remove_strays(folder)
+
+
+def _report_killed(task: ExportTask) -> VideoExport:
+    return VideoExport(task.video.key, problem="its worker process was killed, perhaps for want of memory")

@@ -1,0 +1,317 @@
+"""Writing the flow files of one video: the task of an export that runs on a worker."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from flowstore.errors import ChecksumError, ExportError, FlowStoreError, StoreFormatError
+from flowstore.export.conversion import Conversion
+from flowstore.jobs.job import Tick
+from flowstore.layouts.hdf5 import Hdf5FlowWriter
+from flowstore.layouts.images import ImageFormat, encode_flo, encode_kitti, encode_pair, encode_plane
+from flowstore.layouts.layout import Layout
+from flowstore.layouts.npy import WrittenAxes, encode_npy_flow, npy_header
+from flowstore.layouts.templates import PathPattern
+from flowstore.names import printable_name, video_path
+from flowstore.sources.images import configure_opencv
+from flowstore.storage.atomic import FaultKeepingFile, WholeWriter, is_stray, remove_if_there
+from flowstore.store.video import Video
+
+# Flows that are decoded together stay in the processor's cache until they are encoded: twice as fast as sixteen.
+_READ_AT_ONCE_BYTES = 2**19
+
+Values = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class ExportTask:
+    """One video to export. Picklable."""
+
+    video: Video
+    dest: str
+    layout: Layout
+    conversion: Conversion
+    is_overwriting: bool
+    since_ns: int = 0
+
+    @property
+    def path(self) -> str:
+        """Path of the video's group in the store."""
+        return video_path(self.video.class_name, self.video.name)
+
+    @property
+    def n_flows(self) -> int:
+        """Flows that are written: those of the video, and the last one again where the layout is padded."""
+        video = self.video
+        return video.record.n_frames if self.layout.is_padded and video.n_flows else video.n_flows
+
+    @property
+    def n_files(self) -> int:
+        """Files that are written."""
+        return 1 if self.layout.packing == "video" else self.n_flows * len(self.layout.templates)
+
+    @functools.cached_property
+    def created(self) -> float:
+        """When the flow was committed, in seconds since 1970; where its record does not say, later than any file."""
+        try:
+            return datetime.fromisoformat(self.video.record.created).timestamp()
+        except ValueError:
+            return float("inf")
+
+    @property
+    def picture_size(self) -> tuple[int, int]:
+        """``(height, width)`` of what is written, in pixels."""
+        return self.conversion.new_size(*self.video.shape[2:])
+
+    def patterns(self) -> tuple[PathPattern, ...]:
+        """Return the paths of its files, with the root."""
+        video = self.video
+        return tuple(
+            PathPattern(os.path.join(self.dest, pattern.before), pattern.n_digits, pattern.after)
+            for pattern in self.layout.path_patterns(video.class_name, video.name, video.settings.step)
+        )
+
+
+@dataclass(frozen=True)
+class VideoExport:
+    """What came of one video: flows, files written, files that were there, and why it failed (else empty)."""
+
+    key: str
+    n_flows: int = 0
+    n_written: int = 0
+    n_present: int = 0
+    problem: str = ""
+    path: str = ""
+
+
+def export_video(task: ExportTask, tick: Tick) -> VideoExport:
+    """Export one video.
+
+    Parameters
+    ----------
+    task : ExportTask
+        What to do.
+    tick : callable
+        Called with the number of flows written.
+
+    Returns
+    -------
+    VideoExport
+        With a problem if stored bytes are damaged.
+
+    Raises
+    ------
+    ExportError
+        If the target cannot be written: a fault that other videos will meet too.
+    """
+    configure_opencv()
+    writer = _VideoFile(task, tick) if task.layout.packing == "video" else _FlowFiles(task, tick)
+    problem = ""
+    try:
+        writer.write()
+    except (ChecksumError, StoreFormatError) as error:
+        problem = str(error)
+    except OSError as error:
+        if isinstance(error, FlowStoreError):
+            raise
+        raise cannot_write(task.dest, error) from error
+    done = writer.n_written, writer.n_present
+    return VideoExport(task.video.key, 0 if problem else task.n_flows, *done, problem, task.path)
+
+
+def cannot_write(dest: str, error: OSError) -> ExportError:
+    """Return the error that says that the target of an export cannot be written, and what to do."""
+    is_full = error.errno == errno.ENOSPC
+    hint = ": free some room and run again" if is_full else ""
+    # Of a file that is moved into place, the place.
+    place = error.filename2 or error.filename
+    where = printable_name(os.path.relpath(os.fsdecode(place), dest)) if isinstance(place, str | bytes) else ""
+    what = f" ({where})" if where not in ("", ".") else ""
+    return ExportError(f"cannot write to {dest}{what}: {error.strerror or error}{hint}")
+
+
+def read_values(task: ExportTask, start: int, stop: int) -> Values:
+    """Return what files hold of the flows ``[start, stop)`` of a task, uint8 or float32 (n, 2, height, width)."""
+    n_flows = task.video.n_flows
+    values = task.conversion.convert(task.video.read_codes(min(start, n_flows - 1), min(stop, n_flows)))
+    if stop <= n_flows:
+        return values
+    # The last flow again: one index too far for each that a padded layout adds.
+    return values[np.minimum(np.arange(start, stop), n_flows - 1) - min(start, n_flows - 1)]
+
+
+def encode_files(layout: Layout, values: Values) -> Iterator[bytes]:
+    """Yield the files of one flow, in the order of the layout's templates.
+
+    Parameters
+    ----------
+    layout : Layout
+        One of a file or two a flow.
+    values : uint8 or float32 array (2, H, W)
+        What files hold.
+    """
+    if layout.packing == "planes":
+        for plane in values:
+            yield encode_plane(plane, cast(ImageFormat, layout.file_format), layout.quality)
+    elif layout.packing == "rgb":
+        yield encode_pair(values, cast(ImageFormat, layout.file_format), layout.quality)
+    else:
+        yield encode_kitti(values) if layout.file_format == "kitti" else encode_flo(values)
+
+
+class _Writer:
+    """What the two ways of writing a video share: counts, batches, and which files are to be trusted."""
+
+    def __init__(self, task: ExportTask, tick: Tick) -> None:
+        self.task = task
+        self.tick = tick
+        self.n_written = self.n_present = 0
+        self._whole = WholeWriter()
+
+    def is_current(self, status: os.stat_result) -> bool:
+        if self.task.is_overwriting or status.st_mtime_ns < self.task.since_ns:
+            return False
+        return can_be_of_flow(self.task, status)
+
+    def batches(self) -> Iterator[tuple[int, int]]:
+        flow_bytes = int(np.prod(self.task.video.shape[1:])) * self.task.video.quantizer.dtype.itemsize
+        n = max(1, min(16, _READ_AT_ONCE_BYTES // max(1, flow_bytes)))
+        for start in range(0, self.task.n_flows, n):
+            yield start, min(start + n, self.task.n_flows)
+
+
+class _FlowFiles(_Writer):
+    """A file or two for each flow."""
+
+    def write(self) -> None:
+        layout = self.task.layout
+        patterns = self.task.patterns()
+        present = [self._open_folder(pattern) for pattern in patterns]
+        for start, stop in self.batches():
+            numbers = range(layout.first + start, layout.first + stop)
+            if all(number in found for number in numbers for found in present):
+                self.n_present += len(numbers) * len(patterns)
+                self.tick(len(numbers))
+                continue
+            for number, values in zip(numbers, read_values(self.task, start, stop), strict=True):
+                for pattern, found, data in zip(patterns, present, encode_files(layout, values), strict=True):
+                    if number in found:
+                        self.n_present += 1
+                    else:
+                        self._whole.write(pattern.path(number), [data])
+                        self.n_written += 1
+                self.tick(1)
+
+    def _open_folder(self, pattern: PathPattern) -> frozenset[int]:
+        """Make a folder, or clear it of what is stray and of what lies beyond; return the numbers that are current."""
+        folder, prefix = os.path.split(pattern.before)
+        try:
+            os.makedirs(folder)
+            return frozenset()
+        except FileExistsError:
+            pass
+        first, stop = self.task.layout.first, self.task.layout.first + self.task.n_flows
+        current = set()
+        is_shared = not self.task.layout.has_own_folders
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                number = _number_of(entry.name, prefix, pattern)
+                if number is None:
+                    # In a folder of several videos it may be another task's, at work now.
+                    if not is_shared and is_stray(entry.name):
+                        remove_if_there(entry.path)
+                elif not first <= number < stop:
+                    # Readers count files: those of another flow that was here would be taken for this video's.
+                    remove_if_there(entry.path)
+                elif self.is_current(entry.stat()):
+                    current.add(number)
+        return frozenset(current)
+
+
+def _number_of(name: str, prefix: str, pattern: PathPattern) -> int | None:
+    """Return the number in a file's name, None if it is not of the pattern."""
+    if not (name.startswith(prefix) and name.endswith(pattern.after)):
+        return None
+    digits = name[len(prefix) : len(name) - len(pattern.after)]
+    if not (digits.isascii() and digits.isdigit()):
+        return None
+    return int(digits) if pattern.path(int(digits)).endswith(f"{prefix}{digits}{pattern.after}") else None
+
+
+def can_be_of_flow(task: ExportTask, status: os.stat_result) -> bool:
+    """Tell whether a file can be of the flow that is stored."""
+    # One that is older than the video's commit shows a flow that was replaced; an empty one, a power cut.
+    return status.st_mtime >= task.created and status.st_size > 0
+
+
+def find_present(task: ExportTask) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield what is there of the files that a task would write anew, or remove since no flow has their number.
+
+    Yields
+    ------
+    tuple
+        Path and status.
+    """
+    for pattern in task.patterns():
+        if pattern.n_digits is None:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                yield pattern.path(0), os.stat(pattern.path(0))
+            continue
+        folder, prefix = os.path.split(pattern.before)
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+            for entry in entries:
+                if _number_of(entry.name, prefix, pattern) is not None:
+                    yield entry.path, entry.stat()
+
+
+class _VideoFile(_Writer):
+    """One file for the video."""
+
+    def write(self) -> None:
+        task = self.task
+        (pattern,) = task.patterns()
+        path = pattern.path(0)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        if os.path.exists(path) and self.is_current(os.stat(path)):
+            self.n_present += 1
+            self.tick(task.n_flows)
+            return
+        height, width = task.picture_size
+        if task.layout.file_format == "hdf5":
+            self._write_hdf5(path, height, width)
+        else:
+            axes: WrittenAxes = "1thw2" if task.layout.encoding == "i3d-float" else "t2hw"
+            header = npy_header(task.n_flows, height, width, axes)
+            parts = (encode_npy_flow(values, axes) for values in self._flows())
+            self._whole.write(path, _chain(header, parts))
+        self.n_written += 1
+
+    def _write_hdf5(self, path: str, height: int, width: int) -> None:
+        with self._whole.open(path) as file:
+            kept = FaultKeepingFile(file)
+            with Hdf5FlowWriter(kept, self.task.n_flows, height, width) as flows:
+                for values in self._flows():
+                    flows.append(values)
+                    kept.check()
+            kept.check()
+
+    def _flows(self) -> Iterator[Values]:
+        for start, stop in self.batches():
+            for values in read_values(self.task, start, stop):
+                yield values
+                self.tick(1)
+
+
+def _chain(first: bytes, parts: Iterator[bytes]) -> Iterator[bytes]:
+    yield first
+    yield from parts

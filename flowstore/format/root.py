@@ -1,0 +1,80 @@
+"""The root of a store: what it says of itself, read and checked."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from flowstore.errors import StoreFormatError, StoreNotFoundError
+from flowstore.format import zarr_metadata as documents
+from flowstore.format.settings import ExtractSettings
+from flowstore.format.zarr_metadata import FORMAT
+from flowstore.limits import is_text_mapping
+from flowstore.storage.places import Storage
+
+
+@dataclasses.dataclass(frozen=True)
+class RootAttributes:
+    """What a store's root says of all that is below.
+
+    Parameters
+    ----------
+    format : int
+        Of the store, from 1 on.
+    settings : ExtractSettings
+        What the flow was made with.
+    versions : dict of str to str
+        Of flowstore and the libraries that made the root.
+    created : str
+        When, ISO 8601 in UTC.
+    """
+
+    format: int
+    settings: ExtractSettings
+    versions: dict[str, str]
+    created: str
+
+
+def read_root(storage: Storage) -> RootAttributes:
+    """Read and check the root of a store.
+
+    Parameters
+    ----------
+    storage : Storage
+        Where the store is.
+
+    Returns
+    -------
+    RootAttributes
+
+    Raises
+    ------
+    StoreNotFoundError
+        If there is nothing.
+    StoreFormatError
+        If it is no store of flowstore, or one of a newer format.
+    ChecksumError
+        If what it says is not what was written.
+    """
+    data = storage.read("zarr.json")
+    if data is None:
+        # All that a run leaves that was killed before it wrote the root.
+        if any(not name.endswith(".partial") for name in storage.list_children("")):
+            raise StoreFormatError(f"{storage.url}: a folder that is not a flowstore store (it has no zarr.json)")
+        raise StoreNotFoundError(f"{storage.url}: no store here; check the path, or make one with: flowstore extract")
+    where = f"{storage.url}/zarr.json"
+    document = documents.parse_document(data, where)
+    found = documents.stated_attributes(document, where).get("format")
+    if type(found) is not int or found < 1:
+        raise StoreFormatError(f"{where}: the root of a store must state its format, found {found!r}")
+    if found > FORMAT:
+        raise StoreFormatError(
+            f"{storage.url}: a store of format {found}, this flowstore reads up to {FORMAT}: pip install -U flowstore"
+        )
+    attributes = documents.group_attributes(document, where)
+    try:
+        settings = ExtractSettings.from_json(attributes["settings"])
+        if not is_text_mapping(attributes["versions"]):
+            raise StoreFormatError(f"{where}: versions that are no texts")
+        return RootAttributes(found, settings, attributes["versions"], str(attributes["created"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreFormatError(f"{where}: damaged settings ({error})") from error

@@ -1,0 +1,270 @@
+"""What the files of an import are: what the user says of them, and what ``flowstore-export.json`` beside them says."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from flowstore.arguments import check_flag, check_whole
+from flowstore.errors import ArgumentError
+from flowstore.format.codec import Compression
+from flowstore.format.settings import IMPORTED, ExtractSettings
+from flowstore.layouts.layout import MANIFEST, Layout
+from flowstore.layouts.presets import find_layout
+from flowstore.quantize.file_quantizer import FileEncoding, FileQuantizer, has_bound
+from flowstore.quantize.quantizer import Encoding, Quantizer, check_bound
+
+UNKNOWN = "unknown"
+# The formulas of I3D hold the number.
+_I3D_BOUND_PX = 20.0
+
+
+_MANIFEST_KINDS = {
+    "x_template": (str,),
+    "y_template": (str,),
+    "first": (int,),
+    "padded": (bool,),
+    "bound_px": (int, float),
+    "step": (int,),
+    "source_settings": (dict,),
+    "files_since_ns": (int,),
+}
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """What can be said about the files of an import; None where the layout or ``flowstore-export.json`` is to say it.
+
+    Parameters
+    ----------
+    encoding : str, optional
+        What the files' numbers mean; one of `flowstore.quantize.file_quantizer.FileEncoding`.
+    bound : float, optional
+        Of the files' codes and of the store, in pixels.
+    first : int, optional
+        Number of the first flow.
+    step : int, optional
+        Distance of the frames of a flow; 1 where neither names nor anything else tells.
+    pad_last : bool, optional
+        Whether the last flow stands twice.
+    store_encoding : str, optional
+        Of the store; the files' where a store has it, else ``centred``.
+    compression : {"fast", "balanced", "small", "none"}
+        Of the store.
+    """
+
+    encoding: FileEncoding | None = None
+    bound: float | None = None
+    first: int | None = None
+    step: int | None = None
+    pad_last: bool | None = None
+    store_encoding: Encoding | None = None
+    compression: Compression = "fast"
+
+    def __post_init__(self) -> None:
+        for name, least in (("first", 0), ("step", 1)):
+            if getattr(self, name) is not None:
+                check_whole(name, getattr(self, name), least)
+                object.__setattr__(self, name, int(getattr(self, name)))
+        if self.bound is not None:
+            check_bound(self.bound)
+            object.__setattr__(self, "bound", float(self.bound))
+        if self.pad_last is not None:
+            check_flag("pad_last", self.pad_last)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What is known of some flow files before they are looked for.
+
+    Parameters
+    ----------
+    layout : Layout
+        Where they stand.
+    read : FileQuantizer
+        What their numbers mean.
+    stored : Quantizer
+        Of the store.
+    step : int or None
+        Distance of a flow's frames; None where names have to tell it.
+    computed_by : str
+        Algorithm and engine, or ``unknown``.
+    notes : tuple of str
+        What the user should know, a line each.
+    since_ns : int
+        Files that are older, in nanoseconds, are not those of which ``flowstore-export.json`` tells.
+    """
+
+    layout: Layout
+    read: FileQuantizer
+    stored: Quantizer
+    step: int | None
+    computed_by: str
+    notes: tuple[str, ...]
+    since_ns: int = 0
+
+
+def find_origin(root: str, layout: str | Layout | None, options: ImportOptions) -> Origin:
+    """Put together what is asked for and what ``flowstore-export.json`` says.
+
+    Parameters
+    ----------
+    root : str
+        Absolute path of the folder.
+    layout : str or Layout, optional
+        As asked for.
+    options : ImportOptions
+        As asked for.
+
+    Raises
+    ------
+    ArgumentError
+        If something is missing, cannot be used, or the two differ; the message has both values.
+    """
+    manifest = _read_manifest(root)
+    asked = layout if layout is None or isinstance(layout, Layout) else find_layout(layout)
+    if manifest is None:
+        if asked is None:
+            raise ArgumentError(f"FOLDER {root}: give its layout with --layout; it has no {MANIFEST} that says it")
+        chosen, source_settings = asked, None
+    else:
+        chosen = _manifest_layout(manifest, root)
+        _check_agreement(manifest, chosen, asked, options, root)
+        source_settings = _manifest_settings(manifest, root)
+        if options.step is None:
+            options = replace(options, step=manifest.get("step"))
+    changes: dict[str, Any] = {"encoding": options.encoding, "first": options.first, "is_padded": options.pad_last}
+    chosen = replace(chosen, **{name: value for name, value in changes.items() if value is not None})
+    stated_bound = None if manifest is None else manifest.get("bound_px")
+    read, stored = _choose_quantizers(chosen, options, stated_bound, source_settings)
+    notes = []
+    if manifest is not None and manifest.get("complete") is False:
+        notes.append(f"{MANIFEST} says that the export was not finished")
+    since_ns = 0 if manifest is None else _since(manifest)
+    return Origin(chosen, read, stored, options.step, _computed_by(source_settings), tuple(notes), since_ns)
+
+
+def _since(manifest: Mapping[str, Any]) -> int:
+    # Of an export that was stopped before its first file there is no time yet: every file was there before it.
+    since_ns = manifest.get("files_since_ns", 0)
+    return sys.maxsize if since_ns is None else int(since_ns)
+
+
+def _computed_by(source_settings: ExtractSettings | None) -> str:
+    if source_settings is None:
+        return UNKNOWN
+    if source_settings.algorithm == IMPORTED:
+        return str(source_settings.params.get("computed_by", UNKNOWN))
+    return f"{source_settings.algorithm} ({source_settings.engine})"
+
+
+def _choose_quantizers(
+    layout: Layout, options: ImportOptions, stated_bound: float | None, source_settings: ExtractSettings | None
+) -> tuple[FileQuantizer, Quantizer]:
+    """Return what the files' numbers mean, and the quantizer of the store."""
+    encoding, bound = layout.encoding, stated_bound if options.bound is None else options.bound
+    if has_bound(encoding):
+        if bound is None and encoding.startswith("i3d"):
+            bound = _I3D_BOUND_PX
+        if bound is None:
+            raise ArgumentError(
+                f"layout {layout.name} does not say the bound of its codes: give it with --bound PX (20 in most "
+                "recipes; left to themselves, open-mmlab/denseflow takes 32 and yjxiong/dense_flow 15)"
+            )
+        read = FileQuantizer(encoding, bound)
+    else:
+        read = FileQuantizer(encoding, None)
+    if options.store_encoding is None:
+        if read.stored is not None:
+            return read, read.stored
+        if options.bound is None and source_settings is not None:
+            return read, source_settings.quantizer
+    if options.store_encoding == "float16":
+        return read, Quantizer("float16", None)
+    if bound is None:
+        raise ArgumentError(
+            f"layout {layout.name} has no bound, and the codes of a store need one: give it with --bound PX, such as "
+            "20, or store pixels with --store-encoding float16"
+        )
+    return read, Quantizer(options.store_encoding or "centred", bound)
+
+
+def _read_manifest(root: str) -> dict[str, Any] | None:
+    path = os.path.join(root, MANIFEST)
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = json.load(file)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ArgumentError(f"{path}: cannot be read ({error}); remove it and say the layout") from error
+    if not isinstance(found, dict) or not isinstance(found.get("layout"), str):
+        raise ArgumentError(f"{path}: does not name a layout; remove it and say the layout")
+    for name, kinds in _MANIFEST_KINDS.items():
+        if found.get(name) is not None and type(found[name]) not in kinds:
+            raise ArgumentError(f"{path}: {name} is {found[name]!r}; remove it and say the layout")
+    return found
+
+
+def _manifest_layout(manifest: Mapping[str, Any], root: str) -> Layout:
+    try:
+        if "x_template" not in manifest:
+            layout = find_layout(manifest["layout"])
+            return replace(layout, encoding=manifest["encoding"], first=manifest["first"])
+        return Layout(
+            manifest["layout"],
+            manifest["x_template"],
+            manifest["y_template"] or "",
+            manifest["first"],
+            manifest["format"],
+            manifest["packing"],
+            manifest["encoding"],
+            class_folder="always" if "{class}" in manifest["x_template"] else "never",
+            is_padded=manifest["padded"],
+        )
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise _damaged(root, error) from error
+
+
+def _manifest_settings(manifest: Mapping[str, Any], root: str) -> ExtractSettings | None:
+    try:
+        return ExtractSettings.from_json(manifest["source_settings"]) if "source_settings" in manifest else None
+    except (TypeError, ValueError) as error:
+        raise _damaged(root, error) from error
+
+
+def _damaged(root: str, error: Exception) -> ArgumentError:
+    return ArgumentError(f"{os.path.join(root, MANIFEST)}: damaged ({error}); remove it and say the layout")
+
+
+def _check_agreement(
+    manifest: Mapping[str, Any], stated: Layout, asked: Layout | None, options: ImportOptions, root: str
+) -> None:
+    """Refuse what is asked where the manifest says something else."""
+    pairs: list[tuple[str, Any, Any]] = [
+        ("layout", stated.name, asked.name if asked else None),
+        ("encoding", stated.encoding, options.encoding),
+        ("first", stated.first, options.first),
+        ("padded", stated.is_padded, options.pad_last),
+        ("step", manifest.get("step"), options.step),
+    ]
+    if has_bound(stated.encoding):
+        pairs.append(("bound", manifest.get("bound_px"), options.bound))
+    if asked is not None and asked.name == "custom" == stated.name:
+        pairs += [
+            ("x template", stated.x_template, asked.x_template),
+            ("y template", stated.y_template, asked.y_template),
+            ("format", stated.file_format, asked.file_format),
+        ]
+    differences = [
+        f"{name}: {there} against {here}" for name, there, here in pairs if here is not None and there != here
+    ]
+    if differences:
+        raise ArgumentError(
+            f"FOLDER {root}: its {MANIFEST} says something else (there against yours): {'; '.join(differences)}. "
+            f"Leave it out, or remove {MANIFEST} if it is wrong"
+        )

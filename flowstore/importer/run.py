@@ -1,0 +1,186 @@
+"""Importing a folder of flow files in some layout into a store: a plan, and its run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from flowstore.arguments import ParameterValue, check_folder
+from flowstore.errors import ArgumentError, SourceError
+from flowstore.format.codec import Compression
+from flowstore.format.settings import IMPORTED, ExtractSettings
+from flowstore.importer.folders import find_flow
+from flowstore.importer.origin import ImportOptions, Origin, find_origin
+from flowstore.importer.task import import_video, is_kept
+from flowstore.jobs.progress import Progress
+from flowstore.layouts.hdf5 import import_h5py
+from flowstore.layouts.layout import Layout
+from flowstore.pipeline.execution import run_plan
+from flowstore.pipeline.plan import ExtractPlan, make_plan
+from flowstore.pipeline.report import ExtractReport
+from flowstore.quantize.file_quantizer import FileQuantizer
+from flowstore.quantize.quantizer import Quantizer
+from flowstore.sources.selection import select_sources
+from flowstore.storage.places import open_storage
+from flowstore.store.open import Place
+
+
+def import_flow(
+    folder: str | os.PathLike[str],
+    store: Place,
+    layout: str | Layout | None = None,
+    *,
+    workers: int | None = None,
+    scheduler: str = "auto",
+    progress: Progress | None = None,
+    retry_failed: bool = False,
+    overwrite: bool = False,
+    **options: Any,
+) -> ExtractReport:
+    """Import a folder of flow files into a store; run again, it does what is missing.
+
+    Parameters
+    ----------
+    folder : path
+        Root of the layout.
+    store : path, URL or zarr store
+        Made where there is none.
+    layout : str or Layout, optional
+        A name of `flowstore.layouts.presets.LAYOUTS` or what `flowstore.layouts.layout.custom_layout` gives; may be
+        left out where the folder has a ``flowstore-export.json``.
+    workers, scheduler, progress
+        As `flowstore.pipeline.run.extract` has them.
+    retry_failed, overwrite
+        As `plan_import` has them.
+    **options
+        What `ImportOptions` takes.
+
+    Returns
+    -------
+    ExtractReport
+
+    Raises
+    ------
+    FlowStoreError
+        If something cannot be used, before any work; or if the store cannot be written.
+
+    Examples
+    --------
+    >>> from flowstore.importer import import_flow
+    >>> report = import_flow("hmdb51_flow/", "hmdb51.zarr", "notebook", bound=20)  # doctest: +SKIP
+    """
+    planned = plan_import(
+        folder, store, layout, ImportOptions(**options), retry_failed=retry_failed, overwrite=overwrite
+    )
+    return run_import(planned, workers, scheduler, progress)
+
+
+def run_import(
+    planned: ExtractPlan, workers: int | None = None, scheduler: str = "auto", progress: Progress | None = None
+) -> ExtractReport:
+    """Carry out the plan of an import; see `flowstore.pipeline.execution.run_plan`."""
+    return run_plan(planned, workers, scheduler, progress, import_video)
+
+
+def plan_import(
+    folder: str | os.PathLike[str],
+    store: Place,
+    layout: str | Layout | None = None,
+    options: ImportOptions | None = None,
+    *,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    limit: int | None = None,
+    retry_failed: bool = False,
+    overwrite: bool = False,
+) -> ExtractPlan:
+    """Look at a folder of flow files and a store and say what an import would do; writes nothing.
+
+    Parameters
+    ----------
+    folder, store, layout
+        As `import_flow` has them.
+    options : ImportOptions, optional
+        What is said about the files.
+    include, exclude, limit
+        Which videos to take; see `flowstore.sources.selection.select_sources`.
+    retry_failed : bool
+        Whether failed videos are tried again.
+    overwrite : bool
+        Whether the store is emptied first.
+
+    Returns
+    -------
+    ExtractPlan
+
+    Raises
+    ------
+    ArgumentError
+        If a choice is missing, cannot be used or is at odds with ``flowstore-export.json``.
+    SourceError
+        If the folder cannot be read.
+    MissingExtraError
+        If the files are HDF5 and h5py is not installed.
+    """
+    options = options or ImportOptions()
+    root = check_folder("FOLDER", folder)
+    if not os.path.isdir(root):
+        raise SourceError(f"FOLDER {root}: {'not a folder' if os.path.exists(root) else 'there is none'}")
+    if os.path.isfile(os.path.join(root, "zarr.json")):
+        raise ArgumentError(f"FOLDER {root}: a Zarr store; give a folder of flow files")
+    origin = find_origin(root, layout, options)
+    if origin.layout.file_format == "hdf5":
+        import_h5py()
+    discovery, step = find_flow(root, origin.layout, origin.read, origin.step, origin.since_ns)
+    discovery = replace(discovery, notes=(*origin.notes, *discovery.notes))
+    settings = _settings(origin, step, options.compression)
+    chosen = select_sources(discovery.sources, include, exclude, limit)
+    place = open_storage(store, is_written=True)
+    planned = make_plan(discovery, chosen, place, settings, retry_failed, overwrite, "import")
+    note = describe_encoding(origin.layout, origin.read, origin.stored, planned.estimate.largest_frame)
+    return replace(planned, notes=(note, *planned.notes))
+
+
+def _settings(origin: Origin, step: int, compression: Compression) -> ExtractSettings:
+    layout, read = origin.layout, origin.read
+    params: dict[str, ParameterValue] = {
+        "format": layout.file_format,
+        "encoding": read.encoding,
+        "computed_by": origin.computed_by,
+    }
+    if read.bound_px is not None:
+        params["bound_px"] = read.bound_px
+    return ExtractSettings(IMPORTED, layout.name, params, origin.stored, step, compression=compression)
+
+
+def describe_encoding(layout: Layout, read: FileQuantizer, stored: Quantizer, size: tuple[int, int]) -> str:
+    """Say whether codes are kept as they are, and if not by how much they can differ.
+
+    Parameters
+    ----------
+    layout : Layout
+        Of the files.
+    read : FileQuantizer
+        What their numbers mean.
+    stored : Quantizer
+        Of the store.
+    size : tuple of int
+        ``(height, width)`` of the largest picture.
+    """
+    lossy = "; JPEG has changed them before" if layout.file_format == "jpg" else ""
+    bound = "" if read.bound_px is None else f" ±{read.bound_px:g} px"
+    if is_kept(read, stored):
+        return f"{read.encoding}{bound} codes are kept as the files have them{lossy}"
+    target = stored.encoding + ("" if stored.bound_px is None else f" ±{stored.bound_px:g} px")
+    step_px = 1 / 64 if layout.file_format == "kitti" else read.step_px(*size)
+    within = f"within {step_px / 2:.3g} px of the float flow"
+    if stored.bound_px is not None:
+        differ = int(np.ceil(0.5 * step_px / stored.scale + 0.5))
+        within = f"within {differ} of the code of the float flow" if step_px else "each the code of the file's value"
+    elif not step_px:
+        within = "rounded to 11 bits"
+    return f"decoded from {read.encoding}{bound} and encoded as {target}, {within}{lossy}"

@@ -1,0 +1,164 @@
+"""One video from its flow files to a committed record: the task of an import that runs on a worker."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from flowstore.errors import ArgumentError, DecodeError
+from flowstore.estimators.registry import library_versions
+from flowstore.format.record import VideoRecord
+from flowstore.importer.source import FlowSource, read_flows
+from flowstore.jobs.job import Tick
+from flowstore.names import now_utc
+from flowstore.pipeline.task import VideoTask, run_video
+from flowstore.quantize.file_quantizer import FileQuantizer
+from flowstore.quantize.motion import MotionAccumulator
+from flowstore.quantize.quantizer import Quantizer
+from flowstore.store.writer import VideoWriter
+
+# The codes at both ends, which stand for everything beyond them too.
+_END_CODES = {"centred": (1, 255), "denseflow": (0, 255), "truncate": (0, 255), "i3d-128": (0, 255), "mmcv": (0, 254)}
+# Rounding to float32 may take a value a little beyond the bound that it was clipped to.
+_UNIT_TOLERANCE = 1e-3
+
+Values = npt.NDArray[Any]
+
+
+def import_video(task: VideoTask, tick: Tick | None = None) -> VideoRecord:
+    """Import one video and commit it, as a failed one if it has to be.
+
+    Parameters
+    ----------
+    task : VideoTask
+        Its source is a `FlowSource`.
+    tick : callable, optional
+        As `flowstore.pipeline.task.extract_video` has it.
+
+    Returns
+    -------
+    VideoRecord
+        As committed.
+
+    Raises
+    ------
+    StoreError
+        If the store cannot be written.
+    StoppedError
+        If `tick` raised it.
+    """
+    return run_video(_import, task, tick)
+
+
+def _import(task: VideoTask, tick: Tick) -> VideoRecord:
+    source, settings = task.source, task.settings
+    if not isinstance(source, FlowSource):
+        raise ArgumentError(f"{source.key} is no source of flow files")
+    if source.problem:
+        raise DecodeError(source.problem)
+    before = source.fingerprint()
+    flows = read_flows(source)
+    first = next(flows)
+    _, height, width = first.values.shape
+    recoder = Recoder(source.quantizer, settings.quantizer)
+    n_unknown = 0
+    writing = task.storage, source.class_name, source.name, height, width, settings.quantizer, settings.compression
+    with VideoWriter(*writing) as writer:
+        for flow in chain((first,), flows):
+            writer.append(recoder.encode(flow.values))
+            n_unknown += flow.n_unknown
+            tick(1)
+        after = source.fingerprint()
+        if not after.is_same(before):
+            raise DecodeError("the source changed while it was read")
+        return writer.commit(
+            VideoRecord(
+                class_name=source.class_name,
+                name=source.name,
+                status="ok",
+                source_path=source.relative_path,
+                source_kind=source.kind,
+                fingerprint=after,
+                n_frames=writer.n_flows + settings.step,
+                n_flows=writer.n_flows,
+                statistics=recoder.motion.result(),
+                warnings=_warnings(n_unknown, recoder.n_reserved),
+                created=now_utc(),
+                versions=library_versions(),
+            )
+        )
+
+
+def _warnings(n_unknown: int, n_reserved: int) -> tuple[str, ...]:
+    warnings = []
+    if n_unknown:
+        warnings.append(f"{n_unknown} pixels of unknown flow are stored as zero")
+    if n_reserved:
+        warnings.append(f"{n_reserved} codes 0, which centred does not have, are stored as 1")
+    return tuple(warnings)
+
+
+class Recoder:
+    """Turns the numbers of files into those of a store and gathers the statistics of their motion.
+
+    Parameters
+    ----------
+    read : FileQuantizer
+        What the files' numbers mean.
+    stored : Quantizer
+        Of the store. Where it gives the same codes as `read`, they are kept as they are.
+
+    Attributes
+    ----------
+    motion : MotionAccumulator
+        Of the decoded flow. What counts as clipped: in codes, those at either end, which may have been clipped or have
+        just reached it; and values beyond the bound of the store.
+    n_reserved : int
+        Codes 0 of ``centred``, made by lossy images out of those beside it and stored as 1.
+    """
+
+    def __init__(self, read: FileQuantizer, stored: Quantizer) -> None:
+        self._read = read
+        self._stored = stored
+        self._is_kept = is_kept(read, stored)
+        self.motion = MotionAccumulator()
+        self.n_reserved = 0
+
+    def encode(self, values: Values) -> Values:
+        """Return the stored numbers of the next flow, (2, H, W)."""
+        if self._read.encoding == "i3d-float":
+            _check_unit(values)
+        if self._read.encoding == "centred":
+            n_reserved = values.size - int(np.count_nonzero(values))
+            if n_reserved:
+                self.n_reserved += n_reserved
+                values = np.maximum(values, 1)
+        flow = self._read.decode(values)
+        is_clipped = self._is_at_end(values)
+        if not self._is_kept:
+            is_clipped |= np.abs(flow) > self._stored.largest_kept
+        clipped_x, clipped_y = (int(np.count_nonzero(component)) for component in is_clipped)
+        self.motion.add(flow, (clipped_x, clipped_y))
+        return values if self._is_kept else self._stored.encode(flow)
+
+    def _is_at_end(self, values: Values) -> npt.NDArray[np.bool_]:
+        if self._read.encoding in _END_CODES:
+            lowest, highest = _END_CODES[self._read.encoding]
+            return (values <= lowest) | (values >= highest)
+        if self._read.encoding == "i3d-float":
+            return np.abs(values) >= 1
+        return np.zeros(values.shape, bool)
+
+
+def is_kept(read: FileQuantizer, stored: Quantizer) -> bool:
+    """Tell whether a store holds the codes of files as they are."""
+    return read.stored == stored
+
+
+def _check_unit(values: Values) -> None:
+    largest = float(np.abs(values).max())
+    if largest > 1 + _UNIT_TOLERANCE:
+        raise DecodeError(f"values up to {largest:.4g}, expected -1 to 1: pixels, perhaps (layout npy)")

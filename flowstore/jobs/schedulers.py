@@ -1,0 +1,139 @@
+"""Where the tasks of a job run: in turn, in threads, or on a Dask cluster."""
+
+from __future__ import annotations
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import dask
+import dask.threaded
+from dask.callbacks import Callback
+
+from flowstore.arguments import check_whole
+from flowstore.errors import ArgumentError, StoppedError
+from flowstore.jobs.distributed import _run_distributed
+from flowstore.jobs.job import Job
+
+SCHEDULERS = ("auto", "processes", "threads", "sync")
+
+
+def count_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def check_scheduler(scheduler: str, workers: int | None) -> None:
+    """Refuse a scheduler or a number of workers that cannot be used.
+
+    Raises
+    ------
+    ArgumentError
+        If it cannot.
+    """
+    if workers is not None:
+        check_whole("workers", workers, 1)
+    if not isinstance(scheduler, str) or (scheduler not in SCHEDULERS and "://" not in scheduler):
+        raise ArgumentError(
+            f"scheduler is {scheduler!r}, expected one of {', '.join(SCHEDULERS)} or an address such as tcp://HOST:PORT"
+        )
+
+
+def choose_scheduler(scheduler: str, workers: int | None, n_tasks: int, is_small: bool) -> tuple[str, int]:
+    """Choose where tasks run and how many at a time.
+
+    Parameters
+    ----------
+    scheduler : str
+        As asked for.
+    workers : int or None
+        As asked for; None for all cores that this process may use.
+    n_tasks : int
+        How many there are.
+    is_small : bool
+        Whether starting processes would cost more than threads lose.
+
+    Returns
+    -------
+    tuple
+        ``processes``, ``threads``, ``sync`` or an address, and the number of workers.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no such scheduler, or the number cannot be used.
+    """
+    check_scheduler(scheduler, workers)
+    n_workers = workers or count_cores()
+    if "://" not in scheduler:
+        n_workers = max(1, min(n_workers, n_tasks))
+    if scheduler == "auto":
+        return "threads" if is_small or n_workers == 1 else "processes", n_workers
+    return scheduler, n_workers
+
+
+def run_job(job: Job[Any, Any], scheduler: str, n_workers: int) -> None:
+    """Run every task of a job.
+
+    Parameters
+    ----------
+    job : Job
+        What to run.
+    scheduler : {"sync", "threads", "processes"} or address
+        Where; an address such as ``tcp://HOST:8786`` is a running Dask cluster's, which keeps its own number of
+        workers.
+    n_workers : int
+        Tasks at a time.
+
+    Raises
+    ------
+    ArgumentError
+        If no Dask cluster answers at the address.
+    ClusterError
+        If the cluster went away.
+    Exception
+        What a task raises ends the job. Tasks that were running are stopped or, on a cluster, cancelled.
+    """
+    if scheduler == "sync":
+        for task in job.tasks:
+            job.on_result(task, job.function(task, job.on_tick))
+    elif scheduler == "threads":
+        _run_threads(job, n_workers)
+    else:
+        _run_distributed(job, scheduler, n_workers)
+
+
+def _run_threads(job: Job[Any, Any], n_workers: int) -> None:
+    is_stopped = threading.Event()
+
+    def tick(amount: int) -> None:
+        if is_stopped.is_set():
+            raise StoppedError("the run was stopped")
+        job.on_tick(amount)
+
+    waiting, lock = iter(job.tasks), threading.Lock()
+
+    def run_next() -> tuple[Any, Any]:
+        # Dask promises no order among independent tasks, so each takes what is next when its turn comes.
+        with lock:
+            task = next(waiting)
+        return task, job.function(task, tick)
+
+    graph = {f"task-{number}": (run_next,) for number in range(len(job.tasks))}
+
+    class TakeResults(Callback):
+        def _posttask(self, key: Any, result: Any, dsk: Any, state: Any, worker_id: Any) -> None:
+            job.on_result(*result)
+
+    pool = ThreadPoolExecutor(n_workers)
+    try:
+        with TakeResults():
+            dask.threaded.get(graph, list(graph), pool=pool)
+    except BaseException:
+        is_stopped.set()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,11 @@
+"""Videos to a store: `extract`.
+
+Owns the plan of an extraction (`plan`, with what it will take in `forecast`), the work on one video (`task`), and the
+run. Knows nothing of layouts or training. Begin with `task`: frames, flow, codes, commit.
+"""
+
+from flowstore.pipeline.plan import ExtractPlan
+from flowstore.pipeline.report import ExtractReport
+from flowstore.pipeline.run import extract, plan_extract
+
+__all__ = ["ExtractPlan", "ExtractReport", "extract", "plan_extract"]

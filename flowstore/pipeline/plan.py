@@ -1,0 +1,315 @@
+"""The plan of an extraction: data that can be printed and refused before anything runs.
+
+Looks at sources and at what the store holds already; writes nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from flowstore.arguments import check_flag
+from flowstore.errors import ArgumentError, ChecksumError, SettingsMismatchError, StoreFormatError, StoreNotFoundError
+from flowstore.format.root import read_root
+from flowstore.format.settings import ExtractSettings, describe_settings
+from flowstore.names import escape_name, fold_name, format_bytes, printable_name, video_path
+from flowstore.pipeline.forecast import Estimate, estimate_work
+from flowstore.sources.discovery import Discovery
+from flowstore.sources.source import VideoSource
+from flowstore.storage.places import LocalStorage, Storage, check_place, is_case_blind, map_waiting, room_notes
+from flowstore.store.tree import read_record, video_paths
+from flowstore.store.writer import is_intact
+
+Verb = Literal["extract", "import"]
+_State = Literal["absent", "changed", "damaged", "done", "failed", "kept"]
+
+
+@dataclass(frozen=True)
+class ExtractPlan:
+    """What an extraction will do. Printable.
+
+    Parameters
+    ----------
+    storage : Storage
+        Of the store.
+    settings : ExtractSettings
+        What is computed.
+    todo : tuple of VideoSource
+        Videos to extract, longest first.
+    done : tuple of VideoSource
+        Videos that the store has already, unchanged.
+    failed : tuple of VideoSource
+        Videos that failed before and are left as they are.
+    changed : tuple of VideoSource
+        Those of `todo` whose source is not the one that the store was made from, or whose files are damaged.
+    notes : tuple of str
+        What the user should know, a line each.
+    is_new : bool
+        Whether the store has to be made.
+    is_overwritten : bool
+        Whether the store is emptied first.
+    estimate : Estimate
+        Of `todo`.
+    is_part : bool
+        Whether other runs write other parts to the store, perhaps at the same time. Such a run leaves the index to one
+        that is none: it is the only thing in a store that has more than one writer.
+    verb : {"extract", "import"}
+        What is done to a video.
+    """
+
+    storage: Storage
+    settings: ExtractSettings
+    todo: tuple[VideoSource, ...]
+    done: tuple[VideoSource, ...]
+    failed: tuple[VideoSource, ...]
+    changed: tuple[VideoSource, ...]
+    notes: tuple[str, ...]
+    is_new: bool
+    is_overwritten: bool
+    estimate: Estimate
+    is_part: bool = False
+    verb: Verb = "extract"
+
+    @property
+    def stored(self) -> tuple[VideoSource, ...]:
+        """Videos that the store has and that stay as they are."""
+        return (*self.done, *self.failed)
+
+    @property
+    def n_videos(self) -> int:
+        """Videos of the source that the run takes."""
+        return len(self.todo) + len(self.done) + len(self.failed)
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+    def lines(self) -> list[str]:
+        """Return the plan as lines of text."""
+        classes = {source.class_name for source in (*self.todo, *self.done, *self.failed)}
+        settings = self.settings
+        stored = f"{len(self.todo)} to {self.verb}, {len(self.done)} done"
+        state = "new" if self.is_new else "emptied first" if self.is_overwritten else "resumed"
+        lines = [
+            f"store:    {self.storage.url} ({state})",
+            f"settings: {describe_settings(settings)}, step {settings.step}, compression {settings.compression}",
+            f"videos:   {self.n_videos} in {len(classes)} classes: {stored}"
+            + (f", {len(self.failed)} failed before (--retry-failed tries them again)" if self.failed else "")
+            + (f"; {len(self.changed)} changed since and {self.verb}ed again" if self.changed else ""),
+        ]
+        if self.todo:
+            height, width = self.estimate.largest_frame
+            is_sample = self.estimate.n_probed < len(self.todo)
+            about = f", from a look at {self.estimate.n_probed} videos" if is_sample else ""
+            seen = " in those" if is_sample else ""
+            lines += [
+                f"estimate: {self.estimate.n_frames} frames, {format_bytes(self.estimate.size_bytes)} of flow{about}",
+                f"memory:   at most {format_bytes(self.estimate.memory_per_worker)} per worker process "
+                f"(frames up to {width}×{height}{seen}; {format_bytes(self.estimate.memory_per_video)} of it a video)",
+            ]
+        return lines + [f"note:     {note}" for note in self.notes]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan as plain JSON values."""
+        return {
+            "store": self.storage.url,
+            "settings": self.settings.to_json(),
+            "todo": [{"class": source.class_name, "video": source.name} for source in self.todo],
+            "n_todo": len(self.todo),
+            "n_done": len(self.done),
+            "n_failed_before": len(self.failed),
+            "n_changed": len(self.changed),
+            "n_frames": self.estimate.n_frames,
+            "size_bytes": self.estimate.size_bytes,
+            "memory_per_worker": self.estimate.memory_per_worker,
+            "notes": list(self.notes),
+        }
+
+
+def make_plan(
+    discovery: Discovery,
+    sources: Sequence[VideoSource],
+    storage: Storage,
+    settings: ExtractSettings,
+    is_retrying: bool = False,
+    is_overwriting: bool = False,
+    verb: Verb = "extract",
+) -> ExtractPlan:
+    """Make the plan of an extraction.
+
+    Parameters
+    ----------
+    discovery : Discovery
+        What was found; its notes go into the plan.
+    sources : sequence of VideoSource
+        Those of it that the run takes.
+    storage : Storage
+        Of the store.
+    settings : ExtractSettings
+        What to compute.
+    is_retrying : bool
+        Whether failed videos are tried again.
+    is_overwriting : bool
+        Whether everything in the store is made anew.
+    verb : {"extract", "import"}
+        What is done to a video.
+
+    Returns
+    -------
+    ExtractPlan
+
+    Raises
+    ------
+    ArgumentError
+        If there is nothing to take, or two videos would get one name.
+    SettingsMismatchError
+        If the store was made with other settings, which the message lists.
+    StoreFormatError
+        If the place holds something else than a store.
+    """
+    check_flag("retry_failed", is_retrying)
+    check_flag("overwrite", is_overwriting)
+    if not sources:
+        raise ArgumentError(f"no video is left to {verb}: --include, --exclude, --limit or --part leave none")
+    if is_overwriting:
+        _check_outside(sources, storage)
+    notes = [*discovery.notes, *check_names(sources, storage)]
+    if settings.fps is not None and any(source.kind == "frames" for source in sources):
+        raise ArgumentError("--fps needs a frame rate, and folders of frames have none: leave it out, or use --step")
+    is_new = not _has_store(storage, settings, is_overwriting)
+    by_state: defaultdict[_State, list[VideoSource]] = defaultdict(list)
+    absent: Iterable[_State] = itertools.repeat("absent", len(sources))
+    states = map_waiting(storage, lambda source: _stored_state(source, storage), sources)
+    for source, state in zip(sources, absent if is_new or is_overwriting else states, strict=True):
+        by_state[state].append(source)
+    changed = by_state["changed"] + by_state["damaged"]
+    todo = by_state["absent"] + changed + (by_state["failed"] if is_retrying else [])
+    ordered = tuple(sorted(todo, key=lambda source: (-source.cost, source.class_name, source.name)))
+    if kept := by_state["kept"]:
+        notes.append(f"{len(kept)} sources cannot be read any more; their stored flow is kept: {_listed(kept)}")
+    if damaged := by_state["damaged"]:
+        notes.append(f"{len(damaged)} videos in the store are damaged and {verb}ed again: {_listed(damaged)}")
+    if is_overwriting and not is_new:
+        notes.append(_overwrite_note(storage, sources, len(sources) < len(discovery.sources)))
+    estimate = estimate_work(ordered, settings)
+    notes += room_notes(storage, estimate.size_bytes)
+    return ExtractPlan(
+        storage,
+        settings,
+        ordered,
+        (*by_state["done"], *kept),
+        () if is_retrying else tuple(by_state["failed"]),
+        tuple(changed),
+        tuple(notes),
+        is_new,
+        is_overwriting and not is_new,
+        estimate,
+        verb=verb,
+    )
+
+
+def _stored_state(source: VideoSource, storage: Storage) -> _State:
+    try:
+        record = read_record(storage, video_path(source.class_name, source.name))
+    except (ChecksumError, StoreFormatError):
+        return "damaged"
+    if record is None:
+        return "absent"
+    if not is_intact(storage, record):
+        return "damaged"
+    if not (source.is_unchanged(record.fingerprint) or _is_still_missing(source, record.is_ok)):
+        # Frames that were removed after their flow was stored, or a disk that is not mounted, must not cost the flow.
+        return "changed" if source.is_readable() or not record.is_ok else "kept"
+    return "done" if record.is_ok else "failed"
+
+
+def _listed(sources: Sequence[VideoSource]) -> str:
+    return ", ".join(source.key for source in sources[:5]) + (", ..." if len(sources) > 5 else "")
+
+
+def _check_outside(sources: Iterable[VideoSource], storage: Storage) -> None:
+    """Refuse to empty a store that holds what it is to be made of."""
+    if not isinstance(storage, LocalStorage):
+        return
+    root = os.path.realpath(storage.root)
+    for path in sorted({source.path for source in sources}):
+        if os.path.realpath(path).startswith(root.rstrip(os.sep) + os.sep):
+            raise ArgumentError(f"STORE {storage.root}: --overwrite would empty it, and with it {path}: move that out")
+
+
+def _overwrite_note(storage: Storage, sources: Sequence[VideoSource], is_selection: bool) -> str:
+    stored = set(video_paths(storage))
+    others = stored - {video_path(source.class_name, source.name) for source in sources}
+    if others and is_selection:
+        raise ArgumentError(
+            f"--overwrite empties the store, and {len(others)} of its videos are not among those chosen: "
+            "leave the choice out, or use another STORE"
+        )
+    return f"{len(stored)} videos in the store are deleted"
+
+
+def _is_still_missing(source: VideoSource, was_ok: bool) -> bool:
+    # What could not be read then has no fingerprint to compare; it is worth another try once it can be read.
+    return not was_ok and bool(source.problem)
+
+
+def _has_store(storage: Storage, settings: ExtractSettings, is_overwriting: bool) -> bool:
+    check_place("STORE", storage)
+    try:
+        root = read_root(storage)
+    except StoreNotFoundError:
+        return False
+    differences = root.settings.differences(settings)
+    if differences and not is_overwriting:
+        raise SettingsMismatchError(
+            f"STORE {storage.url} was made with other settings (the store's against yours): {'; '.join(differences)}. "
+            "Use the store's, another STORE, or --overwrite to make everything anew"
+        )
+    return True
+
+
+def check_names(sources: Iterable[VideoSource], storage: Storage) -> list[str]:
+    """Refuse videos that would share a place in the store.
+
+    Parameters
+    ----------
+    sources : iterable of VideoSource
+        To extract together.
+    storage : Storage
+        Of the store.
+
+    Returns
+    -------
+    list of str
+        Notes: names that only a case-sensitive file system keeps apart.
+
+    Raises
+    ------
+    ArgumentError
+        If two videos have one name, or names that the store's file system does not keep apart.
+    """
+    by_name: defaultdict[tuple[str, str], list[VideoSource]] = defaultdict(list)
+    # A class is a folder too: Wave/a and wave/b would land in one.
+    folded: defaultdict[tuple[str, ...], dict[tuple[str, ...], str]] = defaultdict(dict)
+    for source in sources:
+        place = escape_name(source.class_name), escape_name(source.name)
+        by_name[place].append(source)
+        folded[fold_name(place[0]),].setdefault(place[:1], printable_name(source.class_name))
+        folded[place[0], fold_name(place[1])].setdefault(place, source.key)
+    shared = [same for same in by_name.values() if len(same) > 1]
+    if shared:
+        pairs = "; ".join(" and ".join(source.relative_path for source in same) for same in shared[:5])
+        more = f"; and {len(shared) - 5} more" if len(shared) > 5 else ""
+        raise ArgumentError(f"videos that would get one name: {pairs}{more}. Rename one of each, or use --exclude")
+    close = sorted(key for places in folded.values() if len(places) > 1 for key in places.values())
+    if not close:
+        return []
+    listed = ", ".join(close[:6]) + (", ..." if len(close) > 6 else "")
+    if isinstance(storage, LocalStorage) and is_case_blind(storage.root):
+        raise ArgumentError(
+            f"names that differ only in case or Unicode form, which this file system does not keep apart: {listed}"
+        )
+    return [f"{len(close)} names differ only in case or Unicode form; a Mac or Windows disk cannot hold both: {listed}"]

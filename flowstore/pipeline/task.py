@@ -1,0 +1,302 @@
+"""One video from frames to a committed record: the task that runs on a worker.
+
+Holds the package's one broad ``except``: whatever is wrong with a video becomes its record, and the other videos go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from flowstore.errors import DecodeError, FlowStoreError, StoppedError, StoreError
+from flowstore.estimators.registry import FlowStream, library_versions, make_estimator
+from flowstore.format.codec import set_single_threaded
+from flowstore.format.record import VideoRecord
+from flowstore.format.settings import ExtractSettings
+from flowstore.names import now_utc, printable_name, video_path
+from flowstore.quantize.encoder import FlowEncoder
+from flowstore.sources.fingerprint import Fingerprint
+from flowstore.sources.frames import FrameReader
+from flowstore.sources.images import configure_opencv, resize_frame
+from flowstore.sources.sampling import is_frame_kept, scaled_size
+from flowstore.sources.source import VideoSource
+from flowstore.storage.places import Storage
+from flowstore.store.tree import read_record
+from flowstore.store.video import Video
+from flowstore.store.writer import VideoWriter, write_failed
+
+Tick = Callable[[int], None]
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class VideoTask:
+    """Everything a worker needs for one video. Picklable.
+
+    Parameters
+    ----------
+    source : VideoSource
+        Where the frames are.
+    settings : ExtractSettings
+        What to compute.
+    storage : Storage
+        Of the store.
+    """
+
+    source: VideoSource
+    settings: ExtractSettings
+    storage: Storage
+
+
+def extract_video(task: VideoTask, tick: Tick | None = None) -> VideoRecord:
+    """Extract one video and commit it, as a failed one if it has to be.
+
+    Parameters
+    ----------
+    task : VideoTask
+        What to do.
+    tick : callable, optional
+        Called with 1 after each flow; what it raises as `StoppedError` ends the video, uncommitted.
+
+    Returns
+    -------
+    VideoRecord
+        As committed.
+
+    Raises
+    ------
+    StoreError
+        If the store cannot be written: a fault that other videos will meet too.
+    StoppedError
+        If `tick` raised it.
+    """
+    return run_video(_extract, task, tick)
+
+
+def run_video(work: Callable[[VideoTask, Tick], VideoRecord], task: VideoTask, tick: Tick | None) -> VideoRecord:
+    """Do the work of one video, and commit it as a failed one if that cannot be done.
+
+    Parameters
+    ----------
+    work : callable
+        Commits the video and gives its record.
+    task, tick
+        As `extract_video` has them.
+
+    Returns
+    -------
+    VideoRecord
+        As committed.
+
+    Raises
+    ------
+    StoreError, StoppedError
+        As `extract_video`.
+    """
+    return _attempt(lambda: work(task, tick or _nothing), lambda reason: commit_failure(task, reason))
+
+
+def _attempt(work: Callable[[], Result], on_failure: Callable[[str], Result]) -> Result:
+    """Work on one video; whatever is wrong with it, but for a store that cannot be used, becomes a reason."""
+    configure_opencv()
+    set_single_threaded()
+    try:
+        return work()
+    except (StoreError, StoppedError):
+        raise
+    except Exception as error:
+        return on_failure(describe_error(error))
+
+
+def _nothing(amount: int) -> None:
+    return None
+
+
+def describe_error(error: BaseException) -> str:
+    """Return what went wrong in one line."""
+    text = printable_name(" ".join(str(error).split()))
+    if isinstance(error, FlowStoreError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def commit_failure(task: VideoTask, reason: str) -> VideoRecord:
+    """Commit a video as failed.
+
+    Parameters
+    ----------
+    task : VideoTask
+        The video's.
+    reason : str
+        One line.
+
+    Returns
+    -------
+    VideoRecord
+        As committed.
+    """
+    try:
+        # What cannot be opened is not tried again here: a pipe would wait for a writer.
+        found: Fingerprint | None = None if task.source.problem else task.source.fingerprint()
+    except OSError:
+        found = None
+    record = VideoRecord(
+        class_name=task.source.class_name,
+        name=task.source.name,
+        status="failed",
+        reason=reason,
+        source_path=task.source.relative_path,
+        source_kind=task.source.kind,
+        fingerprint=found,
+        created=now_utc(),
+        versions=library_versions(),
+    )
+    write_failed(task.storage, record)
+    return record
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How the stored flow of a video differs from flow that was extracted anew.
+
+    Parameters
+    ----------
+    n_values, n_different : int
+        Stored numbers, and those that differ.
+    max_difference_px : float
+        Largest difference, in pixels.
+    problem : str
+        Why the two could not be compared to the end; empty where they could.
+    """
+
+    n_values: int = 0
+    n_different: int = 0
+    max_difference_px: float = 0.0
+    problem: str = ""
+
+
+def compare_video(task: VideoTask, tick: Tick | None = None) -> Comparison:
+    """Extract a video anew, and compare it with what is stored; writes nothing.
+
+    Parameters
+    ----------
+    task : VideoTask
+        What to do.
+    tick : callable, optional
+        As for `extract_video`.
+
+    Returns
+    -------
+    Comparison
+    """
+    return _attempt(lambda: _compare(task, tick or _nothing), lambda reason: Comparison(problem=reason))
+
+
+def _compare(task: VideoTask, tick: Tick) -> Comparison:
+    source, quantizer = task.source, task.settings.quantizer
+    path = video_path(source.class_name, source.name)
+    record = read_record(task.storage, path)
+    if record is None or not record.is_ok:
+        return Comparison(problem="there is no flow in the store")
+    video = Video(task.storage, path, record, task.settings)
+    frames = _FrameStream(source.open_frames(), task.settings)
+    number = n_different = 0
+    largest = 0.0
+    encoder: FlowEncoder | None = None
+    for number, flow in enumerate(frames.flows(), 1):
+        if flow.shape != video.shape[1:] or number > video.n_flows:
+            break
+        encoder = encoder or FlowEncoder(quantizer, flow.shape, is_compiled=task.settings.engine == "numba")
+        codes, stored = encoder.encode(flow), video.read_codes(number - 1, number)[0]
+        different = codes != stored
+        if different.any():
+            n_different += int(different.sum())
+            largest = max(largest, float(np.abs(quantizer.decode(codes) - quantizer.decode(stored)).max()))
+        tick(1)
+    if number != video.n_flows:
+        return Comparison(problem=f"its source gives other frames than those of its {video.n_flows} flows")
+    return Comparison(int(np.prod(video.shape)), n_different, largest)
+
+
+def _extract(task: VideoTask, tick: Tick) -> VideoRecord:
+    source, settings, quantizer = task.source, task.settings, task.settings.quantizer
+    before = source.fingerprint() if not source.problem else None
+    reader = source.open_frames()
+    frames = _FrameStream(reader, settings)
+    flows = frames.flows()
+    first = next(flows, None)
+    if first is None:
+        plural = "" if frames.n_frames == 1 else "s"
+        step = f" at step {settings.step}" if settings.step > 1 else ""
+        raise DecodeError(f"{frames.n_frames} frame{plural}: no flow{step}")
+    encoder = FlowEncoder(quantizer, first.shape, is_compiled=settings.engine == "numba")
+    _, height, width = first.shape
+    with VideoWriter(
+        task.storage, source.class_name, source.name, height, width, quantizer, settings.compression
+    ) as writer:
+        for flow in chain((first,), flows):
+            writer.append(encoder.encode(flow))
+            tick(1)
+        after = source.fingerprint()
+        if before is None or not after.is_same(before):
+            raise DecodeError("the source changed while it was read")
+        return writer.commit(
+            VideoRecord(
+                class_name=source.class_name,
+                name=source.name,
+                status="ok",
+                source_path=source.relative_path,
+                source_kind=source.kind,
+                fingerprint=after,
+                n_frames=frames.n_frames,
+                n_flows=writer.n_flows,
+                fps=frames.fps,
+                statistics=encoder.statistics(),
+                warnings=tuple(reader.warnings),
+                created=now_utc(),
+                versions=library_versions(),
+            )
+        )
+
+
+@dataclass
+class _FrameStream:
+    """Frames of a reader, thinned and resized, through an estimator."""
+
+    reader: FrameReader
+    settings: ExtractSettings
+    n_frames: int = 0
+    _stream: FlowStream | None = field(default=None, repr=False)
+
+    @property
+    def fps(self) -> float | None:
+        """Frame rate of the stored sequence."""
+        if self.reader.fps is None or self.settings.fps is None:
+            return self.reader.fps
+        return min(self.reader.fps, self.settings.fps)
+
+    def flows(self) -> Iterator[npt.NDArray[np.float32]]:
+        """Yield each flow, float32 (2, H, W) in pixels; the array is overwritten by the next."""
+        for frame in self._frames():
+            if self._stream is None:
+                settings = self.settings
+                estimator = make_estimator(settings.algorithm, settings.engine, settings.params)
+                self._stream = estimator.stream(frame.shape[0], frame.shape[1], settings.step)
+            self.n_frames += 1
+            flow = self._stream.push(frame)
+            if flow is not None:
+                yield flow
+
+    def _frames(self) -> Iterator[npt.NDArray[np.uint8]]:
+        settings = self.settings
+        if settings.fps is not None and self.reader.fps is None:
+            raise DecodeError("no frame rate is known, so it cannot be thinned to another: leave out --fps")
+        for index, frame in enumerate(self.reader.read_frames()):
+            if settings.fps is not None and not is_frame_kept(index, self.reader.fps or 0.0, settings.fps):
+                continue
+            yield resize_frame(frame, *scaled_size(frame.shape[0], frame.shape[1], settings.short_side, settings.size))

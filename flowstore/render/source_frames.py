@@ -1,0 +1,130 @@
+"""The frames that a stored video was made of, in color, where its source is still at hand."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from flowstore.arguments import check_path
+from flowstore.errors import DecodeError, SourceError
+from flowstore.names import printable_name
+from flowstore.sources.frames import FrameReader
+from flowstore.sources.sampling import is_frame_kept
+from flowstore.sources.source import VideoSource
+from flowstore.storage.places import LocalStorage
+from flowstore.store.video import Video
+
+Image = npt.NDArray[np.uint8]
+
+
+class Footage:
+    """Frames of a source, numbered as the extraction numbered them.
+
+    Parameters
+    ----------
+    source : VideoSource
+        The file or folder.
+    fps : float or None
+        Frame rate to which the extraction thinned it.
+
+    Raises
+    ------
+    DecodeError
+        If there is nothing to decode.
+    """
+
+    def __init__(self, source: VideoSource, fps: float | None) -> None:
+        self.path = source.path
+        self._reader: FrameReader = source.open_frames()
+        self._fps = fps
+
+    def read(self, numbers: Sequence[int]) -> Iterator[Image]:
+        """Yield some frames; holds one at a time.
+
+        Parameters
+        ----------
+        numbers : sequence of int
+            Ascending.
+
+        Yields
+        ------
+        uint8 array (H, W, 3)
+            Red, green, blue, in the size of the source.
+
+        Raises
+        ------
+        DecodeError
+            If a frame cannot be decoded, or the source ends before it.
+        """
+        wanted = iter(numbers)
+        following = next(wanted, None)
+        number = 0
+        for index, frame in enumerate(self._reader.read_color_frames()):
+            if following is None:
+                return
+            if not is_frame_kept(index, self._reader.fps or 1.0, self._fps if self._reader.fps else None):
+                continue
+            if number == following:
+                yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+                following = next(wanted, None)
+            number += 1
+        if following is not None:
+            raise DecodeError(f"{printable_name(self.path)}: ends after {number} frames, frame {following} is wanted")
+
+
+def find_footage(video: Video, source: str | os.PathLike[str] | None = None) -> tuple[Footage | None, str]:
+    """Look for the frames of a video.
+
+    Parameters
+    ----------
+    video : Video
+        Of a store.
+    source : path, optional
+        What was extracted: the folder of the dataset, or the one video. By default the path of the record is looked
+        for in the current folder and beside the store.
+
+    Returns
+    -------
+    tuple
+        The footage, or None and a line that says why there is none.
+
+    Raises
+    ------
+    SourceError
+        If `source` is given, and the video's frames are not in it, or are not those that were extracted.
+    """
+    problem = ""
+    for path in _candidates(video, source):
+        found = VideoSource(
+            video.class_name, video.name, os.path.abspath(path), video.record.source_path, video.record.source_kind
+        )
+        if not os.path.exists(path):
+            continue
+        if not found.is_unchanged(video.record.fingerprint):
+            problem = f"{printable_name(path)} is not the source that was extracted, it differs"
+            continue
+        try:
+            return Footage(found, video.settings.fps), ""
+        except DecodeError as error:
+            problem = f"{printable_name(path)}: {error}"
+    if source is not None:
+        where = f"SOURCE {os.fspath(source)}"
+        raise SourceError(f"{where}: {problem or f'{printable_name(video.record.source_path)} is not in it'}")
+    missing = f"{printable_name(video.record.source_path)} is neither in this folder nor beside the store"
+    return None, f"without frames: {problem or missing}; --source gives the folder that was extracted"
+
+
+def _candidates(video: Video, source: str | os.PathLike[str] | None) -> list[str]:
+    relative = video.record.source_path
+    if source is not None:
+        given = check_path("SOURCE", source)
+        is_file = os.path.isfile(given) and os.path.basename(given) == os.path.basename(relative)
+        return [given if is_file else os.path.join(given, relative)]
+    folders = [os.getcwd()]
+    if isinstance(video.storage, LocalStorage):
+        folders.append(os.path.dirname(video.storage.root))
+    return [os.path.join(folder, relative) for folder in folders]

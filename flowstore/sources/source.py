@@ -1,0 +1,113 @@
+"""One video of a dataset, a file or a folder of frames: it opens, probes and recognizes itself."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from flowstore.errors import DecodeError, FlowStoreError, SourceError
+from flowstore.names import printable_name
+from flowstore.sources.fingerprint import Fingerprint, SourceKind, fingerprint_file, fingerprint_files
+from flowstore.sources.frames import FrameReader
+from flowstore.sources.images import FrameFolder, read_image
+from flowstore.sources.listing import list_frames
+from flowstore.sources.videos import VideoFile
+
+UNLABELED = "unlabeled"
+
+
+@dataclass(frozen=True)
+class VideoSource:
+    """One video to extract from: a file or a folder of frames.
+
+    Parameters
+    ----------
+    class_name, name : str
+        What it is called in the store, before any escape. The name of a file has lost its suffix.
+    path : str
+        Absolute.
+    relative_path : str
+        From the extracted source, for the record.
+    kind : {"video", "frames", "flow"}
+        A file, a folder, or the files of a `flowstore.importer.source.FlowSource`.
+    cost : float
+        Estimated number of frames.
+    problem : str
+        Why it cannot be extracted, where that is known already.
+    """
+
+    class_name: str
+    name: str
+    path: str
+    relative_path: str
+    kind: SourceKind
+    cost: float = 0.0
+    problem: str = ""
+
+    @property
+    def key(self) -> str:
+        """The video's ``class/name`` in one line, for people."""
+        return f"{printable_name(self.class_name)}/{printable_name(self.name)}"
+
+    def fingerprint(self) -> Fingerprint:
+        """Return what recognizes the source again.
+
+        Raises
+        ------
+        SourceError
+            If it cannot be read.
+        """
+        if self.kind == "frames":
+            return fingerprint_files(self.path, list_frames(self.path))
+        return fingerprint_file(self.path)
+
+    def is_readable(self) -> bool:
+        """Tell whether the source is there and can be read, whatever it holds."""
+        try:
+            return not self.problem and bool(self.fingerprint())
+        except SourceError:
+            return False
+
+    def is_unchanged(self, recorded: Fingerprint | None) -> bool:
+        """Tell whether the source is the one that a record was made of.
+
+        Size and time stamp decide where they agree; where only the time stamp differs the content does.
+        """
+        if recorded is None or self.problem:
+            return False
+        try:
+            if self.kind == "video":
+                info = os.stat(self.path)
+                if info.st_size != recorded.size_bytes:
+                    return False
+                if info.st_mtime_ns == recorded.mtime_ns:
+                    return True
+            return self.fingerprint().is_same(recorded)
+        except OSError:
+            return False
+
+    def open_frames(self) -> FrameReader:
+        """Return a reader of the frames.
+
+        Raises
+        ------
+        DecodeError
+            If there is nothing to decode.
+        """
+        if self.problem:
+            raise DecodeError(self.problem)
+        return FrameFolder(self.path) if self.kind == "frames" else VideoFile(self.path)
+
+    def probe(self) -> tuple[int, int, int] | None:
+        """Return ``(height, width, frames)`` as the header or the first frame says, None if it cannot be read."""
+        try:
+            if self.problem:
+                return None
+            if self.kind == "frames":
+                folder = FrameFolder(self.path)
+                height, width, _ = read_image(os.path.join(self.path, folder.names[0])).shape
+                return height, width, len(folder.names)
+            video = VideoFile(self.path)
+            return video.height, video.width, video.n_frames_header
+        except FlowStoreError:
+            return None

@@ -1,0 +1,253 @@
+"""The index in a store: a cache, made of the videos' own records.
+
+Kept in the store as plain one-dimensional Zarr arrays below ``index/``, each read when it is first asked for; where
+one is missing or damaged, all are gathered from the tree.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import zarr
+
+from flowstore.errors import ChecksumError, StoreError, StoreFormatError
+from flowstore.format import zarr_metadata as documents
+from flowstore.format.foreign_arrays import read_foreign_array
+from flowstore.limits import is_count
+from flowstore.storage.places import Storage, memory_storage
+from flowstore.store.tree import INDEX, OnDamaged, read_records, video_paths, warn_of_damage
+from flowstore.store.video_index import (
+    COLUMNS,
+    FLOW_MEANS,
+    NUMBER_COLUMNS,
+    TEXT_COLUMNS,
+    TEXT_TYPE,
+    Column,
+    LazyColumns,
+    VideoIndex,
+)
+
+# Strings become Python objects on their way out of a chunk: few at a time.
+_CHUNK, _STRING_CHUNK = 2**20, 2**16
+_INDEX_TRIES = 3
+# More than all the videos of all the datasets that there are; a larger index is taken for damaged.
+_MAX_VIDEOS, _MAX_FLOWS = 2**24, 2**30
+
+
+def remove_index(storage: Storage) -> None:
+    """Remove the index: what a run does before it changes the tree, so that no index is ever behind it."""
+    storage.delete(f"{INDEX}/zarr.json")
+    storage.delete_tree(INDEX)
+
+
+def has_index(storage: Storage) -> bool:
+    """Tell whether the store has an index that was finished."""
+    return storage.size_bytes(f"{INDEX}/zarr.json") is not None
+
+
+def forget_index(storage: Storage) -> None:
+    """Remove the index if there is one: whoever adds or removes a video does so before and after it.
+
+    Runs on several machines cannot lock one another out. A run that wrote the index while another one committed a video
+    either finds that one in the tree afterwards (`index_tree`), or its index is found here.
+    """
+    if has_index(storage):
+        remove_index(storage)
+
+
+def index_tree(storage: Storage, on_damaged: OnDamaged | None = None) -> VideoIndex | None:
+    """Gather the index from the tree and write it.
+
+    Parameters
+    ----------
+    storage : Storage
+        Of the store.
+    on_damaged : callable, optional
+        See `read_records`.
+
+    Returns
+    -------
+    VideoIndex or None
+        None where other runs changed the tree all the while: there is no index then.
+    """
+    for _ in range(_INDEX_TRIES):
+        before = _tree_stamps(storage)
+        damaged: dict[str, StoreError] = {}
+        index = VideoIndex.from_records(read_records(storage, damaged.__setitem__))
+        write_index(storage, index)
+        if _tree_stamps(storage) == before:
+            for path, error in damaged.items():
+                (on_damaged or warn_of_damage)(path, error)
+            return index
+    remove_index(storage)
+    return None
+
+
+def _tree_stamps(storage: Storage) -> dict[str, tuple[int, ...] | None]:
+    return {path: storage.stamp(f"{path}/zarr.json") for path in video_paths(storage)}
+
+
+def write_index(storage: Storage, index: VideoIndex) -> None:
+    """Write the index into the store; its group's metadata goes last."""
+    remove_index(storage)
+    # zarr-python packs the columns in memory, and the storage writes them as it does all else.
+    memory = memory_storage()
+    columns = {**index.columns, FLOW_MEANS: index.flow_means}
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        for name, column in columns.items():
+            _write_column(storage, memory, name, column)
+    digests = {name: _digest(name, column) for name, column in columns.items()}
+    attributes = {"n_videos": len(index), "n_flows": len(index.flow_means), "digests": digests}
+    storage.write(f"{INDEX}/zarr.json", documents.to_bytes(documents.group_document(attributes)))
+
+
+def _write_column(storage: Storage, memory: Storage, name: str, column: Column) -> None:
+    chunk = min(_STRING_CHUNK if name in TEXT_COLUMNS else _CHUNK, max(1, len(column)))
+    array = zarr.create_array(
+        memory.zarr_store(),
+        name=f"{INDEX}/{name}",
+        shape=column.shape,
+        dtype=str if name in TEXT_COLUMNS else column.dtype,
+        chunks=(chunk,),
+        dimension_names=["flow" if name == FLOW_MEANS else "video"],
+    )
+    if len(column):
+        array[:] = column
+    for key in ("zarr.json", *(f"c/{number}" for number in range(-(-len(column) // chunk)))):
+        value = memory.read_range(f"{INDEX}/{name}/{key}", 0, 2**31)
+        assert value is not None
+        storage.write(f"{INDEX}/{name}/{key}", value)
+
+
+def read_index(storage: Storage, encoding: str = "") -> VideoIndex:
+    """Open the index, or gather it from the tree where the store has none, or one that is damaged.
+
+    Parameters
+    ----------
+    storage : Storage
+        Of the store.
+    encoding : str
+        Of the store's flow, which its index does not say.
+    """
+    try:
+        columns = open_columns(storage)
+    except StoreError:
+        # Whatever is wrong with a cache, the tree still holds the truth.
+        columns = None
+    if columns is None:
+        return VideoIndex.from_records(read_records(storage), encoding)
+    return VideoIndex(LazyColumns(columns.load), columns.n_videos, encoding=encoding)
+
+
+def is_indexed(storage: Storage, paths: Iterable[str]) -> bool:
+    """Tell whether the store has an index, undamaged, in which all of some videos are."""
+    try:
+        columns = open_columns(storage)
+        return columns is not None and {*columns.read("path").tolist()}.issuperset(paths)
+    except StoreError:
+        return False
+
+
+def indexed_flows(storage: Storage) -> int | None:
+    """Return how many flows the store has by its index, None where that cannot tell."""
+    try:
+        columns = open_columns(storage)
+    except StoreError:
+        return None
+    return None if columns is None else columns.n_flows
+
+
+def open_columns(storage: Storage) -> StoredColumns | None:
+    """Return the columns of a store's index, None if it has none.
+
+    Raises
+    ------
+    StoreError
+        If they are damaged.
+    """
+    data = storage.read(f"{INDEX}/zarr.json")
+    if not data:
+        return None
+    attributes = documents.group_attributes(documents.parse_document(data, INDEX), INDEX)
+    try:
+        return StoredColumns(storage, attributes["n_videos"], attributes["n_flows"], attributes["digests"])
+    except (LookupError, ValueError, TypeError, AttributeError) as error:
+        raise StoreFormatError("the index is damaged") from error
+
+
+class StoredColumns:
+    """The columns of a store's index; gathered from the tree as soon as one proves damaged.
+
+    Parameters
+    ----------
+    storage : Storage
+        Of the store.
+    n_videos, n_flows : int
+        Rows, and flows of all of them.
+    digests : mapping of str to str
+        Of each column.
+    """
+
+    def __init__(self, storage: Storage, n_videos: int, n_flows: int, digests: Mapping[str, str]) -> None:
+        if not {*COLUMNS, FLOW_MEANS} <= digests.keys() or not (is_count(n_videos) and is_count(n_flows)):
+            raise StoreFormatError("the index is damaged")
+        if n_videos > _MAX_VIDEOS or n_flows > _MAX_FLOWS:
+            raise StoreFormatError(
+                f"an index of {n_videos} videos and {n_flows} flows, at most {_MAX_VIDEOS} and {_MAX_FLOWS} can be"
+            )
+        self._storage = storage
+        self.n_videos = n_videos
+        self.n_flows = n_flows
+        self._digests = digests
+        self._gathered: VideoIndex | None = None
+
+    def load(self, name: str) -> Column:
+        """Return a column, from the tree where the stored one is damaged."""
+        if self._gathered is None:
+            with contextlib.suppress(StoreError):
+                return self.read(name)
+            self._gathered = VideoIndex.from_records(read_records(self._storage))
+        if len(self._gathered) != self.n_videos:
+            raise StoreError(
+                f"{self._storage.url}: column {name} of its index is damaged or gone, and the store has changed since "
+                f"it was opened: open it again; if that does not help, remove {INDEX}/, which the next run makes anew"
+            )
+        return self._gathered.flow_means if name == FLOW_MEANS else self._gathered.columns[name]
+
+    def read(self, name: str) -> Column:
+        """Return a column as it is stored.
+
+        Raises
+        ------
+        StoreError
+            If it is damaged.
+        """
+        try:
+            column = self._read(name)
+        except (StoreFormatError, ChecksumError) as error:
+            raise StoreFormatError(f"column {name} of the index is damaged ({error})") from error
+        # Its codec has no checksum.
+        if self._digests[name] != _digest(name, column):
+            raise ChecksumError(f"column {name} of the index is damaged: its digest differs")
+        return column
+
+    def _read(self, name: str) -> Column:
+        n_rows = self.n_flows if name == FLOW_MEANS else self.n_videos
+        data_type = "string" if name in TEXT_COLUMNS else NUMBER_COLUMNS.get(name, "float32")
+        column = read_foreign_array(self._storage, f"{INDEX}/{name}", (n_rows,), data_type, 0, n_rows)
+        return column.astype(TEXT_TYPE if name in TEXT_COLUMNS else np.dtype(data_type), copy=False)
+
+
+def _digest(name: str, column: Column) -> str:
+    """Return the digest of a column's name and values."""
+    digest = hashlib.blake2b(name.encode() + b"\0", digest_size=16)
+    if name in TEXT_COLUMNS:
+        for start in range(0, len(column), _STRING_CHUNK):
+            # No name holds a zero byte, so none can pass for two.
+            digest.update("\0".join([*column[start : start + _STRING_CHUNK].tolist(), ""]).encode())
+    else:
+        digest.update(np.ascontiguousarray(column, column.dtype.newbyteorder("<")).data)
+    return digest.hexdigest()

@@ -1,0 +1,208 @@
+"""The flow array of one video, read where it lies: by the direct reader or, in a foreign layout, by zarr-python."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from flowstore.errors import ChecksumError, StoreFormatError
+from flowstore.format import zarr_metadata as documents
+from flowstore.format.foreign_arrays import read_foreign_array
+from flowstore.format.record import VideoRecord
+from flowstore.format.shards import chunk_span, decode_chunks, index_size, iter_chunks, parse_shard_index
+from flowstore.format.zarr_metadata import FLOW
+from flowstore.quantize.quantizer import Quantizer
+from flowstore.storage.places import Storage
+from flowstore.store.caches import RecentCache
+
+Codes = npt.NDArray[Any]
+Crop = tuple[int, int, int, int]
+
+# The key, the array object and its place in the cache.
+_ENTRY_OVERHEAD_BYTES = 600
+
+
+class StoredFlow:
+    """The flow of one video as its store keeps it. Picklable; holds no open file.
+
+    Parameters
+    ----------
+    storage : Storage
+        Of the store.
+    path : str
+        Of the video's group, escaped.
+    key : str
+        The video's ``class/name``, for messages.
+    record : VideoRecord
+        What the store says of the video.
+    quantizer : Quantizer
+        How the codes were made.
+    cache : RecentCache
+        Keeps the indices of shards.
+    """
+
+    def __init__(
+        self, storage: Storage, path: str, key: str, record: VideoRecord, quantizer: Quantizer, cache: RecentCache
+    ) -> None:
+        self.key = key
+        self._storage = storage
+        self._path = path
+        self._record = record
+        self._quantizer = quantizer
+        self._cache = cache
+        self._shape = record.n_flows, 2, record.height, record.width
+        self._layout: documents.FlowLayout | None = None
+        self._is_foreign = False
+
+    def read_into(self, start: int, out: npt.NDArray[Any], crop: Crop | None = None) -> None:
+        """Fill an array with the flows from `start` on, in pixels or as stored. Checks no argument.
+
+        Parameters
+        ----------
+        start : int
+            First flow.
+        out : array (n, 2, height, width)
+            Of float32: filled with pixels. Of the store's own type: filled with what is stored.
+        crop : tuple of int, optional
+            ``(top, left, height, width)`` of the part to read; by default the whole flow.
+
+        Raises
+        ------
+        ChecksumError, StoreFormatError
+            If what is stored is damaged, missing, or not what the record says; the message names video and flows.
+        """
+        layout = self.read_layout()
+        if layout is None:
+            return self._read_foreign(start, out, crop)
+        first, stop = start, start + len(out)
+        while first < stop:
+            shard, offset = divmod(first, layout.shard_frames)
+            last = min(stop, (shard + 1) * layout.shard_frames)
+            self._read_shard(layout, shard, offset, first, out[first - start : last - start], crop)
+            first = last
+        return None
+
+    def read_layout(self) -> documents.FlowLayout | None:
+        """Return how the flow is laid out, None where only zarr-python can tell.
+
+        Returns
+        -------
+        FlowLayout or None
+            Read once and kept.
+
+        Raises
+        ------
+        ChecksumError, StoreFormatError
+            If the flow's document is missing, damaged, or says otherwise than the video's record.
+        """
+        if self._layout is None and not self._is_foreign:
+            where = f"{self._path}/{FLOW}/zarr.json"
+            data = self._storage.read(where)
+            if data is None:
+                raise ChecksumError(f"{self.key}: {where} is missing")
+            document = documents.parse_document(data, where)
+            if self._record.flow_digest and documents.flow_digest(document) != self._record.flow_digest:
+                raise ChecksumError(f"{self.key}: {where} is damaged: it is not the one that was written")
+            try:
+                layout = documents.parse_flow_document(document, where)
+            except StoreFormatError:
+                if document.get("node_type") != "array":
+                    raise
+                self._is_foreign = True
+                return None
+            if layout.shape != self._shape or layout.codec.dtype != self._quantizer.dtype.name:
+                raise StoreFormatError(
+                    f"{self.key}: flow of shape {layout.shape} and type {layout.codec.dtype}, "
+                    f"its record says {self._shape} and {self._quantizer.dtype}"
+                )
+            if layout.n_shards != len(self._record.shard_sizes):
+                raise StoreFormatError(
+                    f"{self.key}: flow in {layout.n_shards} shards, its record says {len(self._record.shard_sizes)}"
+                )
+            self._layout = layout
+        return self._layout
+
+    def _read_shard(
+        self,
+        layout: documents.FlowLayout,
+        shard: int,
+        offset: int,
+        first: int,
+        out: npt.NDArray[Any],
+        crop: Crop | None,
+    ) -> None:
+        key = f"{self._path}/{FLOW}/c.{shard}.0.0.0"
+        size = self._record.shard_sizes[shard]
+        place = key, size
+        index = self._cache.get(place)
+        if index is not None:
+            try:
+                return self._decode(layout, key, size, index, offset, out, crop)
+            except ChecksumError:
+                # Either the bytes are damaged, or the video was replaced since: its index of today will tell.
+                self._cache.drop(place)
+        try:
+            index_bytes = index_size(layout.shard_frames)
+            if index_bytes > size:
+                raise ChecksumError(f"an index of {index_bytes} bytes does not fit into a shard of {size}")
+            index = parse_shard_index(self._read_range(key, size - index_bytes, index_bytes), layout.shard_frames)
+            self._decode(layout, key, size, index, offset, out, crop)
+        except ChecksumError as error:
+            flows = f"flows [{first}, {first + len(out)})"
+            raise ChecksumError(f"{self.key}: {flows}, shard {shard} from flow {first - offset} on: {error}") from error
+        self._cache.put(place, index, index_bytes + _ENTRY_OVERHEAD_BYTES)
+        return None
+
+    def _decode(
+        self,
+        layout: documents.FlowLayout,
+        key: str,
+        size: int,
+        index: npt.NDArray[np.uint64],
+        offset: int,
+        out: npt.NDArray[Any],
+        crop: Crop | None,
+    ) -> None:
+        stop = offset + len(out)
+        begin, end = chunk_span(index, offset, stop, size, layout.flow_bytes)
+        data = self._read_range(key, begin, end - begin)
+        if crop is None and out.dtype == self._quantizer.dtype and out.flags.c_contiguous:
+            decode_chunks(data, begin, index, offset, layout.codec, out)
+            return
+        # One flow at a time, so that what is decoded is still in the processor's cache when it is cropped and scaled.
+        scratch = np.empty(self._shape[1:], self._quantizer.dtype)
+        part = _crop(scratch, crop)
+        for number in iter_chunks(data, begin, index, offset, stop, layout.codec, itertools.repeat(scratch)):
+            self._convert(part, out[number])
+
+    def _read_foreign(self, start: int, out: npt.NDArray[Any], crop: Crop | None) -> None:
+        path, stop = f"{self._path}/{FLOW}", start + len(out)
+        try:
+            codes = read_foreign_array(self._storage, path, self._shape, self._quantizer.dtype.name, start, stop)
+        except (ChecksumError, StoreFormatError) as error:
+            raise type(error)(f"{self.key}: flows [{start}, {stop}), {path}/zarr.json: {error}") from error
+        self._convert(_crop(codes, crop), out)
+
+    def _convert(self, codes: Codes, out: npt.NDArray[Any]) -> None:
+        if out.dtype == codes.dtype:
+            np.copyto(out, codes)
+        else:
+            self._quantizer.decode(codes, out=out)
+
+    def _read_range(self, key: str, start: int, size: int) -> bytes:
+        data = self._storage.read_range(key, start, size)
+        if data is None:
+            raise ChecksumError("the file is missing")
+        if len(data) != size:
+            raise ChecksumError(f"the file is cut off: {len(data)} bytes from {start} on where {size} are expected")
+        return data
+
+
+def _crop(codes: Codes, crop: Crop | None) -> Codes:
+    if crop is None:
+        return codes
+    top, left, height, width = crop
+    return codes[..., top : top + height, left : left + width]

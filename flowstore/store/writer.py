@@ -1,0 +1,274 @@
+"""Writing a store: its root, its classes, and one video at a time.
+
+One video is one group, one task and one writer. Shards first, then ``flow/zarr.json``, then the video's
+``zarr.json``, which is the commit: a folder without it is no node and counts as absent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+from types import TracebackType
+from typing import IO, Any
+
+import numpy.typing as npt
+
+from flowstore.errors import ArgumentError, StoreError, StoreFormatError
+from flowstore.format import zarr_metadata as documents
+from flowstore.format.codec import Compression, codec_for
+from flowstore.format.record import VideoRecord
+from flowstore.format.settings import ExtractSettings
+from flowstore.format.shards import ShardWriter, frames_per_shard
+from flowstore.format.zarr_metadata import FLOW, FORMAT
+from flowstore.names import escape_name, video_path
+from flowstore.quantize.quantizer import Quantizer
+from flowstore.storage.objects import ObjectStorage
+from flowstore.storage.places import Storage, write_error
+from flowstore.store.index import forget_index, remove_index
+from flowstore.store.tree import class_paths
+
+
+def write_root(
+    storage: Storage, settings: ExtractSettings, versions: dict[str, str], created: str, is_new: bool = False
+) -> None:
+    """Write the root of a store: the format, the settings, the versions of the libraries that made it.
+
+    Parameters
+    ----------
+    storage : Storage
+        Of the store.
+    settings, versions, created
+        See `flowstore.format.root.RootAttributes`.
+    is_new : bool
+        Whether no store is there yet. Where there are no locks this decides which of several runs makes the store.
+
+    Raises
+    ------
+    ArgumentError
+        If another run has made it meanwhile.
+    """
+    attributes = {"format": FORMAT, "settings": settings.to_json(), "versions": versions, "created": created}
+    data = documents.to_bytes(documents.group_document(attributes))
+    if not (is_new and isinstance(storage, ObjectStorage)):
+        storage.write("zarr.json", data, is_durable=True)
+    elif not storage.write_new("zarr.json", data):
+        raise ArgumentError(
+            f"another run has just made a store at {storage.url}: run again when it has ended, or share the work by "
+            "--part I/N"
+        )
+
+
+def write_class(storage: Storage, class_name: str) -> None:
+    """Write the group of a class."""
+    document = documents.group_document({"class_name": class_name})
+    storage.write(f"{escape_name(class_name)}/zarr.json", documents.to_bytes(document))
+
+
+def remove_video(storage: Storage, class_name: str, name: str) -> None:
+    """Remove what is at a video's place; its commit goes first, so that no moment shows half a video."""
+    path = video_path(class_name, name)
+    forget_index(storage)
+    storage.delete(f"{path}/zarr.json")
+    storage.delete_tree(path)
+
+
+def empty_store(storage: Storage) -> None:
+    """Remove every class; the root stays: until it is replaced the store is one of its settings with fewer videos."""
+    remove_index(storage)
+    for class_path in class_paths(storage):
+        storage.delete_tree(class_path)
+
+
+def write_failed(storage: Storage, record: VideoRecord) -> None:
+    """Commit a failed video: a group with its reason and no flow."""
+    if record.is_ok:
+        raise ArgumentError(f"video {record.name!r} is not a failed one")
+    with store_errors(storage):
+        remove_video(storage, record.class_name, record.name)
+        commit_record(storage, record)
+
+
+def commit_record(storage: Storage, record: VideoRecord) -> None:
+    """Commit a video whose files are all there: the last that is written of it."""
+    path = video_path(record.class_name, record.name)
+    document = documents.group_document(record.to_json())
+    storage.write(f"{path}/zarr.json", documents.to_bytes(document), is_durable=True)
+    forget_index(storage)
+
+
+def is_intact(storage: Storage, record: VideoRecord) -> bool:
+    """Tell whether the files of a committed video are there in their recorded sizes; no flow is read.
+
+    A power cut can keep a commit and lose what was written before it, on file systems that reorder.
+    """
+    folder = f"{video_path(record.class_name, record.name)}/{FLOW}"
+    if not record.is_ok:
+        return True
+    sizes = [storage.size_bytes(f"{folder}/c.{number}.0.0.0") for number in range(len(record.shard_sizes))]
+    if sizes != list(record.shard_sizes):
+        return False
+    key = f"{folder}/zarr.json"
+    data = storage.read(key)
+    if not record.flow_digest:
+        return bool(data)
+    try:
+        return documents.flow_digest(documents.parse_document(data or b"", key)) == record.flow_digest
+    except StoreFormatError:
+        return False
+
+
+@contextlib.contextmanager
+def store_errors(storage: Storage) -> Iterator[None]:
+    """Turn what the target's system refuses into a `StoreError`: no fault of the video that happens to meet it."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except OSError as error:
+        raise write_error(storage.url, error) from error
+
+
+class VideoWriter:
+    """Writes the flow of one video; a context manager. What is not committed in it is removed.
+
+    Parameters
+    ----------
+    storage : Storage
+        Of the store.
+    class_name, name : str
+        Of the video. What is at its place is removed first.
+    height, width : int
+        Of each flow, in pixels.
+    quantizer : Quantizer
+        How the codes were made.
+    compression : {"fast", "balanced", "small", "none"}
+        Preset of the chunk codec.
+
+    Notes
+    -----
+    On a local disk each encoded flow goes straight to the shard's file, so memory is that of one flow; elsewhere it
+    is that of one shard, at most 64 MiB and what does not compress.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        class_name: str,
+        name: str,
+        height: int,
+        width: int,
+        quantizer: Quantizer,
+        compression: Compression,
+    ) -> None:
+        self._storage = storage
+        self._names = class_name, name
+        self._path = video_path(class_name, name)
+        self._size = height, width
+        self._quantizer = quantizer
+        self._codec = codec_for(compression, quantizer.dtype.name)
+        self._shard_frames = frames_per_shard(height, width, quantizer.dtype.name)
+        self._shard: ShardWriter | None = None
+        self._sink = contextlib.ExitStack()
+        self._shard_sizes: list[int] = []
+        self._shard_digests: list[str] = []
+        self._is_committed = False
+        self.n_flows = 0
+
+    def __enter__(self) -> VideoWriter:
+        with store_errors(self._storage):
+            remove_video(self._storage, *self._names)
+        return self
+
+    def append(self, codes: npt.NDArray[Any]) -> None:
+        """Write the next flow.
+
+        Parameters
+        ----------
+        codes : uint8 or float16 array (2, H, W)
+            As the quantizer gives them.
+
+        Raises
+        ------
+        StoreError
+            If the store cannot be written.
+        """
+        with store_errors(self._storage):
+            self._append(codes)
+
+    def _append(self, codes: npt.NDArray[Any]) -> None:
+        if self._shard is None:
+            key = f"{self._path}/{FLOW}/c.{len(self._shard_sizes)}.0.0.0"
+            file: IO[bytes] = self._sink.enter_context(self._storage.open_sink(key))
+            self._shard = ShardWriter(file, self._codec)
+        self._shard.append(codes)
+        self.n_flows += 1
+        if self._shard.n_chunks == self._shard_frames:
+            self._finish_shard(self._shard)
+
+    def _finish_shard(self, shard: ShardWriter) -> None:
+        # A video of less than one shard has a shard of just its length; only a last one of several is padded.
+        shard.finish(self._shard_frames if self._shard_sizes else shard.n_chunks)
+        self._sink.close()
+        self._shard_sizes.append(shard.size_bytes)
+        self._shard_digests.append(shard.digest)
+        self._shard = None
+
+    def commit(self, record: VideoRecord) -> VideoRecord:
+        """Finish the flow and commit the video.
+
+        Parameters
+        ----------
+        record : VideoRecord
+            Everything but the counts and sizes, which the writer knows.
+
+        Returns
+        -------
+        VideoRecord
+            As committed.
+
+        Raises
+        ------
+        StoreError
+            If the store cannot be written.
+        """
+        with store_errors(self._storage):
+            return self._finish(record)
+
+    def _finish(self, record: VideoRecord) -> VideoRecord:
+        if self._shard is not None:
+            self._finish_shard(self._shard)
+        height, width = self._size
+        flow_document = documents.flow_document(
+            self.n_flows, height, width, min(self._shard_frames, self.n_flows), self._quantizer, self._codec
+        )
+        self._storage.write(f"{self._path}/{FLOW}/zarr.json", documents.to_bytes(flow_document), is_durable=True)
+        for number, size in enumerate(self._shard_sizes):
+            if self._storage.size_bytes(f"{self._path}/{FLOW}/c.{number}.0.0.0") != size:
+                raise StoreError(
+                    f"{self._path}: another run removed what this one wrote; let one run at a time write it"
+                )
+        record = replace(
+            record,
+            n_flows=self.n_flows,
+            height=height,
+            width=width,
+            size_bytes=sum(self._shard_sizes),
+            shard_sizes=tuple(self._shard_sizes),
+            shard_digests=tuple(self._shard_digests),
+            flow_digest=documents.flow_digest(flow_document),
+        )
+        commit_record(self._storage, record)
+        self._is_committed = True
+        return record
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._is_committed:
+            return
+        # The sink must see an error, or it would take what is there for a whole shard.
+        with contextlib.suppress(OSError):
+            self._sink.__exit__(RuntimeError, RuntimeError("not committed"), None)
+        with contextlib.suppress(OSError):
+            remove_video(self._storage, *self._names)

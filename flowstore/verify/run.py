@@ -1,0 +1,324 @@
+"""Verifying a store: everything in it is read once, every fault is named, and what can be mended is."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from flowstore.errors import ArgumentError, StoreError
+from flowstore.estimators.registry import make_estimator
+from flowstore.format.record import VideoRecord
+from flowstore.format.root import read_root
+from flowstore.format.settings import IMPORTED, ExtractSettings
+from flowstore.jobs.clusters import check_cluster
+from flowstore.jobs.job import Job
+from flowstore.jobs.progress import Progress
+from flowstore.jobs.schedulers import check_scheduler, choose_scheduler, run_job
+from flowstore.names import printable_name, unescape_name, video_path
+from flowstore.pipeline.plan import check_names
+from flowstore.pipeline.task import Comparison, VideoTask, compare_video
+from flowstore.sources.discovery import discover
+from flowstore.sources.source import VideoSource
+from flowstore.storage.locks import writers_lock
+from flowstore.storage.places import LocalStorage, Storage, open_storage
+from flowstore.store.index import indexed_flows
+from flowstore.store.open import Place
+from flowstore.store.tree import class_paths, video_paths
+from flowstore.verify.faults import Fault
+from flowstore.verify.repair import Mended, Subject, extract_again, mend_in_place
+from flowstore.verify.report import VerifyReport
+from flowstore.verify.task import CheckTask, VideoFindings, check_video
+from flowstore.verify.tree_checks import check_class, check_index, check_root
+
+SAMPLE = 16
+# Below so many flows the start of worker processes costs more than threads lose.
+AUTO_PROCESSES_FLOWS = 20_000
+_UNKNOWN_FLOWS = 2**62
+# Another version of a library, or another processor, may round a sum the other way: one code in a thousand, by one.
+_ROUNDED_SHARE = 1e-3
+_FLOAT16_STEP_PX = 2**-6
+
+
+def verify(
+    store: Place,
+    *,
+    source: str | os.PathLike[str] | None = None,
+    deep: bool = False,
+    sample: int = SAMPLE,
+    repair: bool = False,
+    workers: int | None = None,
+    scheduler: str = "auto",
+    progress: Progress | None = None,
+    repair_progress: Progress | None = None,
+) -> VerifyReport:
+    """Read everything in a store once, and name every fault.
+
+    Parameters
+    ----------
+    store : path, URL or zarr store
+        To check.
+    source : path, optional
+        What it was extracted from: its videos are compared with the fingerprints in the store, and those that the
+        store has not are faults.
+    deep : bool
+        Extract a sample of the videos anew and compare the flow. Needs `source`.
+    sample : int
+        Videos of the sample.
+    repair : bool
+        Mend what is wrong: videos are extracted again where the source is at hand, and committed as failed ones where
+        it is not; what killed runs left is removed.
+    workers : int, optional
+        Videos at a time; all cores by default.
+    scheduler : {"auto", "processes", "threads", "sync"} or address
+        Where tasks run.
+    progress : Progress, optional
+        Is told what happens.
+    repair_progress : Progress, optional
+        Is told of videos that are extracted again.
+
+    Returns
+    -------
+    VerifyReport
+
+    Raises
+    ------
+    ArgumentError
+        If a choice cannot be used, or a run writes to the store; before any work.
+    StoreNotFoundError, StoreFormatError
+        If there is no store.
+    SourceError
+        If there is no source.
+
+    Examples
+    --------
+    >>> from flowstore.verify import verify
+    >>> verify("hmdb51.zarr", source="hmdb51/videos").is_all_well  # doctest: +SKIP
+    True
+    """
+    check_scheduler(scheduler, workers)
+    if deep and source is None:
+        raise ArgumentError("--deep extracts anew, so it needs --source")
+    if sample < 1:
+        raise ArgumentError(f"the sample is {sample} videos, expected 1 or more")
+    storage = open_storage(store, is_written=repair)
+    check_there(storage)
+    sources = _find_sources(source, storage)
+    check_cluster(scheduler, _shared_paths(storage, sources))
+    started = time.monotonic()
+    mended: Mended | None = None
+    with _lock(storage):
+        run = _Run(storage, sources, progress)
+        if repair and source is not None and run.settings is not None:
+            # To learn at the end of hours that nothing can be extracted here would be late.
+            make_estimator(run.settings.algorithm, run.settings.engine, run.settings.params)
+        if run.settings is not None:
+            run.check(run.settings, scheduler, workers)
+            if deep:
+                run.compare(run.settings, sample, scheduler, workers)
+            if repair:
+                mended = mend_in_place(Subject(storage, run.settings, tuple(run.faults), run.records, sources or {}))
+    if mended is not None:
+        extract_again(mended, workers, scheduler, repair_progress)
+    return run.report(mended, time.monotonic() - started)
+
+
+def check_there(storage: Storage) -> None:
+    """Raise if there is no store at all; a damaged one passes.
+
+    Raises
+    ------
+    StoreNotFoundError, StoreFormatError
+        If there is none.
+    """
+    if storage.read("zarr.json") is None:
+        read_root(storage)
+
+
+def _find_sources(source: str | os.PathLike[str] | None, storage: Storage) -> dict[str, VideoSource] | None:
+    """Return the sources by the path of their video, None where none are given."""
+    if source is None:
+        return None
+    with contextlib.suppress(StoreError):
+        if read_root(storage).settings.algorithm == IMPORTED:
+            raise ArgumentError(
+                f"{storage.url} was imported from flow files, which --source does not read: leave it out, and run "
+                "flowstore import with the same folder again, which brings in what has changed or was marked as failed"
+            )
+    found = discover(source).sources
+    check_names(found, storage)
+    return {video_path(one.class_name, one.name): one for one in found}
+
+
+def _shared_paths(storage: Storage, sources: Mapping[str, VideoSource] | None) -> list[str]:
+    paths = [storage.root] if isinstance(storage, LocalStorage) else []
+    return paths + [source.path for source in list((sources or {}).values())[:1]]
+
+
+def _lock(storage: Storage) -> contextlib.AbstractContextManager[bool]:
+    if isinstance(storage, LocalStorage):
+        advice = "wait for it, since what it has under way would pass for damage"
+        return writers_lock(storage.root, is_shared=False, advice=advice)
+    return contextlib.nullcontext(False)
+
+
+class _Run:
+    """Gathers what a check finds."""
+
+    def __init__(self, storage: Storage, sources: dict[str, VideoSource] | None, progress: Progress | None) -> None:
+        self._storage = storage
+        self._sources = sources
+        self._progress = progress
+        self._findings: dict[str, VideoFindings] = {}
+        self._compared: list[tuple[str, Comparison]] = []
+        root, faults = check_root(storage)
+        self.faults: list[Fault] = []
+        self.settings = None if root is None else root.settings
+        self.notes: list[str] = []
+        self._tell(faults)
+        if root is None:
+            self.notes.append(
+                "nothing else can be checked: what the videos were made with stands in the root; extract one video "
+                "with the same settings into another store (--limit 1), and copy its zarr.json here"
+            )
+
+    @property
+    def records(self) -> dict[str, VideoRecord]:
+        """Every record that could be read, by path."""
+        return {path: found.record for path, found in self._findings.items() if found.record is not None}
+
+    def _tell(self, faults: Iterable[Fault]) -> None:
+        for fault in faults:
+            self.faults.append(fault)
+            if self._progress:
+                self._progress.note(str(fault))
+
+    def check(self, settings: ExtractSettings, scheduler: str, workers: int | None) -> None:
+        """Check every video, then the classes, the index and whether all sources are there."""
+        paths = video_paths(self._storage)
+        sources = self._sources or {}
+        tasks = [CheckTask(self._storage, path, settings, sources.get(path)) for path in paths]
+        n_flows = indexed_flows(self._storage)
+        where, n_workers = choose_scheduler(scheduler, workers, len(tasks), (n_flows or 0) < AUTO_PROCESSES_FLOWS)
+        # Where the flows are not known, progress is that of the videos.
+        with self._told(len(tasks), _UNKNOWN_FLOWS if n_flows is None else n_flows) as tick:
+            run_job(Job(check_video, tasks, self._take, tick, _report_killed), where, n_workers)
+        self._check_tree()
+        self._check_sources()
+        n_old = sum(not found.has_digests for found in self._findings.values())
+        if n_old:
+            self.notes.append(
+                f"{n_old} videos were written without digests: of those, damage is found, and files that were "
+                "exchanged for others of their size are not"
+            )
+
+    @contextlib.contextmanager
+    def _told(self, n_videos: int, n_flows: int) -> Iterator[Callable[[int], None]]:
+        if self._progress is None:
+            yield _ignore
+            return
+        self._progress.start(n_videos, n_flows)
+        try:
+            yield self._progress.add_flows
+        finally:
+            self._progress.stop()
+
+    def _take(self, task: CheckTask, found: VideoFindings) -> None:
+        self._findings[task.path] = found
+        self._tell(found.faults)
+        if self._progress:
+            self._progress.finish_video(printable_name(task.path), "")
+
+    def _check_tree(self) -> None:
+        with_videos = {path.partition("/")[0] for path, found in self._findings.items() if found.record is not None}
+        for path in class_paths(self._storage):
+            self._tell(check_class(self._storage, path, path in with_videos))
+        damaged = {path for path, found in self._findings.items() if found.record is None}
+        self._tell(check_index(self._storage, list(self.records.values()), damaged))
+
+    def _check_sources(self) -> None:
+        if self._sources is None:
+            return
+        known = {path for path, found in self._findings.items() if found.record is not None}
+        known |= {fault.path.removesuffix("/zarr.json") for fault in self.faults if fault.remedy == "extract"}
+        for path, source in self._sources.items():
+            if path not in known:
+                text = f"not in the store: {source.relative_path} has not been extracted"
+                self._tell([Fault("missing", path, text, source.class_name, source.name, remedy="extract")])
+        good = [found for found in self._findings.values() if found.record is not None and found.record.is_ok]
+        n_gone = sum(not found.is_source_readable for found in good)
+        if n_gone:
+            self.notes.append(f"{n_gone} videos have no source any more that can be read: only their flow was checked")
+
+    def compare(self, settings: ExtractSettings, sample: int, scheduler: str, workers: int | None) -> None:
+        """Extract a sample anew, and compare."""
+        good = [
+            path
+            for path, found in sorted(self._findings.items())
+            if found.record is not None and found.record.is_ok and found.is_source_readable and not found.faults
+        ]
+        chosen = random.Random(0).sample(good, min(sample, len(good)))
+        sources = self._sources or {}
+        tasks = [VideoTask(sources[path], settings, self._storage) for path in chosen]
+        n_flows = sum(self.records[path].n_flows for path in chosen)
+        where, n_workers = choose_scheduler(scheduler, workers, len(tasks), n_flows < AUTO_PROCESSES_FLOWS)
+        with self._told(len(tasks), n_flows) as tick:
+            run_job(Job(compare_video, tasks, self._take_comparison, tick, _compare_killed), where, n_workers)
+        n_same = sum(not found.n_different and not found.problem for _, found in self._compared)
+        self.notes.append(f"{len(tasks)} videos were extracted anew: the flow of {n_same} is the same to the last bit")
+
+    def _take_comparison(self, task: VideoTask, found: Comparison) -> None:
+        path = video_path(task.source.class_name, task.source.name)
+        self._compared.append((path, found))
+        if self._progress:
+            self._progress.finish_video(task.source.key, "")
+        step_px = task.settings.quantizer.scale if task.settings.quantizer.bound_px else _FLOAT16_STEP_PX
+        if found.problem:
+            text = f"cannot be extracted anew: {found.problem}"
+        elif found.n_different > _ROUNDED_SHARE * found.n_values or found.max_difference_px > 1.01 * step_px:
+            text = (
+                f"{found.n_different} of {found.n_values} numbers are not those of its source, "
+                f"by up to {found.max_difference_px:.3g} px"
+            )
+        elif found.n_different:
+            self.notes.append(
+                f"{task.source.key}: {found.n_different} of {found.n_values} numbers differ by one step, as between "
+                "versions of a library or processors"
+            )
+            return
+        else:
+            return
+        self._tell([Fault("source", path, text, task.source.class_name, task.source.name, remedy="extract")])
+
+    def report(self, mended: Mended | None, seconds: float) -> VerifyReport:
+        """Return the report."""
+        records = self.records.values()
+        return VerifyReport(
+            store_url=self._storage.url,
+            n_videos=sum(record.is_ok for record in records),
+            n_failed=sum(not record.is_ok for record in records),
+            n_flows=sum(record.n_flows for record in records),
+            size_bytes=sum(found.size_bytes for found in self._findings.values()),
+            faults=tuple(sorted(self.faults, key=lambda fault: (fault.path, fault.flows or (0, 0)))),
+            mended=tuple(mended.lines) if mended else (),
+            n_left=mended.n_left if mended else len(self.faults),
+            notes=tuple(self.notes),
+            seconds=seconds,
+        )
+
+
+def _ignore(n_flows: int) -> None:
+    return None
+
+
+def _report_killed(task: CheckTask) -> VideoFindings:
+    class_name, _, name = task.path.partition("/")
+    text = "its worker process was killed while it read this, perhaps for want of memory"
+    names = unescape_name(class_name), unescape_name(name)
+    return VideoFindings(task.path, None, (Fault("damaged", task.path, text, *names),))
+
+
+def _compare_killed(task: VideoTask) -> Comparison:
+    return Comparison(problem="the worker process was killed")

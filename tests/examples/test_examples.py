@@ -1,0 +1,73 @@
+"""The examples and the README's training code do what they say, as a user runs them."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from store_factory import make_codes, write_store
+from torch_tests import import_torch
+
+ROOT = Path(__file__).parents[2]
+
+
+def run_example(*arguments):
+    import_torch()
+    command = [sys.executable, ROOT / "examples" / "train_two_stream.py", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.slow
+def test_the_network_learns_the_motions_and_tells_left_from_right():
+    output = run_example()
+    (percent,) = re.findall(r"([\d.]+) % of held-out videos right, \d+ s$", output.strip())
+    assert float(percent) >= 95
+    rows = {line.split()[0]: line.split()[1:] for line in output.splitlines() if line.split()[0] in {"left", "right"}}
+    assert rows == {"left": ["6", "0", "0", "0", "0"], "right": ["0", "6", "0", "0", "0"]}
+
+
+@pytest.mark.system
+def test_it_takes_a_store_of_ones_own_and_lists(tmp_path):
+    keys = [f"{class_name}/v{number}" for class_name in ("up", "down") for number in range(4)]
+    write_store(tmp_path / "own.zarr", {key: make_codes(6, seed=seed) for seed, key in enumerate(keys)})
+    for name, wanted in (("train", keys[1:4] + keys[5:]), ("test", [keys[0], keys[4]])):
+        (tmp_path / f"{name}.txt").write_text("".join(f"{key}.avi 0\n" for key in wanted))
+    options = "--epochs", "1", "--short-side", "24", "--crop", "20", "--workers", "0"
+    lists = "--train-list", tmp_path / "train.txt", "--test-list", tmp_path / "test.txt"
+    for extra in ((), lists):
+        output = run_example(tmp_path / "own.zarr", *options, *extra)
+        assert "6 items, 6 videos in 2 classes; 10 flows" in output
+        assert "2 items, 2 videos in 2 classes; 3 clips of 10 flows" in output
+        assert "% of held-out videos right" in output
+
+
+def test_the_index_names_every_example():
+    index = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"\]\((.+?\.py)\)", index)) == {path.name for path in (ROOT / "examples").glob("*.py")}
+
+
+def test_the_readmes_training_code_runs(tmp_path, monkeypatch):
+    import_torch()
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = readme.split("### Train from it\n")[1].split("\n### ")[0].split("\n## ")[0]
+    blocks = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    assert len(blocks) == 2
+    monkeypatch.chdir(tmp_path)
+    keys = [f"{class_name}/v{number}" for class_name in ("brush_hair", "wave") for number in range(3)]
+    codes = {key: make_codes(12, 240, 320 + 8 * n, seed=n) for n, key in enumerate(keys)}
+    write_store("hmdb51.zarr", codes)
+    Path("splits").mkdir()
+    for class_name in ("brush_hair", "wave"):
+        Path("splits", f"{class_name}_test_split1.txt").write_text("v0.avi 1 \nv1.avi 1 \nv2.avi 2 \n")
+    seen = []
+    scope = {"train_step": lambda flow, labels: seen.append((tuple(flow.shape), sorted(labels.tolist())))}
+    exec(blocks[0], scope)
+    assert seen == [((4, 20, 224, 224), [0, 0, 1, 1])] * 10
+    exec(blocks[1], scope)
+    flow, label = scope["test"][1]
+    assert (tuple(flow.shape), label) == ((25, 20, 224, 224), 1)
+    name, flows = scope["test"].flows_of(1)
+    assert name == "wave/v2"
+    assert np.array_equal(flows, np.sort(flows, axis=0))

@@ -1,0 +1,125 @@
+"""Lists for training code: what their readers make of each line, and labels that the classes beside them name."""
+
+import pytest
+from store_factory import make_codes, write_store
+
+import flowstore
+from flowstore.errors import ArgumentError, FlowStoreWarning
+from flowstore.export import export
+from flowstore.export.lists import frame_dir_of, plan_lists
+from flowstore.layouts import LAYOUTS
+from flowstore.splits import read_mmaction2
+
+LENGTHS = {"wave/b": 5, "jump/a": 3, "wave/c": 2, "Run/d": 1}
+
+
+@pytest.fixture
+def root(tmp_path):
+    write_store(tmp_path / "s.zarr", {key: make_codes(n, 8, 8) for key, n in LENGTHS.items()}, {"wave/bad": "no frame"})
+    return tmp_path / "s.zarr"
+
+
+def lines(path):
+    return path.read_text(encoding="utf-8").splitlines()
+
+
+def test_all(root, tmp_path):
+    report = export(root, tmp_path / "out", "mmaction2", lists=("all",), scheduler="sync")
+    folder = tmp_path / "out" / "annotations"
+    assert lines(folder / "all.txt") == ["Run/d 1 0", "jump/a 3 1", "wave/b 5 2", "wave/c 2 2"]
+    assert lines(folder / "all_classes.txt") == ["0 Run", "1 jump", "2 wave"]
+    assert "annotations/all.txt: 4 lines" in str(report)
+    assert report.to_json()["lists"] == {"annotations/all.txt": 4, "annotations/all_classes.txt": 3}
+    # The project's own reader of such lists finds the videos again.
+    assert len(read_mmaction2(folder / "all.txt").match(flowstore.open_store(root).videos).rows) == 4
+
+
+def test_a_list_counts_what_was_written(root, tmp_path):
+    export(root, tmp_path / "out", "tsn", lists=("all",), pad_last=True, select=("class=wave",), scheduler="sync")
+    # Labels do not change with the selection.
+    assert lines(tmp_path / "out/annotations/all.txt") == ["b 6 2", "c 3 2"]
+
+
+def test_a_damaged_video_is_in_no_list(root, tmp_path):
+    (root / "wave/b/flow/c.0.0.0.0").write_bytes(b"damaged")
+    report = export(root, tmp_path / "out", "mmaction2", lists=("all",), scheduler="sync")
+    assert len(report.failures) == 1
+    assert lines(tmp_path / "out/annotations/all.txt") == ["Run/d 1 0", "jump/a 3 1", "wave/c 2 2"]
+
+
+def test_official_splits(root, tmp_path):
+    splits = tmp_path / "splits"
+    splits.mkdir()
+    for name, text in (("wave", "b.avi 1 \nc.avi 2 \n"), ("jump", "a.avi 1 \n"), ("Run", "d.avi 0 \n")):
+        (splits / f"{name}_test_split1.txt").write_text(text)
+    export(root, tmp_path / "out", "mmaction2", lists=(f"hmdb51:{splits}:1",), scheduler="sync")
+    folder = tmp_path / "out" / "annotations"
+    assert lines(folder / "hmdb51_train_split_1.txt") == ["jump/a 3 1", "wave/b 5 2"]
+    assert lines(folder / "hmdb51_test_split_1.txt") == ["wave/c 2 2"]
+    assert lines(folder / "hmdb51_test_split_1_classes.txt") == ["0 Run", "1 jump", "2 wave"]
+
+
+def test_labels_of_the_files_themselves(root, tmp_path):
+    splits = tmp_path / "splits"
+    splits.mkdir()
+    (splits / "classInd.txt").write_text("1 wave\n2 jump\n3 Run\n")
+    (splits / "trainlist01.txt").write_text("wave/b.avi 1\njump/a.avi 2\n")
+    (splits / "testlist01.txt").write_text("Run/d.avi\nwave/c.avi\n")
+    (splits / "mine.txt").write_text("wave/b 99 7\n")
+    requests = (f"ucf101:{splits}:1", f"mmaction2:{splits}/mine.txt")
+    export(root, tmp_path / "out", "mmaction2", lists=requests, scheduler="sync")
+    folder = tmp_path / "out" / "annotations"
+    assert lines(folder / "ucf101_train_split_1.txt") == ["jump/a 3 1", "wave/b 5 0"]
+    assert lines(folder / "ucf101_test_split_1.txt") == ["Run/d 1 2", "wave/c 2 0"]
+    assert lines(folder / "ucf101_test_split_1_classes.txt") == ["0 wave", "1 jump", "2 Run"]
+    # Numbers without names stay, and nothing claims to name them.
+    assert lines(folder / "mmaction2_mine.txt") == ["wave/b 5 7"]
+    assert not (folder / "mmaction2_mine_classes.txt").exists()
+
+
+def test_lines_that_name_no_video_are_said(root, tmp_path):
+    (tmp_path / "k.csv").write_text("label,youtube_id,time_start,time_end,split\nwave,b,0,1,val\nwave,gone,0,1,val\n")
+    with pytest.warns(FlowStoreWarning, match=r"(?s)1 lines of the split.*gone"):
+        found = plan_lists(flowstore.open_store(root), (f"kinetics:{tmp_path}/k.csv:val",))
+    assert [wanted.name for wanted in found] == ["kinetics_k_val"]
+
+
+@pytest.mark.parametrize(
+    ("layout", "expected"),
+    [
+        ("mmaction2", "wave/v"),
+        ("notebook-tidy", "wave/v/flows"),
+        ("tsn", "v"),
+        ("twostream", "v"),
+        ("gpu-flow", "wave/v"),
+        ("flowty", "v"),
+        ("charades", "v"),
+        ("coclr", "wave/v"),
+        ("npy", "wave/v.npy"),
+    ],
+)
+def test_where_a_video_is(layout, expected):
+    assert frame_dir_of(LAYOUTS[layout], "wave", "v") == expected
+
+
+@pytest.mark.parametrize("name", ["a b", "a\tb", "a\u2028b", "a\nb"], ids=ascii)
+def test_names_that_no_line_can_hold_are_refused_before_writing(tmp_path, name):
+    write_store(tmp_path / "s.zarr", {f"wave/{name}": make_codes(1, 8, 8)})
+    with pytest.raises(ArgumentError, match="cannot hold a name with white space"):
+        export(tmp_path / "s.zarr", tmp_path / "out", "mmaction2", lists=("all",))
+    assert not (tmp_path / "out").exists()
+    export(tmp_path / "s.zarr", tmp_path / "out", "mmaction2", scheduler="sync")
+
+
+@pytest.mark.parametrize("requests", [("some",), ("all", "all"), ("hmdb51:x",), ("hmdb51:nowhere:1",)])
+def test_requests_that_cannot_be_are_refused_before_writing(root, tmp_path, requests):
+    with pytest.raises((ArgumentError, OSError)):
+        export(root, tmp_path / "out", "mmaction2", lists=requests)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_class_of_the_lists_name_is_refused(tmp_path):
+    write_store(tmp_path / "s.zarr", {"annotations/a": make_codes(1, 8, 8)})
+    with pytest.raises(ArgumentError, match="where the export keeps its own files"):
+        export(tmp_path / "s.zarr", tmp_path / "out", "mmaction2", lists=("all",))
+    export(tmp_path / "s.zarr", tmp_path / "out", "mmaction2", scheduler="sync")

@@ -1,0 +1,154 @@
+"""Recognizing a source again: every change of content that the fingerprint promises to see, and no other."""
+
+import hashlib
+import os
+import shutil
+
+import pytest
+
+from flowstore.errors import SourceError
+from flowstore.sources.fingerprint import Fingerprint
+from flowstore.sources.source import VideoSource
+
+KIB64 = 65536
+
+
+def video(path):
+    return VideoSource("c", path.stem, str(path), path.name, "video")
+
+
+def folder(path):
+    return VideoSource("c", path.name, str(path), path.name, "frames")
+
+
+def pattern(size):
+    return hashlib.shake_128(b"seed").digest(size)
+
+
+@pytest.fixture
+def frames(tmp_path):
+    path = tmp_path / "frames"
+    path.mkdir()
+    for number in (1, 2, 10):
+        (path / f"img_{number}.jpg").write_bytes(pattern(100 + number))
+    return path
+
+
+@pytest.mark.parametrize("size", [0, 1, 5000, KIB64, KIB64 + 1, 2 * KIB64 - 1, 2 * KIB64, 2 * KIB64 + 1, 500_000])
+def test_the_digest_is_blake2b_of_both_ends(tmp_path, size):
+    path = tmp_path / "a.avi"
+    path.write_bytes(pattern(size))
+    data = pattern(size)
+    covered = data if size <= 2 * KIB64 else data[:KIB64] + data[-KIB64:]
+    expected = hashlib.blake2b(covered, digest_size=16).hexdigest()
+    assert video(path).fingerprint() == Fingerprint(size, path.stat().st_mtime_ns, expected)
+
+
+@pytest.mark.parametrize("place", [0, KIB64 - 1, -1, -KIB64])
+def test_a_changed_byte_near_either_end_is_seen(tmp_path, place):
+    path = tmp_path / "a.avi"
+    data = bytearray(pattern(300_000))
+    path.write_bytes(data)
+    os.utime(path, ns=(1, 1))
+    before = video(path).fingerprint()
+    data[place] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(2, 2))
+    assert not video(path).fingerprint().is_same(before)
+    assert not video(path).is_unchanged(before)
+
+
+def test_a_copy_with_another_time_is_the_same_video(tmp_path):
+    path = tmp_path / "a.avi"
+    path.write_bytes(pattern(200_000))
+    before = video(path).fingerprint()
+    os.utime(path, ns=(5, 5))
+    assert video(path).fingerprint() != before
+    assert video(path).is_unchanged(before)
+    shutil.copy(path, tmp_path / "moved.avi")
+    assert video(tmp_path / "moved.avi").is_unchanged(before)
+
+
+def test_another_size_is_another_video_whatever_the_time(tmp_path):
+    path = tmp_path / "a.avi"
+    path.write_bytes(pattern(200_000))
+    before = video(path).fingerprint()
+    path.write_bytes(pattern(200_001))
+    os.utime(path, ns=(before.mtime_ns, before.mtime_ns))
+    assert not video(path).is_unchanged(before)
+
+
+def test_size_and_time_decide_without_reading(tmp_path, monkeypatch):
+    path = tmp_path / "a.avi"
+    path.write_bytes(pattern(200_000))
+    before = video(path).fingerprint()
+
+    def refuse(*_):
+        raise AssertionError("the file was read")
+
+    monkeypatch.setattr("flowstore.sources.source.fingerprint_file", refuse)
+    assert video(path).is_unchanged(before)
+
+
+def test_a_folder_is_its_names_and_sizes(frames):
+    newest = 10**18
+    os.utime(frames / "img_2.jpg", ns=(newest * 2, newest * 2))
+    lines = b"".join(b"img_%d.jpg\0%d\n" % (number, 100 + number) for number in (1, 2, 10))
+    expected = Fingerprint(313, newest * 2, hashlib.blake2b(lines, digest_size=16).hexdigest())
+    assert folder(frames).fingerprint() == expected
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda path: (path / "img_2.jpg").rename(path / "img_3.jpg"),
+        lambda path: (path / "img_2.jpg").unlink(),
+        lambda path: (path / "img_11.png").write_bytes(b"x"),
+        lambda path: (path / "img_2.jpg").write_bytes(b"x" * 103),
+        lambda path: [(path / f"img_{a}.jpg").write_bytes(b"x" * n) for a, n in ((1, 102), (2, 101))],
+    ],
+    ids=["renamed", "removed", "added", "longer", "sizes exchanged"],
+)
+def test_a_changed_folder_is_seen(frames, change):
+    before = folder(frames).fingerprint()
+    change(frames)
+    assert not folder(frames).is_unchanged(before)
+
+
+@pytest.mark.parametrize(
+    "name", ["notes.txt", "flow_x_0001.jpg", "x_00001.jpg", "flows/flow_x_0001.jpg", ".DS_Store", "._img_1.jpg"]
+)
+def test_what_is_no_frame_does_not_change_a_folder(frames, name):
+    before = folder(frames).fingerprint()
+    (frames / name).parent.mkdir(exist_ok=True)
+    (frames / name).write_bytes(b"x")
+    assert folder(frames).is_unchanged(before)
+
+
+def test_nothing_recorded_is_never_unchanged(frames):
+    assert not folder(frames).is_unchanged(None)
+
+
+def test_a_source_that_is_gone(tmp_path, frames):
+    before = folder(frames).fingerprint()
+    (frames / "img_2.jpg").unlink()
+    (frames / "img_2.jpg").symlink_to("nowhere")
+    for source in (video(tmp_path / "no.avi"), folder(tmp_path / "no"), folder(frames)):
+        assert not source.is_unchanged(before)
+        with pytest.raises(SourceError, match=r"cannot (be opened|be read|list folder).*No such file"):
+            source.fingerprint()
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.avi")
+    with pytest.raises(SourceError, match="not a regular file"):
+        video(tmp_path / "pipe.avi").fingerprint()
+    assert not video(tmp_path / "pipe.avi").is_unchanged(Fingerprint(0, 1, "aa"))
+
+
+def test_names_that_are_not_utf_8(tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9")
+    path.mkdir()
+    (path / os.fsdecode(b"img_\xff.jpg")).write_bytes(b"abc")
+    expected = hashlib.blake2b(b"img_\xff.jpg\x003\n", digest_size=16).hexdigest()
+    assert folder(path).fingerprint().digest == expected

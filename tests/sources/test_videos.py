@@ -1,0 +1,438 @@
+"""Decoding: the right frames, upright and gray as OpenCV has it, and a clear line for all that is damaged."""
+
+import os
+import struct
+import tracemalloc
+
+import cv2
+import numpy as np
+import pytest
+from synthetic import scene, to_color, write_frames, write_video
+
+from flowstore.errors import DecodeError, SourceError
+from flowstore.sources.discovery import discover
+from flowstore.sources.images import FrameFolder, check_frame_shape, is_whole_image, read_image, resize_frame, to_gray
+from flowstore.sources.source import VideoSource
+from flowstore.sources.videos import VideoFile
+
+HEIGHT, WIDTH = 48, 64
+WRITERS = {"avi": "MJPG", "mp4": "mp4v", "mkv": "MJPG"}
+IMAGE_FORMATS = ("jpg", "jpeg", "png", "bmp", "webp")
+
+
+@pytest.fixture(scope="module")
+def frames():
+    return to_color(scene("translation", 12, HEIGHT, WIDTH)[0])
+
+
+def read_all(reader):
+    return [frame.copy() for frame in reader.read_frames()]
+
+
+def opencv_grays(path):
+    capture = cv2.VideoCapture(str(path))
+    grays = []
+    while True:
+        is_read, frame = capture.read()
+        if not is_read:
+            return grays
+        grays.append(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY))
+
+
+def refused(read, *arguments):
+    """Return the message with which a reader refuses."""
+    with pytest.raises(DecodeError) as error:
+        read_all(read(*arguments))
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def check_reader(reader, expected):
+    """Check what every reader of frames promises, against frames known from elsewhere."""
+    grays = read_all(reader)
+    assert len(grays) == len(expected)
+    for gray, known in zip(grays, expected, strict=True):
+        assert gray.dtype == np.uint8
+        assert gray.ndim == 2
+        np.testing.assert_array_equal(gray, known)
+    again = next(iter(reader.read_frames()))
+    np.testing.assert_array_equal(again, expected[0])
+    assert reader.fps is None or reader.fps > 0
+    assert all(isinstance(warning, str) for warning in reader.warnings)
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_a_video_is_read_as_opencv_reads_it(tmp_path, frames, suffix):
+    path = write_video(tmp_path / f"a.{suffix}", frames, 12.5, WRITERS[suffix])
+    reader = VideoFile(str(path))
+    check_reader(reader, opencv_grays(path))
+    assert len(read_all(reader)) == 12
+    assert reader.fps == pytest.approx(12.5)
+    assert (reader.height, reader.width) == (HEIGHT, WIDTH)
+    assert reader.warnings == []
+
+
+@pytest.mark.parametrize("suffix", IMAGE_FORMATS)
+def test_a_frame_folder_is_read_as_opencv_reads_it(tmp_path, frames, suffix):
+    folder = write_frames(tmp_path / "frames", frames, f"img_{{}}.{suffix}")
+    expected = [
+        cv2.cvtColor(cv2.imread(str(folder / f"img_{number}.{suffix}")), cv2.COLOR_BGR2GRAY) for number in range(1, 13)
+    ]
+    reader = FrameFolder(str(folder))
+    check_reader(reader, expected)
+    assert reader.fps is None
+    if suffix in ("png", "bmp"):
+        np.testing.assert_array_equal(expected, [cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) for frame in frames])
+
+
+def test_gray_is_the_weighted_sum_of_the_colors(frames):
+    blue, green, red = np.moveaxis(frames[0].astype(float), 2, 0)
+    np.testing.assert_allclose(to_gray(frames[0]), 0.299 * red + 0.587 * green + 0.114 * blue, atol=0.51)
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    np.testing.assert_array_equal(to_gray(np.dstack([levels] * 3)), levels)
+
+
+def test_gray_and_transparent_and_deep_images(tmp_path, frames):
+    gray = frames[0][..., 1]
+    (tmp_path / "f").mkdir()
+    for name, image in (
+        ("1.png", gray),
+        ("2.png", np.dstack([gray, gray, gray, 255 - gray])),
+        ("3.png", gray.astype(np.uint16) * 257),
+        ("4.bmp", gray),
+    ):
+        (tmp_path / "f" / name).write_bytes(cv2.imencode(f".{name[-3:]}", image)[1].tobytes())
+    for frame in FrameFolder(str(tmp_path / "f")).read_frames():
+        np.testing.assert_array_equal(frame, gray)
+
+
+def with_exif_orientation(jpeg, orientation):
+    """Return a JPEG with an Exif segment (TIFF 6.0, tag 0x0112) put behind its first marker."""
+    tiff = b"MM\x00\x2a" + struct.pack(">IHHHIHHI", 8, 1, 0x0112, 3, 1, orientation, 0, 0)
+    exif = b"Exif\x00\x00" + tiff
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]
+
+
+def test_exif_rotation_is_honored_as_by_imread(tmp_path, frames):
+    path = tmp_path / "1.jpg"
+    plain = cv2.imencode(".jpg", frames[0])[1].tobytes()
+    path.write_bytes(with_exif_orientation(plain, 6))
+    turned = cv2.rotate(cv2.imdecode(np.frombuffer(plain, np.uint8), cv2.IMREAD_COLOR), cv2.ROTATE_90_CLOCKWISE)
+    np.testing.assert_array_equal(read_image(str(path)), turned)
+    np.testing.assert_array_equal(read_image(str(path)), cv2.imread(str(path)))
+
+
+NAMES = [
+    "with space [HD] (1) & ; # ' \" $ !",
+    "-rf",
+    "frame_%04d",
+    "a:b,c=d|e",
+    "file:x",
+    "*?{}~",
+    "caf\u00e9 cafe\u0301 动画",
+    "x" * 250,
+    "line\nbreak",
+    os.fsdecode(b"caf\xe9_\xff"),
+]
+
+
+@pytest.mark.parametrize("name", NAMES, ids=lambda name: ascii(name[:20]))
+def test_every_name_is_read(tmp_path, frames, name):
+    folder = tmp_path / name
+    folder.mkdir()
+    plain = write_video(tmp_path / "plain.avi", frames)
+    plain.rename(folder / f"{name}.avi")
+    assert len(read_all(VideoFile(str(folder / f"{name}.avi")))) == 12
+    (folder / f"{name}.avi").unlink()
+    (folder / f"{name}.png").write_bytes(cv2.imencode(".png", frames[0])[1].tobytes())
+    np.testing.assert_array_equal(read_all(FrameFolder(str(folder))), [to_gray(frames[0])])
+
+
+def test_frames_of_a_folder_come_in_natural_order(tmp_path):
+    folder = write_frames(tmp_path / "f", [np.full((8, 8, 3), 10 * n, np.uint8) for n in range(1, 13)], "img_{}.png")
+    assert [int(frame[0, 0]) for frame in FrameFolder(str(folder)).read_frames()] == [10 * n for n in range(1, 13)]
+
+
+def test_flow_images_beside_the_frames_are_not_read(tmp_path, frames):
+    folder = write_frames(tmp_path / "f", frames)
+    for number in range(1, 12):
+        for name in (f"flow_x_{number:04}.jpg", f"flow_y_{number:04}.jpg", f"x_{number}.jpg"):
+            (folder / name).write_bytes(b"not an image")
+    assert len(read_all(FrameFolder(str(folder)))) == 12
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_one_frame_is_a_video(tmp_path, frames, suffix):
+    path = write_video(tmp_path / f"a.{suffix}", frames[:1], fourcc=WRITERS[suffix])
+    assert len(read_all(VideoFile(str(path)))) == 1
+
+
+def test_one_image_is_a_folder_of_frames(tmp_path, frames):
+    assert len(read_all(FrameFolder(str(write_frames(tmp_path / "f", frames[:1]))))) == 1
+
+
+@pytest.mark.parametrize("suffix", ["avi", "mp4", "mkv", "webm", "mov", "gif"])
+def test_what_is_no_video_is_refused(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes(b"")
+    assert refused(VideoFile, str(path)) == "empty file (0 bytes)"
+    path.write_text("This is a text file, and not a short one.\n" * 200)
+    assert refused(VideoFile, str(path)) == "not a video that can be decoded, or damaged at its beginning"
+    path.write_bytes(bytes(5000))
+    assert refused(VideoFile, str(path)) == "not a video that can be decoded, or damaged at its beginning"
+
+
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path):
+    assert refused(VideoFile, str(tmp_path / "no.avi")) == "cannot be opened: No such file or directory"
+    (tmp_path / "loop.avi").symlink_to("loop.avi")
+    assert refused(VideoFile, str(tmp_path / "loop.avi")) == "cannot be opened: Too many levels of symbolic links"
+    os.mkfifo(tmp_path / "pipe.avi")
+    with pytest.raises(DecodeError):
+        VideoFile(str(tmp_path / "pipe.avi"))
+
+
+def test_a_pipe_among_the_frames_is_refused_and_not_waited_for(tmp_path, frames):
+    folder = write_frames(tmp_path / "f", frames[:2])
+    os.mkfifo(folder / "img_00003.jpg")
+    assert refused(FrameFolder, str(folder)) == "img_00003.jpg is not a regular file"
+
+
+@pytest.mark.parametrize("name", ["img_00003.jpg", "img_00003.png"])
+def test_frames_that_cannot_be_opened_are_named(tmp_path, frames, name):
+    folder = write_frames(tmp_path / "f", frames[:2])
+    (folder / name).symlink_to("nowhere.jpg")
+    assert refused(FrameFolder, str(folder)) == f"{name} cannot be opened: No such file or directory"
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.8])
+def test_a_truncated_avi_is_found(tmp_path, share):
+    path = write_video(tmp_path / "a.avi", scene("translation", 40, HEIGHT, WIDTH)[0])
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    reader = VideoFile(str(path))
+    with pytest.raises(DecodeError, match=r"ends early or is damaged: \d+ frames decoded, 40 according to the file's"):
+        read_all(reader)
+
+
+def test_a_truncated_mp4_is_found(tmp_path, frames):
+    path = write_video(tmp_path / "a.mp4", frames, fourcc="mp4v")
+    data = path.read_bytes()
+    for share in (0.3, 0.6, 0.9):
+        path.write_bytes(data[: int(len(data) * share)])
+        assert refused(VideoFile, str(path)).startswith("not a video that can be decoded")
+
+
+def with_header_count(path, n_frames):
+    """Make the header of an AVI file claim another number of frames (avih dwTotalFrames, strh dwLength)."""
+    data = bytearray(path.read_bytes())
+    for tag, offset in ((b"avih", 8 + 16), (b"strh", 8 + 32)):
+        struct.pack_into("<I", data, data.index(tag) + offset, n_frames)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("claimed", "outcome"),
+    [
+        (100, "silence"),
+        # HMDB51's headers count one frame too many, which says nothing.
+        (101, "silence"),
+        (102, "warning"),
+        (103, "refusal"),
+        (150, "refusal"),
+        # A header that counts too few loses nothing, and OpenCV 4 says that it cannot read on.
+        (40, "silence" if cv2.__version__ >= "5" else "too few"),
+    ],
+)
+def test_the_header_is_held_against_the_frames(tmp_path, claimed, outcome):
+    path = write_video(tmp_path / "a.avi", scene("none", 100, 16, 16)[0])
+    with_header_count(path, claimed)
+    reader = VideoFile(str(path))
+    assert reader.n_frames_header == claimed
+    if outcome == "too few":
+        with pytest.raises(DecodeError, match=f"has more frames than the {claimed} of its header"):
+            read_all(reader)
+    elif outcome == "refusal":
+        with pytest.raises(DecodeError, match=f"100 frames decoded, {claimed} according to the file's header"):
+            read_all(reader)
+    else:
+        assert len(read_all(reader)) == 100
+        said = [f"100 frames decoded, {claimed} according to the file's header"]
+        assert reader.warnings == (said if outcome == "warning" else [])
+
+
+def test_a_long_video_that_lacks_a_few_frames_says_so(tmp_path):
+    path = write_video(tmp_path / "a.avi", np.zeros((300, 16, 16), np.uint8))
+    with_header_count(path, 305)
+    reader = VideoFile(str(path))
+    assert len(read_all(reader)) == 300
+    assert reader.warnings == ["300 frames decoded, 305 according to the file's header"]
+
+
+def test_a_truncated_file_whose_header_only_estimates_says_so(tmp_path):
+    path = write_video(tmp_path / "a.mkv", scene("translation", 40, HEIGHT, WIDTH)[0])
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    reader = VideoFile(str(path))
+    n_frames = len(read_all(reader))
+    assert 10 < n_frames < 30
+    assert reader.warnings == [f"{n_frames} frames decoded, 40 according to the file's header"]
+
+
+def cut(data, share):
+    return data[: int(len(data) * share)]
+
+
+@pytest.mark.parametrize("suffix", IMAGE_FORMATS)
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.99])
+def test_a_truncated_image_in_the_middle_is_named(tmp_path, frames, suffix, share):
+    folder = write_frames(tmp_path / "f", frames, f"img_{{:02}}.{suffix}")
+    path = folder / f"img_06.{suffix}"
+    path.write_bytes(cut(path.read_bytes(), share))
+    read = []
+    with pytest.raises(DecodeError, match=f"^img_06.{suffix} is cut off after {path.stat().st_size} bytes$"):
+        read.extend(FrameFolder(str(folder)).read_frames())
+    path.write_bytes(b"")
+    assert refused(FrameFolder, str(folder)) == f"img_06.{suffix} is empty (0 bytes)"
+    path.write_text("text")
+    assert refused(FrameFolder, str(folder)) == f"img_06.{suffix} is not an image that can be decoded"
+
+
+@pytest.mark.parametrize("parameters", [[], [cv2.IMWRITE_JPEG_PROGRESSIVE, 1], [cv2.IMWRITE_JPEG_RST_INTERVAL, 2]])
+def test_a_jpeg_cut_anywhere_is_found(tmp_path, frames, parameters):
+    whole = cv2.imencode(".jpg", frames[0][:16, :24], parameters)[1].tobytes()
+    path = tmp_path / "a.jpg"
+    path.write_bytes(whole)
+    read_image(str(path))
+    for length in range(1, len(whole)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(DecodeError):
+            read_image(str(path))
+
+
+@pytest.mark.parametrize("place", [20, 0.5, -30])
+def test_a_png_with_a_flipped_byte_is_found(tmp_path, frames, place):
+    data = bytearray(cv2.imencode(".png", frames[0])[1].tobytes())
+    data[place if isinstance(place, int) else int(place * len(data))] ^= 0xFF
+    (tmp_path / "a.png").write_bytes(data)
+    with pytest.raises(DecodeError, match=r"^a\.png is not an image that can be decoded$"):
+        read_image(str(tmp_path / "a.png"))
+
+
+def test_a_thumbnail_does_not_pass_for_the_end_of_its_picture(frames):
+    thumbnail = cv2.imencode(".jpg", frames[0][::4, ::4])[1].tobytes()
+    picture = cv2.imencode(".jpg", frames[0])[1].tobytes()
+    whole = picture[:2] + b"\xff\xe1" + struct.pack(">H", len(thumbnail) + 2) + thumbnail + picture[2:]
+    assert is_whole_image(whole)
+    scan = whole.rindex(b"\xff\xda")
+    assert not any(is_whole_image(whole[:length]) for length in range(scan + 2, len(whole)))
+
+
+@pytest.mark.parametrize("tail", [b"\x00" * 100, b"\n", b"trailing bytes of a camera"])
+def test_bytes_behind_an_image_do_no_harm(tmp_path, frames, tail):
+    for suffix in ("jpg", "png", "bmp", "webp"):
+        path = tmp_path / f"a.{suffix}"
+        path.write_bytes(cv2.imencode(f".{suffix}", frames[0])[1].tobytes() + tail)
+        np.testing.assert_array_equal(read_image(str(path)), cv2.imread(str(path)))
+
+
+def test_a_change_of_size_is_named(tmp_path, frames):
+    folder = write_frames(tmp_path / "f", frames, "img_{:02}.png")
+    (folder / "img_05.png").write_bytes(cv2.imencode(".png", frames[0][:, :-2])[1].tobytes())
+    read = []
+    said = f"img_05.png is {WIDTH - 2}×{HEIGHT}, the frames before it are {WIDTH}×{HEIGHT}"
+    with pytest.raises(DecodeError, match=said):
+        read.extend(FrameFolder(str(folder)).read_frames())
+    with pytest.raises(DecodeError, match="frame 3 is 5×4, the frames before it are 4×5"):
+        check_frame_shape((4, 5, 3), (5, 4, 3), "frame 3")
+
+
+def test_two_images_for_one_frame_are_named(tmp_path, frames):
+    folder = write_frames(tmp_path / "f", frames[:3], "img_{}.jpg")
+    write_frames(folder, frames[1:2], "img_{}.png", first=2)
+    assert refused(FrameFolder, str(folder)) == "two images for one frame: img_2.jpg and img_2.png"
+
+
+def test_a_folder_without_frames(tmp_path):
+    assert refused(FrameFolder, str(tmp_path)) == "no frame images in this folder"
+    with pytest.raises(SourceError, match=r"cannot list folder .*No such file"):
+        FrameFolder(str(tmp_path / "missing"))
+
+
+def test_frames_are_streamed(tmp_path):
+    frames = to_color(scene("translation", 3, 240, 320)[0])
+    folder = write_frames(tmp_path / "f", frames[np.arange(60) % 3], "img_{}.bmp")
+    video = write_video(tmp_path / "a.avi", frames[np.arange(60) % 3])
+    (folder / "img_60.bmp").write_bytes(b"damaged")
+    frame_bytes = 240 * 320 * 3
+    for reader in (FrameFolder(str(folder)), VideoFile(str(video))):
+        stream = iter(reader.read_frames())
+        next(stream)
+        tracemalloc.start()
+        try:
+            for _ in range(58):
+                next(stream)
+            # One frame in color and in gray, its file, and what is about to take their places.
+            assert tracemalloc.get_traced_memory()[1] < 5 * frame_bytes
+        finally:
+            tracemalloc.stop()
+            stream.close()
+
+
+def test_a_source_is_opened_by_its_kind(tmp_path, frames):
+    video = write_video(tmp_path / "c" / "a.avi", frames)
+    write_frames(tmp_path / "c" / "b", frames)
+    readers = [source.open_frames() for source in discover(tmp_path).sources]
+    assert [type(reader) for reader in readers] == [VideoFile, FrameFolder]
+    with pytest.raises(DecodeError, match=r"^because$"):
+        VideoSource("c", "a", str(video), "c/a.avi", "video", problem="because").open_frames()
+
+
+@pytest.mark.parametrize(("height", "width"), [(24, 32), (48, 64), (96, 128), (24, 128), (1, 1)])
+def test_resizing(frames, height, width):
+    gray = to_gray(frames[0])
+    resized = resize_frame(gray, height, width)
+    assert resized.shape == (height, width)
+    assert resized.dtype == np.uint8
+    if (height, width) == (48, 64):
+        assert resized is gray
+    if (height, width) == (24, 32):
+        blocks = gray.reshape(24, 2, 32, 2).mean(axis=(1, 3))
+        np.testing.assert_allclose(resized, blocks, atol=0.51)
+    if (height, width) == (96, 128):
+        np.testing.assert_array_equal(resized, cv2.resize(gray, (128, 96), interpolation=cv2.INTER_LINEAR))
+
+
+@pytest.mark.parametrize(
+    ("path", "n_frames", "shape"),
+    [
+        ("videos/wave/RATRACE_wave_f_nm_np1_fr_goo_37.avi", 72, (240, 560)),
+        ("videos/wave/SchoolRulesHowTheyHelpUs_wave_f_nm_np1_ba_med_0.avi", 74, (240, 320)),
+        ("videos/cartwheel/Turnk_r_Pippi_Michel_cartwheel_f_cm_np2_le_med_6.avi", 83, (240, 320)),
+        ("videos/SoccerJuggling/v_SoccerJuggling_g23_c01.avi", 240, (240, 320)),
+        ("videos/kinetics/R6llTwEh07w.mp4", 303, (256, 340)),
+    ],
+)
+def test_real_clips_have_the_frames_that_their_readme_counts(real_data, path, n_frames, shape):
+    reader = VideoFile(str(real_data / path))
+    grays = read_all(reader)
+    assert len(grays) == n_frames
+    assert {gray.shape for gray in grays} == {shape}
+    assert reader.warnings == []
+    np.testing.assert_array_equal(grays, opencv_grays(real_data / path))
+
+
+def test_a_rotated_clip_is_upright(real_data):
+    path = real_data / "odd" / "rotated_90.mov"
+    upright = read_all(VideoFile(str(path)))
+    assert {frame.shape for frame in upright} == {(568, 320)}
+    lying = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    lying.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
+    assert lying.get(cv2.CAP_PROP_ORIENTATION_META) == 90
+    frame = lying.read()[1]
+    assert frame.shape[:2] == (320, 568)
+    np.testing.assert_array_equal(upright[0], to_gray(cv2.rotate(frame, cv2.ROTATE_90_CLOCKWISE)))
+
+
+def test_a_real_folder_of_frames(real_data):
+    frames = read_all(FrameFolder(str(real_data / "frames" / "mmaction2")))
+    assert [frame.shape for frame in frames] == [(240, 320)] * 10
