@@ -21,7 +21,7 @@ from flowstore.clips.sampling import Sampling, Short
 from flowstore.clips.shared_memory import Slot, process_pool, receive
 from flowstore.clips.table import ClipDraw, ClipRule, ClipTable, Labels
 from flowstore.errors import ArgumentError, FlowStoreWarning, MissingExtraError, NameNotFoundError
-from flowstore.names import is_shortened, unescape_name
+from flowstore.names import count_text, is_shortened, unescape_name
 from flowstore.splits import Split, SplitList
 from flowstore.store.open import FlowStore, Place, open_store
 from flowstore.store.tree import read_record
@@ -204,7 +204,7 @@ class FlowClips(Dataset[Item]):
                 row = int(is_small.argmax())
                 height, width = self.table.sizes[row]
                 raise ArgumentError(
-                    f"{self._crop!r} does not fit into {int(is_small.sum())} videos, the first is "
+                    f"{self._crop!r} does not fit into {count_text(int(is_small.sum()), 'video')}, the first is "
                     f"{self.table.path(row)} of {width}×{height}; put a Resize before it"
                 )
         for transform in self._rest or ():
@@ -427,8 +427,9 @@ class FlowClips(Dataset[Item]):
         rule = self.table.rule
         clips = f"{rule.clips} clips of " if rule.clips > 1 else ""
         return (
-            f"<FlowClips {self._store.url}: {len(self)} items, {self.table.n_videos} videos in {len(self.classes)} "
-            f"classes; {clips}{rule.length} flows, stride {rule.stride}, {rule.sampling}; {self.dtype}, {self.layout}>"
+            f"<FlowClips {self._store.url}: {count_text(len(self), 'item')}, "
+            f"{count_text(self.table.n_videos, 'video')} in {count_text(len(self.classes), 'class')}; "
+            f"{clips}{rule.length} flows, stride {rule.stride}, {rule.sampling}; {self.dtype}, {self.layout}>"
         )
 
 

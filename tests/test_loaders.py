@@ -290,7 +290,7 @@ def test_different_sizes_need_a_crop_or_a_resize(mixed):
 
 def test_a_crop_that_does_not_fit_is_refused_before_any_work(mixed):
     with pytest.raises(
-        ArgumentError, match=r"Crop\(\(22, 22\), 'random'\) does not fit into 1 videos, .* a/wide of 40×20"
+        ArgumentError, match=r"Crop\(\(22, 22\), 'random'\) does not fit into 1 video, .* a/wide of 40×20"
     ):
         FlowClips(mixed, transform=Crop(22))
 

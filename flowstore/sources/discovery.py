@@ -14,6 +14,7 @@ from pathlib import Path
 
 from flowstore.arguments import check_path
 from flowstore.errors import SourceError
+from flowstore.names import count_text
 from flowstore.sources.listing import (
     FLOW_FOLDER,
     VIDEO_SUFFIXES,
@@ -211,7 +212,9 @@ def _discover_listed(root: str, list_file: str) -> Discovery:
     if not sources:
         raise SourceError(f"list file {list_file}: it names no video")
     if all(source.problem for source in sources):
-        raise SourceError(f"list file {list_file}: none of its {len(sources)} videos is found under {root}")
+        raise SourceError(
+            f"list file {list_file}: none of its {count_text(len(sources), 'video')} is found under {root}"
+        )
     unique = {source.path: source for source in sources}
     repeated = len(sources) - len(unique)
     return Discovery(

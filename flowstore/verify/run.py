@@ -15,7 +15,7 @@ from flowstore.format.settings import IMPORTED, ExtractSettings
 from flowstore.jobs.job import Loss
 from flowstore.jobs.operation import SMALL_FLOWS, Operation
 from flowstore.jobs.progress import Progress
-from flowstore.names import printable_name, unescape_name, video_path
+from flowstore.names import count_text, printable_name, unescape_name, video_path
 from flowstore.pipeline.plan import check_names
 from flowstore.pipeline.task import Comparison, VideoTask, compare_video
 from flowstore.progress import choose_progress
@@ -196,7 +196,7 @@ class _Run:
         n_old = sum(not found.has_digests for found in self._findings.values())
         if n_old:
             self.notes.append(
-                f"{n_old} videos were written without digests: of those, damage is found, and files that were "
+                f"{count_text(n_old, 'video')} written without digests: of those, damage is found, and files that were "
                 "exchanged for others of their size are not"
             )
 
@@ -224,7 +224,7 @@ class _Run:
         good = [found for found in self._findings.values() if found.record is not None and found.record.is_ok]
         n_gone = sum(not found.is_source_readable for found in good)
         if n_gone:
-            self.notes.append(f"{n_gone} videos have no source any more that can be read: only their flow was checked")
+            self.notes.append(f"{count_text(n_gone, 'video')} without a readable source: only the flow was checked")
 
     def compare(self, settings: ExtractSettings, sample: int) -> None:
         """Extract a sample anew, and compare."""
@@ -240,7 +240,9 @@ class _Run:
         with self._operation.telling(len(tasks), n_flows):
             self._operation.run(compare_video, tasks, self._take_comparison, _compare_lost, n_flows < SMALL_FLOWS)
         n_same = sum(not found.n_different and not found.problem for _, found in self._compared)
-        self.notes.append(f"{len(tasks)} videos were extracted anew: the flow of {n_same} is the same to the last bit")
+        self.notes.append(
+            f"{count_text(len(tasks), 'video')} extracted again: the flow of {n_same} is the same to the last bit"
+        )
 
     def _take_comparison(self, task: VideoTask, found: Comparison) -> None:
         path = video_path(task.source.class_name, task.source.name)

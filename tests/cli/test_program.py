@@ -198,8 +198,8 @@ def test_dry_run_prints_the_plan_and_writes_nothing(source, tmp_path):
     assert planned.code == 0
     assert planned.err == ""
     assert "videos:   4 in 2 classes: 4 to extract, 0 done\n" in planned.out
-    assert re.search(r"estimate: 1[0-9] frames, [\d.]+ KiB of flow", planned.out)
-    assert re.search(r"memory:   at most [\d.]+ MiB per worker process \(frames up to 32×24", planned.out)
+    assert re.search(r"estimate: 1[0-9] frames, [\d.]+ kB of flow", planned.out)
+    assert re.search(r"memory:   at most [\d.]+ MB per worker process \(frames up to 32×24", planned.out)
     assert "to do:    run/v0 (run/v0.avi)\n" in planned.out
     values = json.loads(call("extract", source, tmp_path / "flow.zarr", "--dry-run", "--json").out)
     assert values["n_todo"] == 4
@@ -371,7 +371,7 @@ def test_export_of_a_store_without_flow(tmp_path):
     assert call("extract", tmp_path / "videos", tmp_path / "flow.zarr").code == 1
     done = call("export", tmp_path / "flow.zarr", tmp_path / "images")
     assert done.code == 0
-    assert "1 failed videos of the store have no flow" in done.out
+    assert "1 failed video left out" in done.out
 
 
 @pytest.mark.slow

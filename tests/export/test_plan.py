@@ -55,7 +55,7 @@ def test_the_plan_says_what_will_be_done(root, tmp_path):
     text = str(planned)
     assert "tsn: a/flow_x_00001.jpg, a/flow_y_00001.jpg" in text
     assert "decoded from centred, resized and encoded as denseflow ±20 px, within 1 of the code" in text
-    assert "3, 18 flows of 30×24, 32×24; 1 failed videos have no flow" in " ".join(text.split())
+    assert "3, 18 flows of 30×24, 32×24; 1 failed video left out" in " ".join(text.split())
     assert "annotations/all.txt" in text
     assert re.search(r"files: +36$", text)
     report = run_export(planned, scheduler="sync")

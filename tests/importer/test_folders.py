@@ -121,7 +121,7 @@ def test_what_systems_leave_about_and_stores_are_no_videos(tmp_path):
     touch(tmp_path, "c/v.npy", "c/._v.npy", "@eaDir/v.npy", "c/.DS_Store", "s.zarr/v.npy", "s.zarr/zarr.json")
     discovery, _ = find(tmp_path, "npy")
     assert [source.key for source in discovery.sources] == ["c/v"]
-    assert discovery.notes == ("1 files or folders are none of the layout's and left out, such as s.zarr",)
+    assert discovery.notes == ("1 item left out, not being the layout's: s.zarr",)
 
 
 def test_a_step_that_is_not_there_is_refused(tmp_path):

@@ -112,7 +112,7 @@ def test_nothing_to_do(videos, tmp_path):
     assert len(planned.done) == 4
     assert str(planned).splitlines()[2:] == ["videos:   4 in 2 classes: 0 to extract, 4 done"]
     report = extract(videos, tmp_path / "s.zarr", scheduler="sync", **OPTIONS)
-    assert str(report) == f"nothing to do: 4 videos are in {tmp_path}/s.zarr already"
+    assert str(report) == f"nothing to do: 4 videos already in {tmp_path}/s.zarr"
     assert tree_files(tmp_path / "s.zarr") == before
 
 

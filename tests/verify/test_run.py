@@ -350,7 +350,7 @@ def test_what_the_source_has_and_the_store_has_not(source, extracted):
     report = verify(extracted, source=source)
     assert found(report) == [("missing", "wave/new", None), ("source", "wave/v0", None)]
     assert "has changed since it was extracted: wave/v0.avi" in str(report.faults[1])
-    assert report.notes == ("1 videos have no source any more that can be read: only their flow was checked",)
+    assert report.notes == ("1 video without a readable source: only the flow was checked",)
     assert verify(extracted).is_all_well
 
 
