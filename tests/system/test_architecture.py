@@ -48,7 +48,7 @@ OWNERS = {
     "matplotlib": "notebook stats",
     "torch": "loaders",
     "numba": "compiling estimators quantize stats",
-    "llvmlite": "estimators",
+    "llvmlite": "estimators quantize",
 }
 HEAVY = {"cv2", "av", "dask", "distributed", "torch", "xarray", "pandas", "matplotlib", "numba", "rich", "click"}
 
