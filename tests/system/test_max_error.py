@@ -1,4 +1,4 @@
-"""``--max-error`` from the command to the store: recorded, kept to, the same by any scheduler, known to every command."""
+"""``--max-error`` from the command to the store: recorded, kept to, the same by any scheduler."""
 
 import json
 
