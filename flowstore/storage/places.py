@@ -338,11 +338,6 @@ class ZarrStorage:
         return self._store
 
 
-def memory_storage() -> ZarrStorage:
-    """Return an empty storage in this process's memory."""
-    return ZarrStorage(zarr.storage.MemoryStore())
-
-
 def write_error(url: str, error: OSError) -> StoreError:
     """Return what to raise where a store's place refuses to be written."""
     hint = ": free some room and run again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
