@@ -18,7 +18,7 @@ from numcodecs.zstd import Zstd
 
 from flowstore.errors import ChecksumError, StoreFormatError
 from flowstore.format.zarr_metadata import parse_document
-from flowstore.storage.places import Storage
+from flowstore.storage.keys import Storage
 
 # NumPy 2 keeps a short string in 16 bytes, a fifth of what a Python object takes.
 TEXT_TYPE: np.dtype[Any] = np.dtypes.StringDType()

@@ -201,7 +201,7 @@ def parse_flow_document(document: Mapping[str, Any], where: str) -> FlowLayout:
     ChecksumError
         If its shards would be larger than any.
     """
-    if document.get("node_type") != "array":
+    if not isinstance(document, Mapping) or document.get("node_type") != "array":
         raise StoreFormatError(f"{where}: not the metadata of a Zarr array")
     of_others = f"{where}: laid out by another program than flowstore; xarray and zarr read it"
     try:

@@ -16,7 +16,7 @@ from flowstore.errors import ChecksumError, StoreError, StoreFormatError
 from flowstore.format import zarr_metadata as documents
 from flowstore.format.columns import TEXT_CHUNK, TEXT_TYPE, Column, read_column, write_column
 from flowstore.limits import is_count
-from flowstore.storage.places import Storage
+from flowstore.storage.keys import Storage
 from flowstore.store.tree import INDEX, OnDamaged, read_records, video_paths, warn_of_damage
 from flowstore.store.video_index import (
     COLUMNS,

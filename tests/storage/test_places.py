@@ -1,6 +1,7 @@
 """One check for every storage, and what a folder promises beyond it."""
 
 import errno
+import json
 import os
 import pickle
 import re
@@ -10,7 +11,10 @@ import pytest
 import zarr
 
 from flowstore.errors import StoreError
-from flowstore.storage.places import LocalStorage, ZarrStorage, is_case_blind, open_storage
+from flowstore.storage.local import LocalStorage, is_case_blind
+from flowstore.storage.objects import ObjectStorage
+from flowstore.storage.places import open_storage
+from flowstore.storage.zarr_stores import ZarrStorage
 
 KINDS = ("folder", "memory", "zarr's local store", "url", "s3")
 
@@ -111,7 +115,14 @@ def test_a_sink_that_fails_leaves_what_was_there(storage, error):
 
 def test_zarr_python_sees_the_same_place(storage):
     storage.write("zarr.json", b'{"zarr_format": 3, "node_type": "group", "attributes": {"a": 1}}')
-    assert dict(zarr.open_group(storage.zarr_store(), mode="r").attrs) == {"a": 1}
+    theirs = {
+        LocalStorage: lambda: storage.root,
+        ZarrStorage: lambda: storage._store,
+        ObjectStorage: lambda: zarr.storage.FsspecStore.from_url(
+            storage._url, storage_options=json.loads(storage._options)
+        ),
+    }[type(storage)]()
+    assert dict(zarr.open_group(theirs, mode="r").attrs) == {"a": 1}
 
 
 def test_a_storage_names_its_place(storage):
@@ -162,7 +173,7 @@ def test_a_value_is_never_seen_half_written(tmp_path, monkeypatch):
         seen.append((storage.read("a"), Path(source).read_bytes()))
         os.rename(source, target)
 
-    monkeypatch.setattr("flowstore.storage.places.os.replace", replace)
+    monkeypatch.setattr("flowstore.storage.local.os.replace", replace)
     storage.write("a", b"new")
     assert seen == [(b"old", b"new")]
     assert storage.read("a") == b"new"
@@ -175,7 +186,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
     def fsync(_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("flowstore.storage.places.os.fsync", fsync)
+    monkeypatch.setattr("flowstore.storage.local.os.fsync", fsync)
     with pytest.raises(OSError, match="No space left"):
         storage.write("a", b"new", is_durable=True)
     assert storage.list_children("") == ["a"]
@@ -186,10 +197,8 @@ def test_durable_values_are_flushed_before_they_are_named(tmp_path, monkeypatch)
     storage = LocalStorage(str(tmp_path))
     calls = []
     fsync, replace = os.fsync, os.replace
-    monkeypatch.setattr("flowstore.storage.places.os.fsync", lambda file: calls.append("fsync") or fsync(file))
-    monkeypatch.setattr(
-        "flowstore.storage.places.os.replace", lambda *paths: calls.append("replace") or replace(*paths)
-    )
+    monkeypatch.setattr("flowstore.storage.local.os.fsync", lambda file: calls.append("fsync") or fsync(file))
+    monkeypatch.setattr("flowstore.storage.local.os.replace", lambda *paths: calls.append("replace") or replace(*paths))
     storage.write("a", b"1")
     assert calls == ["replace"]
     storage.write("a", b"2", is_durable=True)
@@ -207,7 +216,7 @@ def test_places(tmp_path, monkeypatch):
         assert storage.url == str(path)
         assert open_storage(storage) is storage
     memory = zarr.storage.MemoryStore()
-    assert open_storage(memory).zarr_store() is memory
+    assert open_storage(memory)._store is memory
     # A name that only looks like an archive is a folder to be made.
     assert isinstance(open_storage(tmp_path / "new.zip"), LocalStorage)
 
