@@ -21,8 +21,9 @@ import numpy.typing as npt
 
 from flowstore.arguments import check_path, check_whole
 from flowstore.errors import ArgumentError, FlowStoreWarning, SourceError
-from flowstore.names import fold_name, printable_name, suggest_name
-from flowstore.store.open import FlowStore
+from flowstore.names import fold_name, printable_name, suggest_name, video_path
+from flowstore.store.open import FlowClass, FlowStore, look_up
+from flowstore.store.video import Video
 from flowstore.store.video_index import VideoIndex
 
 _FORMS = "class=NAME, name=PATTERN or split=KIND:PATH[:NUMBER][:PART]"
@@ -367,7 +368,8 @@ def read_mmaction2(path: PathLike, kind: Literal["auto", "rawframes", "videos"] 
     path : path
         The file.
     kind : {"auto", "rawframes", "videos"}
-        Which of the two; ``auto`` takes the first where every line ends in two whole numbers.
+        Which of the two; ``auto`` takes the first where every line ends in two whole numbers, and the second where
+        none does or names have an extension.
 
     Returns
     -------
@@ -377,7 +379,7 @@ def read_mmaction2(path: PathLike, kind: Literal["auto", "rawframes", "videos"] 
     Raises
     ------
     ArgumentError
-        If a line is not of that form, or has several labels.
+        If a line is not of that form, has several labels or an offset (``with_offset``), or may be of both forms.
     SourceError
         If there is no such file.
 
@@ -388,6 +390,8 @@ def read_mmaction2(path: PathLike, kind: Literal["auto", "rawframes", "videos"] 
     """
     _choose(kind, {"auto": "", "rawframes": "", "videos": ""})
     texts = list(_read_lines(Path(check_path("path", path))))
+    if kind != "videos":
+        _check_one_label(texts)
     if kind == "auto":
         has_counts = all(len(tail) == 3 and _is_count(tail[1]) for _, text in texts for tail in [text.rsplit(None, 2)])
         kind = "rawframes" if has_counts else "videos"
@@ -406,6 +410,20 @@ def read_mmaction2(path: PathLike, kind: Literal["auto", "rawframes", "videos"] 
         class_name = parents[-1] if parents and parents[-1] not in ("", ".", "..") else None
         lines.append(SplitLine(where, text, class_name, _names(name), int(numbers[-1])))
     return SplitList(tuple(lines))
+
+
+def _check_one_label(texts: Iterable[tuple[str, str]]) -> None:
+    """Refuse lines in which more numbers follow the path than a count and a label, or not equally many."""
+    fewest = 2
+    for where, text in texts:
+        path, *words = text.split()
+        n_numbers = next((n for n, word in enumerate(reversed(words)) if not _is_count(word)), len(words))
+        if n_numbers > 2 or (n_numbers == 2 > fewest and "." not in path):
+            raise ArgumentError(
+                f"{where}: {text!r} has several labels, expected one a video; or an offset, or a name that ends in a "
+                f"number, which cannot be told from them: {n_numbers} numbers follow"
+            )
+        fewest = min(fewest, n_numbers or fewest)
 
 
 def _is_count(text: str) -> bool:
@@ -494,6 +512,26 @@ def select_videos(store: FlowStore, choices: Sequence[str]) -> FlowStore:
     if not mask.any():
         raise ArgumentError(f"selections {', '.join(map(repr, choices))}: no video of {store.url} is of each")
     return FlowStore(store.storage, store.root, index.where(mask))
+
+
+def select_inside(store: FlowStore, names: Sequence[str]) -> FlowStore:
+    """Return a store over what a path inside it names: everything, a class, or one video of a class.
+
+    Raises
+    ------
+    NameNotFoundError
+        If the store has no such class or video.
+    """
+    if not names:
+        return store
+    found = look_up(store, names)
+    rows = np.zeros(len(store.videos), bool)
+    if isinstance(found, Video):
+        path = video_path(found.record.class_name, found.record.name)
+        rows[store.videos.column("path").tolist().index(path)] = True
+    elif isinstance(found, FlowClass):
+        rows |= _rows_of_class(store, found.name)
+    return FlowStore(store.storage, store.root, store.videos.where(rows))
 
 
 def read_split(text: str) -> SplitList:

@@ -18,6 +18,7 @@ from flowstore.pipeline.plan import ExtractPlan, plan_extract
 from flowstore.pipeline.report import ExtractReport
 from flowstore.pipeline.settings import choose_engine, make_settings
 from flowstore.pipeline.task import VideoTask, commit_failure, extract_video
+from flowstore.progress import choose_progress
 from flowstore.quantize.encoder import are_loops_compiled, compile_loops
 from flowstore.storage.keys import writing
 from flowstore.storage.locks import SHARE_ADVICE
@@ -87,7 +88,7 @@ def extract(
     part: tuple[int, int] | None = None,
     retry_failed: bool = False,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> ExtractReport:
     """Extract the flow of a dataset into a store; run again, it does what is missing.
 
@@ -105,8 +106,9 @@ def extract(
         Where tasks run; an address such as ``tcp://host:8786`` is a running Dask cluster's.
     list_file, include, exclude, limit, part, retry_failed, overwrite
         Which videos to take; see `plan_extract`.
-    progress : Progress, optional
-        Is told what happens.
+    progress : Progress, bool or None
+        Is told what happens: one of your own, True for a display on stderr, False for none. None displays it at a
+        terminal and in a notebook.
 
     Returns
     -------
@@ -124,6 +126,7 @@ def extract(
     >>> from flowstore.pipeline import extract
     >>> report = extract("hmdb51/videos", "hmdb51.zarr", workers=4)  # doctest: +SKIP
     """
+    progress = choose_progress(progress, "extract")
     engine, engine_note = choose_engine(store, algorithm, engine, params, overwrite)
     if engine_note and progress:
         progress.note(engine_note)
@@ -203,7 +206,7 @@ def _run_locked(
     with telling, writing(planned.storage.url):
         try:
             if planned.todo:
-                _prepare_engine(planned.settings.engine, operation.progress)
+                _prepare_engine(planned.settings.engine, planned.settings.algorithm, operation.progress)
                 _prepare_store(planned)
                 tasks = [VideoTask(source, planned.settings, planned.storage) for source in planned.todo]
                 operation.run(function, tasks, gathered.take, _commit_lost, _is_small(planned), _stall_limit_s)
@@ -260,13 +263,13 @@ def _commit_lost(task: VideoTask, how: Loss) -> VideoRecord:
     return commit_failure(task, f"gave no flow for {limit_s:.0f} s: its decoder hangs, or its disk does not answer")
 
 
-def _prepare_engine(engine: str, progress: Progress) -> None:
+def _prepare_engine(engine: str, algorithm: str, progress: Progress) -> None:
     # Once, here: the workers find what they need in the cache on disk.
     if engine != "numba":
         return
-    if needs_compiling(engine) or not are_loops_compiled():
+    if needs_compiling(engine, algorithm) or not are_loops_compiled():
         progress.note("compiling the kernels for this machine, once: some seconds")
-    compile_engine(engine)
+    compile_engine(engine, algorithm)
     compile_loops()
 
 
