@@ -373,7 +373,7 @@ print("done")
 """
 RUN = """
 import sys
-from flowstore.cli import cli, main
+from flowstore.cli import main
 for line in sys.stdin.read().splitlines():
     sys.argv = ["flowstore", *line.split("\\t")]
     try:
