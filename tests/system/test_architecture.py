@@ -30,7 +30,7 @@ LEVELS = {room: level for level, rooms in enumerate(ROOMS) for room in rooms.spl
 OPERATIONS = ("pipeline", "export", "importer", "copying", "verify", "stats", "render")
 
 OWNERS = {
-    "zarr": "storage store format",
+    "zarr": "storage store",
     "dask": "jobs notebook",
     "distributed": "jobs",
     "click": "cli",
