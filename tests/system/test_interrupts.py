@@ -23,6 +23,7 @@ from interrupted import SLOW, commits, small_disk, unfinished
 from processes import DEADLINE_S, started, wait_until
 
 import flowstore
+from flowstore.names import count_text
 
 pytestmark = pytest.mark.system
 
@@ -148,8 +149,6 @@ def test_kill_9_of_the_coordinator_leaves_nothing_half_and_no_worker(long_source
 CRASH = """
 import os, signal
 from flowstore.estimators import opencv, registry
-from flowstore.names import count_text
-from flowstore.names import count_text
 
 class Crashing(opencv.OpenCVFarneback):
     def stream(self, height, width, step=1):
