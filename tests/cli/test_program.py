@@ -343,7 +343,7 @@ def test_plain_progress_lines_where_there_is_no_terminal(tmp_path):
     lines = [line for line in done.stderr.splitlines() if line.startswith("extract: ")]
     assert len(lines) > 2
     for line in lines:
-        assert re.fullmatch(r"extract: [01]/1 videos, \d+ flows, \d+ flows/s, ETA (-:--|\d+:\d\d)", line)
+        assert re.fullmatch(r"extract: [01]/1 video, \d+ flows?, \d+ flows/s, ETA (-:--|\d+:\d\d)", line)
     assert re.search(r" [1-9]\d* flows/s, ETA \d+:\d\d", lines[-1])
 
 

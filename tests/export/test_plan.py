@@ -41,7 +41,7 @@ def test_files_and_bytes_are_foretold_and_nothing_is_written(root, tmp_path, lay
     report = export(root, tmp_path / "out", layout, scheduler="sync")
     files = {name: data for name, data in tree_files(tmp_path / "out").items() if name != MANIFEST}
     assert values["files"] == len(files) == report.n_written
-    assert re.search(rf"files: +{len(files)}, about [\d.]+ [KM]iB", shown.out)
+    assert re.search(rf"files: +{len(files)}, about [\d.]+ [kM]B", shown.out)
     n_bytes = sum(map(len, files.values()))
     assert abs(values["estimated_bytes"] - n_bytes) <= (0.01 if layout in ("npy", "i3d-npy", "flo") else 0.15) * n_bytes
     assert (values["videos"], values["flows"], values["left_out"]) == (3, 15, 1)

@@ -103,7 +103,7 @@ def test_a_video_without_files_is_found_where_its_folder_says_so(tmp_path):
 def test_what_is_no_file_of_the_layout_is_counted(tmp_path):
     touch(tmp_path, "c/v.npy", "c/v.txt", "notes.md", "flowstore-export.json", "annotations/all.txt")
     discovery, _ = find(tmp_path, "npy")
-    assert discovery.notes == ("2 files or folders are none of the layout's and left out, such as c/v.txt",)
+    assert discovery.notes == ("2 items left out, not being the layout's: c/v.txt, …",)
 
 
 def test_a_folder_without_a_file_of_the_layout_says_what_it_has(tmp_path):

@@ -108,7 +108,7 @@ def test_a_folder_that_another_tool_made_is_imported(tmp_path, real_data):
     result = call("import", tmp_path / "files", tmp_path / "s", "--layout", "mmaction2", "--bound", "20")
     assert result.code == 0, result.err
     assert "1 video, 5 flows" in result.out
-    assert "10 files or folders are none of the layout's and left out, such as class/video/img_00001.jpg" in result.err
+    assert "10 items left out, not being the layout's: class/video/img_00001.jpg" in result.err
     video = flowstore.open_store(tmp_path / "s")["class/video"]
     for index in range(5):
         for component, axis in enumerate("xy"):

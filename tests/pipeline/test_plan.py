@@ -72,7 +72,7 @@ def test_the_printed_plan(videos, tmp_path):
         "videos:   4 in 2 classes: 4 to extract, 0 done",
         f"estimate: 53 frames, {format_bytes(estimate.size_bytes)} of flow",
         f"memory:   at most {format_bytes(estimate.memory_per_worker)} per worker process "
-        f"(frames up to 32×24; {format_bytes(estimate.memory_per_video)} of it a video)",
+        f"(frames up to 32×24; {format_bytes(estimate.memory_per_video)} per video)",
     ]
     values = json.loads(json.dumps(planned.to_json()))
     assert (values["n_todo"], values["n_done"], values["n_frames"]) == (4, 0, 53)
