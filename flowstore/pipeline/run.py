@@ -86,6 +86,7 @@ def extract(
     limit: int | None = None,
     part: tuple[int, int] | None = None,
     retry_failed: bool = False,
+    keep_damaged: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> ExtractReport:
@@ -103,7 +104,7 @@ def extract(
         Videos at a time; all cores by default.
     scheduler : {"auto", "processes", "threads", "sync"} or address
         Where tasks run; an address such as ``tcp://host:8786`` is a running Dask cluster's.
-    list_file, include, exclude, limit, part, retry_failed, overwrite
+    list_file, include, exclude, limit, part, retry_failed, keep_damaged, overwrite
         Which videos to take; see `plan_extract`.
     progress : Progress, optional
         Is told what happens.
@@ -140,6 +141,7 @@ def extract(
         limit=limit,
         part=part,
         retry_failed=retry_failed,
+        keep_damaged=keep_damaged,
         overwrite=overwrite,
     )
     return run_plan(planned, workers, scheduler, progress)
@@ -205,7 +207,10 @@ def _run_locked(
             if planned.todo:
                 _prepare_engine(planned.settings.engine, planned.settings.algorithm, operation.progress)
                 _prepare_store(planned)
-                tasks = [VideoTask(source, planned.settings, planned.storage) for source in planned.todo]
+                tasks = [
+                    VideoTask(source, planned.settings, planned.storage, planned.keep_damaged)
+                    for source in planned.todo
+                ]
                 operation.run(function, tasks, gathered.take, _commit_lost, _is_small(planned), _stall_limit_s)
         except KeyboardInterrupt:
             # Before the root there is no store, and a folder with nothing but an index would be refused the next time.
