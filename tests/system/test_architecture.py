@@ -49,7 +49,7 @@ OWNERS = {
     "matplotlib": "notebook stats",
     "torch": "loaders",
     "numba": "compiling estimators quantize stats",
-    "llvmlite": "estimators",
+    "llvmlite": "estimators quantize",
 }
 HEAVY = {"cv2", "av", "dask", "distributed", "torch", "xarray", "pandas", "matplotlib", "numba", "rich", "click"}
 
