@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +18,7 @@ from flowstore.jobs.operation import SMALL_FLOWS, Operation
 from flowstore.jobs.progress import Progress
 from flowstore.layouts.layout import LISTS_FOLDER, MANIFEST, Layout
 from flowstore.layouts.presets import find_layout
+from flowstore.progress import choose_progress
 from flowstore.storage.atomic import remove_strays
 from flowstore.storage.locks import writers_lock
 from flowstore.store.open import FlowStore, Place, open_store
@@ -119,7 +119,7 @@ def export(
     *,
     workers: int | None = None,
     scheduler: str = "auto",
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     **options: Any,
 ) -> ExportReport:
     """Export a store as files of flow.
@@ -137,8 +137,9 @@ def export(
         Videos at a time; all cores by default.
     scheduler : {"auto", "processes", "threads", "sync"} or address
         Where tasks run.
-    progress : Progress, optional
-        Is told what happens.
+    progress : Progress, bool or None
+        Is told what happens: one of your own, True for a display on stderr, False for none. None displays it at a
+        terminal and in a notebook.
     **options
         What `flowstore.export.plan.ExportOptions` takes: ``encoding``, ``bound``, ``quality``, ``image_format``,
         ``short_side``, ``size``, ``pad_last``, ``class_folder``, ``select``, ``lists``, ``overwrite``.
@@ -163,6 +164,7 @@ def export(
     >>> from flowstore.export import export
     >>> report = export("hmdb51.zarr", "jpeg/", "mmaction2", lists=["all"])  # doctest: +SKIP
     """
+    progress = choose_progress(progress, "export")
     opened = store if isinstance(store, FlowStore) else open_store(store)
     chosen = layout if isinstance(layout, Layout) else find_layout(layout)
     asked = ExportOptions(**options)
@@ -201,19 +203,18 @@ def run_export(
     operation = Operation(scheduler, workers, progress)
     if planned.tasks:
         operation.check_workers(planned.store.storage.folder, planned.dest)
-    manifest = planned.manifest() | {"versions": planned.store.root.versions | {"opencv": cv2.__version__}}
+    versions = planned.store.root.versions | {"opencv": cv2.__version__}
     with writers_lock(os.path.join(planned.dest, LOCKED), is_shared=False, advice="wait for it"):
-        since_ns, is_anew = start_manifest(planned, manifest, overwrite)
+        manifest = start_manifest(planned, versions, overwrite)
         if planned.tasks:
             # Every machine may have a folder of the name in which the target is made; this file, only those that share.
             operation.check_workers(os.path.join(planned.dest, MANIFEST))
         _remove_strays(planned)
-        tasks = [dataclasses.replace(task, is_overwriting=is_anew, since_ns=since_ns) for task in planned.tasks]
         gathered = _Gathered(operation.progress)
-        with operation.telling(len(tasks), planned.n_flows):
+        with operation.telling(len(planned.tasks), planned.n_flows):
             for damaged in planned.damaged:
                 gathered.add(damaged)
-            operation.run(export_video, tasks, gathered.take, _report_lost, planned.n_flows < SMALL_FLOWS)
+            operation.run(export_video, planned.tasks, gathered.take, _report_lost, planned.n_flows < SMALL_FLOWS)
         good = [result for result in gathered.results if not result.problem]
         lists = _write_lists(planned, good)
         n_flows = sum(result.n_flows for result in good)
@@ -224,7 +225,7 @@ def run_export(
             "lists": lists,
             "complete": len(good) == len(gathered.results),
         }
-        write_manifest(planned.dest, manifest, since_ns, counts)
+        write_manifest(planned.dest, manifest.saying(**counts))
     seconds = operation.seconds
     n_written = sum(result.n_written for result in gathered.results)
     return ExportReport(
