@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flowstore.errors import ExportError, MissingExtraError
+from flowstore.storage.atomic import making_path
 
 Image = npt.NDArray[np.uint8]
 
@@ -73,7 +74,7 @@ def open_film(path: str, height: int, width: int, fps: float) -> Iterator[FilmWr
     """
     suffix = os.path.splitext(path)[1].lower()
     # OpenCV chooses the container by the suffix.
-    partial = f"{path}.{os.getpid()}.partial{suffix}"
+    partial = making_path(path) + suffix
     try:
         with _open_gif(partial, fps) if suffix == ".gif" else _open_mp4(partial, height, width, fps) as writer:
             yield writer
