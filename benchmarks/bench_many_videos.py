@@ -31,7 +31,7 @@ from flowstore.format import zarr_metadata as documents
 from flowstore.format.record import VideoRecord
 from flowstore.format.settings import ExtractSettings
 from flowstore.quantize.motion import MotionStatistics
-from flowstore.storage.places import LocalStorage
+from flowstore.storage.local import LocalStorage
 from flowstore.store.index import write_index
 from flowstore.store.video_index import VideoIndex
 from flowstore.store.writer import VideoWriter, write_class, write_root

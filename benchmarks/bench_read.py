@@ -28,7 +28,7 @@ from numcodecs import blosc
 
 import flowstore
 from flowstore.format.codec import codec_for
-from flowstore.storage.places import LocalStorage
+from flowstore.storage.local import LocalStorage
 from flowstore.store.writer import VideoWriter, write_root
 
 LENGTH = 10

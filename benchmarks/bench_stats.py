@@ -22,7 +22,7 @@ from flowstore.format.settings import ExtractSettings
 from flowstore.quantize import Quantizer
 from flowstore.quantize.encoder import FlowEncoder
 from flowstore.stats import stats
-from flowstore.storage.places import LocalStorage
+from flowstore.storage.local import LocalStorage
 from flowstore.store.writer import VideoWriter, write_class, write_root
 
 HEIGHT, WIDTH = 240, 320

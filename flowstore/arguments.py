@@ -166,3 +166,10 @@ def check_choice(name: str, value: str, choices: object) -> None:
     if value not in get_args(choices):
         nearest = suggest_name(value, get_args(choices)) if isinstance(value, str) else ""
         raise ArgumentError(f"{name} is {value!r}, expected one of {', '.join(get_args(choices))}{nearest}")
+
+
+def existing_place(path: str) -> str:
+    """Return a path, or of those above it the nearest that exists."""
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    return path

@@ -5,6 +5,9 @@ Each error is also the builtin that code unaware of flowstore would catch. Impor
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
+
 
 class FlowStoreError(Exception):
     """Base of every error that flowstore raises on purpose."""
@@ -76,3 +79,14 @@ class StoppedError(FlowStoreError):
 
 class FlowStoreWarning(UserWarning):
     """Something was worked around or left out, and is said aloud."""
+
+
+@contextlib.contextmanager
+def translated(explain: Callable[[OSError], FlowStoreError]) -> Iterator[None]:
+    """Raise what `explain` makes of an `OSError` inside; errors of flowstore's own pass."""
+    try:
+        yield
+    except FlowStoreError:
+        raise
+    except OSError as error:
+        raise explain(error) from error

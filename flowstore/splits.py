@@ -367,7 +367,8 @@ def read_mmaction2(path: PathLike, kind: Literal["auto", "rawframes", "videos"] 
     path : path
         The file.
     kind : {"auto", "rawframes", "videos"}
-        Which of the two; ``auto`` takes the first where every line ends in two whole numbers.
+        Which of the two; ``auto`` takes the first where every line ends in two whole numbers, and the second where
+        none does or names have an extension.
 
     Returns
     -------
@@ -377,7 +378,7 @@ def read_mmaction2(path: PathLike, kind: Literal["auto", "rawframes", "videos"] 
     Raises
     ------
     ArgumentError
-        If a line is not of that form, or has several labels.
+        If a line is not of that form, has several labels or an offset (``with_offset``), or may be of both forms.
     SourceError
         If there is no such file.
 
@@ -388,6 +389,8 @@ def read_mmaction2(path: PathLike, kind: Literal["auto", "rawframes", "videos"] 
     """
     _choose(kind, {"auto": "", "rawframes": "", "videos": ""})
     texts = list(_read_lines(Path(check_path("path", path))))
+    if kind != "videos":
+        _check_one_label(texts)
     if kind == "auto":
         has_counts = all(len(tail) == 3 and _is_count(tail[1]) for _, text in texts for tail in [text.rsplit(None, 2)])
         kind = "rawframes" if has_counts else "videos"
@@ -406,6 +409,20 @@ def read_mmaction2(path: PathLike, kind: Literal["auto", "rawframes", "videos"] 
         class_name = parents[-1] if parents and parents[-1] not in ("", ".", "..") else None
         lines.append(SplitLine(where, text, class_name, _names(name), int(numbers[-1])))
     return SplitList(tuple(lines))
+
+
+def _check_one_label(texts: Iterable[tuple[str, str]]) -> None:
+    """Refuse lines in which more numbers follow the path than a count and a label, or not equally many."""
+    fewest = 2
+    for where, text in texts:
+        path, *words = text.split()
+        n_numbers = next((n for n, word in enumerate(reversed(words)) if not _is_count(word)), len(words))
+        if n_numbers > 2 or (n_numbers == 2 > fewest and "." not in path):
+            raise ArgumentError(
+                f"{where}: {text!r} has several labels, expected one a video; or an offset, or a name that ends in a "
+                f"number, which cannot be told from them: {n_numbers} numbers follow"
+            )
+        fewest = min(fewest, n_numbers or fewest)
 
 
 def _is_count(text: str) -> bool:

@@ -240,6 +240,23 @@ def test_several_labels_are_refused_and_none_is_taken_for_a_name(tmp_path, text)
         read_mmaction2(path)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "wave/a 163 1 3 5\n",
+        "wave/a 163 1\nwave/b 122 1 2\n",
+        "wave/a 12 163 3\nwave/b 213 122 4\n",
+        "wave/a 1 2 3 4 5 6\n",
+        "wave/a 3\nwave/b 0 1\n",
+    ],
+)
+def test_several_labels_or_offsets_of_raw_frames_are_refused_and_no_line_is_lost(tmp_path, text):
+    path = tmp_path / "list.txt"
+    path.write_text(text)
+    with pytest.raises(ArgumentError, match=r"list.txt:\d: .* has several labels, expected one a video; or an offset"):
+        read_mmaction2(path)
+
+
 @pytest.mark.parametrize(("label", "message"), [("²", "expected path label"), ("1" * 30, "expected at most 999999")])
 def test_labels_that_no_class_has(tmp_path, label, message):
     path = tmp_path / "list.txt"

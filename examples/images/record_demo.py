@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -20,7 +21,11 @@ def run_on_terminal(command: str, folder: str) -> str:
     leader, follower = pty.openpty()
     environment = {**os.environ, "COLUMNS": str(WIDTH), "TERM": "xterm-256color"}
     with subprocess.Popen(
-        command.split(), stdout=follower, stderr=subprocess.DEVNULL, cwd=folder, env=environment
+        [sys.executable, "-m", *command.split()],
+        stdout=follower,
+        stderr=subprocess.DEVNULL,
+        cwd=folder,
+        env=environment,
     ) as process:
         os.close(follower)
         printed = b""

@@ -111,15 +111,16 @@ def extract(
 
     SOURCE is a folder of class folders, of videos or of frame folders, one video, one frame folder, or a list file.
     """
-    from flowstore.pipeline import run as pipeline
-    from flowstore.pipeline.execution import run_plan
+    from flowstore.pipeline.plan import plan_extract
+    from flowstore.pipeline.run import run_plan
+    from flowstore.pipeline.settings import choose_engine, make_settings
 
     algorithm, engine, params = (settings_options[name] for name in ("algorithm", "engine", "params"))
-    settings_options["engine"], engine_note = pipeline.choose_engine(store, algorithm, engine, params, overwrite)
+    settings_options["engine"], engine_note = choose_engine(store, algorithm, engine, params, overwrite)
     if engine_note and not quiet:
         say(engine_note)
-    settings = pipeline.make_settings(**settings_options)
-    plan = pipeline.plan_extract(
+    settings = make_settings(**settings_options)
+    plan = plan_extract(
         source,
         store,
         settings,

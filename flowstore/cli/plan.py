@@ -35,7 +35,7 @@ def carry_out(
     workers, scheduler, dry_run, is_json, quiet, verbose
         Options of the command line.
     """
-    from flowstore.pipeline.execution import resolve_scheduler
+    from flowstore.pipeline.run import resolve_scheduler
     from flowstore.progress import ConsoleProgress
 
     where, n_workers = resolve_scheduler(scheduler, workers, plan)

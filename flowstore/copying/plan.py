@@ -18,8 +18,8 @@ from flowstore.format.codec import Compression
 from flowstore.format.record import VideoRecord
 from flowstore.format.root import RootAttributes, read_root
 from flowstore.names import escape_name, format_bytes, printable_name, video_path
-from flowstore.storage.places import LocalStorage, Storage, check_place, map_waiting, open_storage, room_notes
-from flowstore.storage.zips import ZipStorage
+from flowstore.storage.keys import Storage
+from flowstore.storage.places import check_place, open_storage, room_notes
 from flowstore.store.open import FlowStore, Place, open_store
 from flowstore.store.tree import read_record, video_paths
 from flowstore.store.writer import is_intact
@@ -208,7 +208,7 @@ def _check_apart(source: Storage, target: Storage) -> None:
 
 def _place(storage: Storage) -> str | None:
     """Return where a storage is, the same for the same place; None for one that has no name."""
-    if isinstance(storage, LocalStorage | ZipStorage):
+    if storage.is_near:
         return os.path.realpath(storage.url)
     return storage.url if "://" in storage.url else None
 
@@ -252,7 +252,7 @@ def _chosen_records(
         except (ChecksumError, StoreFormatError) as error:
             return VideoCopy(printable_name(path), problem=str(error))
 
-    found = list(map_waiting(source.storage, read, paths))
+    found = list(source.storage.map(read, paths))
     damaged += [item for item in found if isinstance(item, VideoCopy)]
     return [item for item in found if isinstance(item, VideoRecord)]
 
@@ -265,8 +265,4 @@ def _missing(target: Storage, records: Sequence[VideoRecord]) -> list[VideoRecor
             return False
         return found is not None and is_same_video(found, record) and is_intact(target, found)
 
-    return [
-        record
-        for record, is_there in zip(records, map_waiting(target, is_copied, records), strict=True)
-        if not is_there
-    ]
+    return [record for record, is_there in zip(records, target.map(is_copied, records), strict=True) if not is_there]

@@ -5,25 +5,20 @@ Carries out a plan: one task a video, commits last, then the index.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from flowstore.copying.plan import CopyPlan, plan_copy
-from flowstore.copying.task import CopyTask, VideoCopy, copy_killed, copy_video
-from flowstore.errors import ChecksumError, FlowStoreError, StoreError
+from flowstore.copying.task import CopyTask, VideoCopy, copy_lost, copy_video
+from flowstore.errors import ChecksumError, StoreError
 from flowstore.format.codec import Compression
 from flowstore.format.record import VideoRecord
-from flowstore.jobs.clusters import check_cluster
-from flowstore.jobs.job import Job
+from flowstore.jobs.operation import Operation
 from flowstore.jobs.progress import Progress
-from flowstore.jobs.schedulers import choose_scheduler, run_job
 from flowstore.names import format_bytes
-from flowstore.storage.locks import writers_lock
-from flowstore.storage.places import LocalStorage, Storage, write_error
+from flowstore.storage.keys import Storage, writing
 from flowstore.storage.zips import writing_zip
 from flowstore.store.index import index_tree, is_indexed, remove_index, write_index
 from flowstore.store.open import FlowStore, Place
@@ -172,50 +167,27 @@ def run_copy(
     KeyboardInterrupt
         If the run was interrupted; running again goes on, but for a zip.
     """
-    where, n_workers = choose_scheduler(scheduler, workers, len(planned.todo), is_small=True)
-    run = _Run(planned, progress)
-    started = time.monotonic()
+    operation = Operation(scheduler, workers, progress)
+    gathered = _Gathered(planned, operation.progress)
     dest = planned.dest
     if not planned.todo and planned.n_done and (isinstance(dest, str) or is_indexed(dest, planned.done)):
-        return run.report(0.0)
-    if progress:
-        progress.start(len(planned.todo), planned.n_flows)
-    try:
+        return gathered.report(0.0)
+    with operation.telling(len(planned.todo), planned.n_flows), writing(planned.dest_url):
         if isinstance(dest, str):
-            _make_zip(planned, dest, run)
+            _make_zip(planned, dest, operation, gathered)
         else:
-            check_cluster(where, _shared_paths(planned))
-            with _writers_lock(dest) as is_locked:
-                _fill_store(planned, dest, run, where, n_workers)
+            operation.check_workers(planned.source.storage.folder, dest.folder and os.path.dirname(dest.folder))
+            with dest.lock() as is_locked:
+                _fill_store(planned, dest, operation, gathered)
                 if is_locked:
                     remove_leftovers(dest)
-    except OSError as error:
-        if isinstance(error, FlowStoreError):
-            raise
-        raise write_error(planned.dest_url, error) from error
-    finally:
-        if progress:
-            progress.stop()
-    return run.report(time.monotonic() - started)
+    return gathered.report(operation.seconds)
 
 
-def _writers_lock(dest: Storage) -> contextlib.AbstractContextManager[bool]:
-    if isinstance(dest, LocalStorage):
-        return writers_lock(dest.root, is_shared=False)
-    return contextlib.nullcontext(False)
+class _Gathered:
+    """What comes of the videos of one run."""
 
-
-def _shared_paths(planned: CopyPlan) -> list[str]:
-    """Return what every worker has to see: the store, and the folder in which the copy is made."""
-    storages = (planned.source.storage, planned.dest)
-    source, dest = (storage.root if isinstance(storage, LocalStorage) else "" for storage in storages)
-    return [path for path in (source, os.path.dirname(dest)) if path and os.path.isdir(path)]
-
-
-class _Run:
-    """Gathers what comes of the videos of one run."""
-
-    def __init__(self, planned: CopyPlan, progress: Progress | None) -> None:
+    def __init__(self, planned: CopyPlan, progress: Progress) -> None:
         self._plan = planned
         self._progress = progress
         self.copied: list[VideoRecord] = []
@@ -227,19 +199,13 @@ class _Run:
             self.copied.append(result.record)
         else:
             self.failures.append(result)
-        if self._progress:
-            self._progress.finish_video(result.key, result.problem)
+        self._progress.finish_video(result.key, result.problem)
 
     def take_or_raise(self, task: CopyTask, result: VideoCopy) -> None:
         """Take the result of a video that must be good."""
         if result.problem:
             raise _incomplete(self._plan, result)
         self.take(task, result)
-
-    def add_flows(self, n_flows: int) -> None:
-        """Take so many flows more."""
-        if self._progress:
-            self._progress.add_flows(n_flows)
 
     def report(self, seconds: float) -> CopyReport:
         """Return the report."""
@@ -262,7 +228,7 @@ def _incomplete(planned: CopyPlan, failure: VideoCopy) -> ChecksumError:
     )
 
 
-def _fill_store(planned: CopyPlan, dest: Storage, run: _Run, where: str, n_workers: int) -> None:
+def _fill_store(planned: CopyPlan, dest: Storage, operation: Operation, gathered: _Gathered) -> None:
     if planned.is_overwritten:
         empty_store(dest)
     else:
@@ -272,8 +238,7 @@ def _fill_store(planned: CopyPlan, dest: Storage, run: _Run, where: str, n_worke
     for class_name in sorted({record.class_name for record in planned.todo}):
         write_class(dest, class_name)
     try:
-        job = Job(copy_video, _tasks(planned, dest, is_replacing=True), run.take, run.add_flows, copy_killed)
-        run_job(job, where, n_workers)
+        operation.run(copy_video, _tasks(planned, dest, is_replacing=True), gathered.take, copy_lost, is_small=True)
     except KeyboardInterrupt:
         index_tree(dest, _leave_out)
         raise
@@ -293,7 +258,7 @@ def _tasks(planned: CopyPlan, dest: Storage, is_replacing: bool) -> list[CopyTas
     return [CopyTask(source, dest, record, settings, planned.compression, is_replacing) for record in planned.todo]
 
 
-def _make_zip(planned: CopyPlan, path: str, run: _Run) -> None:
+def _make_zip(planned: CopyPlan, path: str, operation: Operation, gathered: _Gathered) -> None:
     for failure in planned.damaged:
         raise _incomplete(planned, failure)
     with writing_zip(path) as target:
@@ -301,5 +266,7 @@ def _make_zip(planned: CopyPlan, path: str, run: _Run) -> None:
         for class_name in sorted({record.class_name for record in planned.todo}):
             write_class(target, class_name)
         tasks = _tasks(planned, target, is_replacing=False)
-        run_job(Job(copy_video, tasks, run.take_or_raise, run.add_flows, copy_killed), "sync", 1)
-        write_index(target, VideoIndex.from_records(run.copied))
+        Operation("sync", 1, operation.progress).run(
+            copy_video, tasks, gathered.take_or_raise, copy_lost, is_small=True
+        )
+        write_index(target, VideoIndex.from_records(gathered.copied))

@@ -16,11 +16,11 @@ from flowstore.format.codec import Compression, codec_for, set_single_threaded
 from flowstore.format.record import VideoRecord
 from flowstore.format.settings import ExtractSettings
 from flowstore.format.zarr_metadata import FLOW
-from flowstore.jobs.job import Tick
+from flowstore.jobs.job import Loss, Tick
 from flowstore.names import printable_name, video_path
-from flowstore.storage.places import Storage
+from flowstore.storage.keys import Storage, writing
 from flowstore.store.video import Video
-from flowstore.store.writer import commit_record, remove_video, store_errors
+from flowstore.store.writer import commit_record, remove_video
 
 _READ_BACK_BYTES = 8 * 2**20
 
@@ -95,14 +95,14 @@ def copy_video(task: CopyTask, tick: Tick) -> VideoCopy:
     key = f"{printable_name(record.class_name)}/{printable_name(record.name)}"
     try:
         if task.is_replacing:
-            with store_errors(dest):
+            with writing(dest.url):
                 remove_video(dest, record.class_name, record.name)
         copied = _copy_flow(task, tick) if record.is_ok else record
-        with store_errors(dest):
+        with writing(dest.url):
             commit_record(dest, copied)
     except (ChecksumError, StoreFormatError) as error:
         if task.is_replacing:
-            with store_errors(dest):
+            with writing(dest.url):
                 remove_video(dest, record.class_name, record.name)
         return VideoCopy(key, problem=str(error))
     return VideoCopy(key, copied)
@@ -198,7 +198,7 @@ def _pack_anew(video: Video, compression: Compression) -> Iterator[_Packed]:
 
 def _write_checked(dest: Storage, key: str, data: bytes) -> None:
     """Write a value and read it back."""
-    with store_errors(dest):
+    with writing(dest.url):
         dest.write(key, data, is_durable=True)
         for start in range(0, len(data), _READ_BACK_BYTES):
             expected = data[start : start + _READ_BACK_BYTES]
@@ -209,7 +209,7 @@ def _write_checked(dest: Storage, key: str, data: bytes) -> None:
                 )
 
 
-def copy_killed(task: CopyTask) -> VideoCopy:
+def copy_lost(task: CopyTask, how: Loss) -> VideoCopy:
     """Return what comes of a video whose worker process died."""
     key = f"{printable_name(task.record.class_name)}/{printable_name(task.record.name)}"
     return VideoCopy(key, problem="its worker process was killed, perhaps for want of memory")

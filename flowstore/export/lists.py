@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from flowstore.errors import ArgumentError
+from flowstore.errors import ArgumentError, FlowStoreWarning
 from flowstore.export.task import ExportTask
 from flowstore.layouts.layout import LISTS_FOLDER, Layout
+from flowstore.names import printable_name
 from flowstore.splits import Split, kinetics_fields, read_split, split_fields, warn_of_unmatched
 from flowstore.store.open import FlowStore
+
+# What the readers of a layout's lists do otherwise than mmaction2; see `list_files`.
+_WITHOUT_ROOT = frozenset(("tsn",))
+_COUNTED_TWICE = _OF_NUMBERED_FOLDERS = frozenset(("tsm-sthv1",))
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,7 @@ class VideoList:
     split: Split | None = None
 
 
-def plan_lists(store: FlowStore, requests: Sequence[str]) -> tuple[VideoList, ...]:
+def plan_lists(store: FlowStore, requests: Sequence[str], selected: FlowStore | None = None) -> tuple[VideoList, ...]:
     """Read what the lists are to hold.
 
     Parameters
@@ -39,24 +45,35 @@ def plan_lists(store: FlowStore, requests: Sequence[str]) -> tuple[VideoList, ..
         The store.
     requests : sequence of str
         ``all``; or a split, as `flowstore.splits.read_split` takes it, where HMDB51's and UCF101's without a
-        part mean both, each a list.
+        part mean both, each a list. A split without a video among the selected ones is left out, with a warning.
+    selected : FlowStore, optional
+        The videos of it that are exported; all by default.
 
     Raises
     ------
     ArgumentError
-        If a request is of no such form, or two would get one file.
+        If a request is of no such form, two would get one file, or nothing that was asked for has a video.
     SourceError
         If a split file cannot be read.
     """
-    lists = []
+    exported = set(map(str, (store if selected is None else selected).videos.column("path")))
+    lists, empty = [], []
     for request in requests:
         if request == "all":
             lists.append(VideoList("all"))
             continue
         for text in _each_part(request):
             split = read_split(text).match(store.videos)
+            if exported.isdisjoint(split.rows):
+                found = "is exported" if split.rows else f"is in {store.url}"
+                empty.append(f"list {_list_name(text)}: none of the videos that {text} names {found}")
+                continue
             warn_of_unmatched(split)
             lists.append(VideoList(_list_name(text), split))
+    if empty and not lists:
+        raise ArgumentError("; ".join(empty))
+    for reason in empty:
+        warnings.warn(f"{reason}; it is left out", FlowStoreWarning, stacklevel=2)
     names = [found.name for found in lists]
     for name in names:
         if names.count(name) > 1:
@@ -81,19 +98,37 @@ def _list_name(text: str) -> str:
 
 
 def check_list_names(tasks: Iterable[ExportTask]) -> None:
-    """Refuse names that no line of a list can hold.
+    """Refuse names that no line of a list can hold, or that its reader would not find again.
 
     Raises
     ------
     ArgumentError
-        If a name has white space, at which the readers of lists split lines.
+        If a name has white space, at which the readers of lists split lines; or if it is no number of six digits where
+        TSM's reader makes it one.
     """
     for task in tasks:
-        if frame_dir(task) != "".join(frame_dir(task).split()):
+        where = list_place(task)
+        if where != "".join(where.split()):
+            name = "the folder of the export" if frame_dir(task) == "".join(frame_dir(task).split()) else "a name"
             raise ArgumentError(
-                f"{task.video.key}: a list cannot hold a name with white space, at which its readers split lines; "
-                "rename the video, or leave out the lists"
+                f"{task.video.key}: a list cannot hold {name} with white space, at which its readers split lines: "
+                f"{printable_name(where)!r}; rename it, or leave out the lists"
             )
+        if task.layout.name in _OF_NUMBERED_FOLDERS and not re.fullmatch(r"0\d{5}|[1-9]\d{5,}", where, re.ASCII):
+            raise ArgumentError(
+                f"{task.video.key}: the reader of {task.layout.name} lists opens folders of numbers with six digits, "
+                f"such as 000042, and would not find {printable_name(where)!r}; rename it, or leave out the lists"
+            )
+
+
+def list_place(task: ExportTask) -> str:
+    """Return what a line says of where a video's files are: `frame_dir`, absolute where the reader knows no root."""
+    return os.path.join(task.dest, frame_dir(task)) if task.layout.name in _WITHOUT_ROOT else frame_dir(task)
+
+
+def list_count(task: ExportTask) -> int:
+    """Return the number of files that a line says: of a component, or of both where the reader halves it."""
+    return task.n_flows * (2 if task.layout.name in _COUNTED_TWICE else 1)
 
 
 def frame_dir(task: ExportTask) -> str:
@@ -139,23 +174,30 @@ def list_files(
     Notes
     -----
     Lines are ``frame_dir total_frames label``, where the frames are those of the flow: what is counted is the files of
-    a component. Beside each list stand its classes, ``label name`` a line, unless the split has labels without names.
+    a component, of both for TSM on Something-Something v1. TSN's paths are absolute. Beside each list stand its
+    classes, ``label name`` a line, unless the split has labels without names.
+
+    References
+    ----------
+    mmaction2: ``RawframeDataset.load_annotations`` joins paths to ``data_prefix``. TSN: ``dataset.py`` of
+    yjxiong/tsn-pytorch opens paths as they stand. TSM: ``ops/dataset.py`` of mit-han-lab/temporal-shift-module joins
+    them to its root, and for ``{:06d}-{}_{:05d}.jpg`` halves the count and opens ``{:06d}`` of the path.
     """
     files: dict[str, tuple[str, int]] = {}
     for wanted in lists:
         split = wanted.split
-        names = split.classes if split and split.classes else classes
+        names = classes if split is None or not split.classes else split.classes
         labels = {name: label for label, name in enumerate(names)}
         has_labels = (
             split is not None and not split.classes and any(line.label is not None for line in split.rows.values())
         )
         lines = []
         for path, task in sorted(tasks.items()):
-            line = split.rows.get(path) if split else None
-            if split and line is None:
+            line = None if split is None else split.rows.get(path)
+            if split is not None and line is None:
                 continue
             label = line.label if line is not None and line.label is not None else labels[task.video.class_name]
-            lines.append(f"{frame_dir(task)} {task.n_flows} {label}\n")
+            lines.append(f"{list_place(task)} {list_count(task)} {label}\n")
         files[f"{LISTS_FOLDER}/{wanted.name}.txt"] = "".join(lines), len(lines)
         if not has_labels:
             text = "".join(f"{label} {name}\n" for label, name in enumerate(names))

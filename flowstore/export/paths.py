@@ -6,12 +6,13 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable
 
+from flowstore.arguments import existing_place
 from flowstore.errors import ArgumentError
 from flowstore.export.task import ExportTask
 from flowstore.layouts.images import MAX_PIXELS
 from flowstore.layouts.layout import LISTS_FOLDER, MANIFEST
 from flowstore.names import fold_name
-from flowstore.storage.places import LocalStorage, is_case_blind
+from flowstore.storage.local import is_case_blind
 from flowstore.store.open import FlowStore
 
 # What a run locks, below its target; the file of the lock ends in .lock.
@@ -30,7 +31,7 @@ def check_dest(target: str, store: FlowStore) -> None:
     """
     if os.path.exists(target) and not os.path.isdir(target):
         raise ArgumentError(f"DEST {target}: a file; give the path of a folder")
-    nearest = existing_folder(target)
+    nearest = existing_place(target)
     if not os.path.isdir(nearest):
         raise ArgumentError(f"DEST {target}: {nearest} is a file; give the path of a folder")
     if os.path.isfile(os.path.join(target, "zarr.json")):
@@ -42,13 +43,6 @@ def check_dest(target: str, store: FlowStore) -> None:
         folder = os.path.dirname(folder)
         if os.path.isfile(os.path.join(folder, "zarr.json")):
             raise ArgumentError(f"DEST {target}: inside the Zarr store {folder}; give a folder outside it")
-
-
-def existing_folder(path: str) -> str:
-    """Return the nearest of a path and the folders above it that exists."""
-    while not os.path.exists(path):
-        path = os.path.dirname(path)
-    return path
 
 
 def check_outside_store(tasks: Iterable[ExportTask], target: str, store: FlowStore) -> None:
@@ -68,9 +62,9 @@ def check_outside_store(tasks: Iterable[ExportTask], target: str, store: FlowSto
 
 
 def _is_inside_store(path: str, store: FlowStore) -> bool:
-    if not isinstance(store.storage, LocalStorage):
+    if store.storage.folder is None:
         return False
-    root = os.path.realpath(store.storage.root)
+    root = os.path.realpath(store.storage.folder)
     return os.path.commonpath([os.path.realpath(path), root]) == root
 
 

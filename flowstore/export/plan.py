@@ -265,7 +265,7 @@ def plan_export(
     target = check_folder("DEST", dest)
     check_dest(target, store)
     selected = select_videos(store, options.select)
-    lists = plan_lists(store, options.lists)
+    lists = plan_lists(store, options.lists, selected)
     damaged: list[VideoExport] = []
 
     def take_damaged(path: str, error: StoreError) -> None:

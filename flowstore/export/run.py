@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import time
 from dataclasses import dataclass, field
 from typing import Any
 
 import cv2
 
-from flowstore.arguments import check_progress
 from flowstore.export.lists import list_files
 from flowstore.export.manifest import start_manifest, write_manifest, write_own_file
-from flowstore.export.paths import LOCKED, existing_folder
+from flowstore.export.paths import LOCKED
 from flowstore.export.plan import ExportOptions, ExportPlan, plan_export
 from flowstore.export.task import ExportTask, VideoExport, export_video
-from flowstore.jobs.clusters import check_cluster
-from flowstore.jobs.job import AUTO_PROCESSES_FLOWS, Job
+from flowstore.jobs.job import Loss
+from flowstore.jobs.operation import SMALL_FLOWS, Operation
 from flowstore.jobs.progress import Progress
-from flowstore.jobs.schedulers import check_scheduler, choose_scheduler, run_job
 from flowstore.layouts.layout import LISTS_FOLDER, MANIFEST, Layout
 from flowstore.layouts.presets import find_layout
 from flowstore.storage.atomic import remove_strays
 from flowstore.storage.locks import writers_lock
-from flowstore.storage.places import LocalStorage
 from flowstore.store.open import FlowStore, Place, open_store
 
 
@@ -104,8 +100,8 @@ class ExportReport:
 
 
 @dataclass
-class _Run:
-    progress: Progress | None
+class _Gathered:
+    progress: Progress
     results: list[VideoExport] = field(default_factory=list)
 
     def take(self, task: ExportTask, result: VideoExport) -> None:
@@ -113,12 +109,7 @@ class _Run:
 
     def add(self, result: VideoExport) -> None:
         self.results.append(result)
-        if self.progress:
-            self.progress.finish_video(result.key, result.problem)
-
-    def add_flows(self, n_flows: int) -> None:
-        if self.progress:
-            self.progress.add_flows(n_flows)
+        self.progress.finish_video(result.key, result.problem)
 
 
 def export(
@@ -172,7 +163,6 @@ def export(
     >>> from flowstore.export import export
     >>> report = export("hmdb51.zarr", "jpeg/", "mmaction2", lists=["all"])  # doctest: +SKIP
     """
-    check_scheduler(scheduler, workers)
     opened = store if isinstance(store, FlowStore) else open_store(store)
     chosen = layout if isinstance(layout, Layout) else find_layout(layout)
     asked = ExportOptions(**options)
@@ -208,25 +198,23 @@ def run_export(
     ExportError
         If the target cannot be written.
     """
-    check_progress(progress)
-    is_small = planned.n_flows < AUTO_PROCESSES_FLOWS
-    where, n_workers = choose_scheduler(scheduler, workers, len(planned.tasks), is_small)
+    operation = Operation(scheduler, workers, progress)
     if planned.tasks:
-        check_cluster(where, _shared_paths(planned))
-    started = time.monotonic()
+        operation.check_workers(planned.store.storage.folder, planned.dest)
     manifest = planned.manifest() | {"versions": planned.store.root.versions | {"opencv": cv2.__version__}}
     with writers_lock(os.path.join(planned.dest, LOCKED), is_shared=False, advice="wait for it"):
         since_ns, is_anew = start_manifest(planned, manifest, overwrite)
         if planned.tasks:
             # Every machine may have a folder of the name in which the target is made; this file, only those that share.
-            check_cluster(where, [os.path.join(planned.dest, MANIFEST)])
+            operation.check_workers(os.path.join(planned.dest, MANIFEST))
         _remove_strays(planned)
         tasks = [dataclasses.replace(task, is_overwriting=is_anew, since_ns=since_ns) for task in planned.tasks]
-        run = _Run(progress)
-        for damaged in planned.damaged:
-            run.add(damaged)
-        _run_tasks(run, tasks, planned.n_flows, where, n_workers)
-        good = [result for result in run.results if not result.problem]
+        gathered = _Gathered(operation.progress)
+        with operation.telling(len(tasks), planned.n_flows):
+            for damaged in planned.damaged:
+                gathered.add(damaged)
+            operation.run(export_video, tasks, gathered.take, _report_lost, planned.n_flows < SMALL_FLOWS)
+        good = [result for result in gathered.results if not result.problem]
         lists = _write_lists(planned, good)
         n_flows = sum(result.n_flows for result in good)
         counts = {
@@ -234,11 +222,11 @@ def run_export(
             "n_flows": n_flows,
             "n_files": sum(result.n_written + result.n_present for result in good),
             "lists": lists,
-            "complete": len(good) == len(run.results),
+            "complete": len(good) == len(gathered.results),
         }
         write_manifest(planned.dest, manifest, since_ns, counts)
-    seconds = time.monotonic() - started
-    n_written = sum(result.n_written for result in run.results)
+    seconds = operation.seconds
+    n_written = sum(result.n_written for result in gathered.results)
     return ExportReport(
         dest=planned.dest,
         layout=planned.layout.name,
@@ -246,29 +234,13 @@ def run_export(
         n_videos=len(good),
         n_flows=n_flows,
         n_written=n_written,
-        n_present=sum(result.n_present for result in run.results),
+        n_present=sum(result.n_present for result in gathered.results),
         n_left_out=planned.n_left_out,
-        failures=tuple(result for result in run.results if result.problem),
+        failures=tuple(result for result in gathered.results if result.problem),
         seconds=seconds,
         lists=lists,
         flows_per_second=n_written * planned.n_flows / max(1, planned.n_files) / max(seconds, 1e-9),
     )
-
-
-def _shared_paths(planned: ExportPlan) -> list[str]:
-    """Return what every worker has to see: the store, and the folder in which files are made."""
-    storage = planned.store.storage
-    return [*([storage.root] if isinstance(storage, LocalStorage) else []), existing_folder(planned.dest)]
-
-
-def _run_tasks(run: _Run, tasks: list[ExportTask], n_flows: int, where: str, n_workers: int) -> None:
-    if run.progress:
-        run.progress.start(len(tasks), n_flows)
-    try:
-        run_job(Job(export_video, tasks, run.take, run.add_flows, _report_killed), where, n_workers)
-    finally:
-        if run.progress:
-            run.progress.stop()
 
 
 def _write_lists(planned: ExportPlan, good: list[VideoExport]) -> dict[str, int]:
@@ -290,5 +262,5 @@ def _remove_strays(planned: ExportPlan) -> None:
         remove_strays(folder)
 
 
-def _report_killed(task: ExportTask) -> VideoExport:
+def _report_lost(task: ExportTask, how: Loss) -> VideoExport:
     return VideoExport(task.video.key, problem="its worker process was killed, perhaps for want of memory")

@@ -26,7 +26,8 @@ from flowstore.format import zarr_metadata as documents
 from flowstore.format.codec import blosc_size, checksum
 from flowstore.format.shards import chunk_span, index_size, parse_shard_index
 from flowstore.limits import MAX_FLOW_BYTES, is_count
-from flowstore.storage.places import Storage, memory_storage
+from flowstore.storage.keys import Storage
+from flowstore.storage.zarr_stores import memory_storage
 
 # What unpacking depends on is in the bytes; the rest of a codec's settings is how they were made.
 _COMPRESSORS: dict[str, dict[str, Any]] = {

@@ -9,7 +9,7 @@ from flowstore.format import zarr_metadata as documents
 from flowstore.format.settings import ExtractSettings
 from flowstore.format.zarr_metadata import FORMAT
 from flowstore.limits import is_text_mapping
-from flowstore.storage.places import Storage
+from flowstore.storage.keys import Storage
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,9 +19,9 @@ from flowstore.importer.task import import_video, is_kept
 from flowstore.jobs.progress import Progress
 from flowstore.layouts.hdf5 import import_h5py
 from flowstore.layouts.layout import Layout
-from flowstore.pipeline.execution import run_plan
 from flowstore.pipeline.plan import ExtractPlan, make_plan
 from flowstore.pipeline.report import ExtractReport
+from flowstore.pipeline.run import run_plan
 from flowstore.quantize.file_quantizer import FileQuantizer
 from flowstore.quantize.quantizer import Quantizer
 from flowstore.sources.selection import select_sources
@@ -82,7 +82,7 @@ def import_flow(
 def run_import(
     planned: ExtractPlan, workers: int | None = None, scheduler: str = "auto", progress: Progress | None = None
 ) -> ExtractReport:
-    """Carry out the plan of an import; see `flowstore.pipeline.execution.run_plan`."""
+    """Carry out the plan of an import; see `flowstore.pipeline.run.run_plan`."""
     return run_plan(planned, workers, scheduler, progress, import_video)
 
 

@@ -14,7 +14,7 @@ from flowstore.format.record import VideoRecord
 from flowstore.importer.source import FlowSource, read_flows
 from flowstore.jobs.job import Tick
 from flowstore.names import now_utc
-from flowstore.pipeline.task import VideoTask, run_video
+from flowstore.pipeline.task import VideoError, VideoTask, commit_failure, ignore, one_video
 from flowstore.quantize.file_quantizer import FileQuantizer
 from flowstore.quantize.motion import MotionAccumulator
 from flowstore.quantize.quantizer import Quantizer
@@ -28,14 +28,14 @@ _UNIT_TOLERANCE = 1e-3
 Values = npt.NDArray[Any]
 
 
-def import_video(task: VideoTask, tick: Tick | None = None) -> VideoRecord:
+def import_video(task: VideoTask, tick: Tick = ignore) -> VideoRecord:
     """Import one video and commit it, as a failed one if it has to be.
 
     Parameters
     ----------
     task : VideoTask
         Its source is a `FlowSource`.
-    tick : callable, optional
+    tick : callable
         As `flowstore.pipeline.task.extract_video` has it.
 
     Returns
@@ -50,7 +50,11 @@ def import_video(task: VideoTask, tick: Tick | None = None) -> VideoRecord:
     StoppedError
         If `tick` raised it.
     """
-    return run_video(_import, task, tick)
+    try:
+        with one_video():
+            return _import(task, tick)
+    except VideoError as fault:
+        return commit_failure(task, str(fault))
 
 
 def _import(task: VideoTask, tick: Tick) -> VideoRecord:

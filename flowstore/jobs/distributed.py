@@ -1,6 +1,18 @@
-"""Running many tasks of one kind: in this thread, in threads, in processes of this machine, or on a Dask cluster.
+"""Tasks on a Dask cluster: a running one, or one of processes of this machine that ends with the job.
 
-The only owner of Dask. Knows nothing of videos: a task is whatever a function takes.
+What happens when a worker dies: Dask tells at once (no failures are allowed), the tasks that it held are set aside,
+and each
+runs again alone at the end. One that kills its worker alone is lost, and `Job.on_lost` says what becomes of it.
+
+What happens when a task hangs: each has a watch in its worker. A task that gives no tick for `Job.stall_limit_s` has
+the watch
+say so on a topic of its own and end the process; it is not tried again, and `Job.on_lost` is told that it stalled.
+
+What happens when a worker leaves: its tasks go to the others. When the scheduler goes away the run ends with a
+`ClusterError`; what was finished is kept. When this process is told to stop, tasks end at their next tick and remove
+what they have half written.
+
+A window of tasks is handed over, not all at once, so that the scheduler's memory does not grow with the dataset.
 """
 
 from __future__ import annotations
@@ -21,14 +33,14 @@ _TICK_EVERY_S = 0.5
 _TASKS_AHEAD = 4
 # How long the word that a task has stalled may take to the scheduler, before the process is ended.
 _STALL_NEWS_S = 2.0
-_STALLED = -1
 # How long tasks that were told to stop may take to get to their next tick, before their processes are ended.
 _STOP_TIMEOUT_S = 5.0
 # In a worker process: the jobs whose tasks are to end at their next tick.
 _STOPPED_JOBS: set[str] = set()
 
 
-def _run_distributed(job: Job[Any, Any], scheduler: str, n_workers: int) -> None:
+def run_distributed(job: Job[Any, Any], scheduler: str, n_workers: int) -> None:
+    """Run a job on the cluster at an address, or on processes of this machine; see `run_job`."""
     from distributed import as_completed
 
     job_id = f"flowstore-{uuid.uuid4().hex}"
@@ -36,17 +48,18 @@ def _run_distributed(job: Job[Any, Any], scheduler: str, n_workers: int) -> None
         futures: dict[Any, Any] = {}
         stalled: set[str] = set()
 
-        async def hear(event: tuple[float, tuple[int, str]]) -> None:
-            amount, key = event[1]
-            if amount != _STALLED:
-                job.on_tick(amount)
-                return
+        def hear(event: tuple[float, int]) -> None:
+            job.on_tick(event[1])
+
+        async def hear_of_stall(event: tuple[float, str]) -> None:
+            key = event[1]
             stalled.add(key)
             # Its worker dies in a moment; on a cluster it would be tried again there.
             for future in [future for future in list(futures) if future.key == key]:
                 await future.cancel(asynchronous=True)
 
         client.subscribe_topic(job_id, hear)
+        client.subscribe_topic(_stall_topic(job_id), hear_of_stall)
         waiting = iter(job.tasks)
         # A window of tasks, not all at once: the scheduler's memory does not grow with the dataset.
         window = _TASKS_AHEAD * max(n_workers, sum(client.nthreads().values()))
@@ -58,7 +71,7 @@ def _run_distributed(job: Job[Any, Any], scheduler: str, n_workers: int) -> None
             for future in completed:
                 task = futures.pop(future)
                 if future.key in stalled:
-                    job.on_result(task, (job.on_stalled or job.on_killed)(task))
+                    job.on_result(task, job.on_lost(task, "stalled"))
                 elif not _take_result(client, scheduler, job, task, future):
                     killed.append(task)
                 following = next(waiting, None)
@@ -71,7 +84,7 @@ def _run_distributed(job: Job[Any, Any], scheduler: str, n_workers: int) -> None
                 alone = _submit(client, job, job_id, task)
                 futures[alone] = task
                 if not _take_result(client, scheduler, job, task, alone):
-                    job.on_result(task, job.on_killed(task))
+                    job.on_result(task, job.on_lost(task, "killed"))
         except ClusterError:
             raise
         except BaseException:
@@ -108,6 +121,10 @@ def _stop_tasks(client: Any, job_id: str, futures: list[Any]) -> None:
     client.cancel(futures)
 
 
+def _stall_topic(job_id: str) -> str:
+    return f"{job_id}-stalled"
+
+
 def _stop_job(job_id: str) -> None:
     _STOPPED_JOBS.add(job_id)
 
@@ -123,7 +140,7 @@ def _run_on_worker(function: Callable[[Any, Tick], Any], task: Any, job_id: str,
     worker = get_worker()
     key = worker.get_current_task()
     untold, told_at = 0, time.monotonic()
-    watch = _StallWatch(limit_s, lambda: worker.log_event(job_id, (_STALLED, key)))
+    watch = _StallWatch(limit_s, lambda: worker.log_event(_stall_topic(job_id), key))
 
     def tick(amount: int) -> None:
         nonlocal untold, told_at
@@ -132,14 +149,14 @@ def _run_on_worker(function: Callable[[Any, Tick], Any], task: Any, job_id: str,
         watch.restart()
         untold += amount
         if time.monotonic() - told_at > _TICK_EVERY_S:
-            worker.log_event(job_id, (untold, key))
+            worker.log_event(job_id, untold)
             untold, told_at = 0, time.monotonic()
 
     with watch:
         tick(0)
         result = function(task, tick)
     if untold:
-        worker.log_event(job_id, (untold, key))
+        worker.log_event(job_id, untold)
     return result
 
 

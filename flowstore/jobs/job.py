@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
-# Below so many flows the start of worker processes costs more than threads lose.
-AUTO_PROCESSES_FLOWS = 20_000
-
+Loss = Literal["killed", "stalled"]
 
 Task = TypeVar("Task")
 
@@ -34,19 +32,17 @@ class Job(Generic[Task, Result]):
         ``on_result(task, result)``, called in the caller's thread as each task ends.
     on_tick : callable
         Told how much work was done, from any thread.
-    on_killed : callable
-        ``on_killed(task) -> result`` for a task whose worker process died although it ran alone.
+    on_lost : callable
+        ``on_lost(task, how) -> result`` for a task whose worker process died although it ran alone (``"killed"``), or
+        was ended because the task gave no tick for too long (``"stalled"``).
     stall_limit_s : callable, optional
         ``stall_limit_s(task)``: seconds that a task may go without a tick before its worker process is ended. Has no
         effect on the schedulers of this process: a thread cannot be ended.
-    on_stalled : callable, optional
-        ``on_stalled(task) -> result`` for a task that was ended so; as `on_killed` by default.
     """
 
     function: Callable[[Task, Tick], Result]
     tasks: Sequence[Task]
     on_result: Callable[[Task, Result], None]
     on_tick: Tick
-    on_killed: Callable[[Task], Result]
+    on_lost: Callable[[Task, Loss], Result]
     stall_limit_s: Callable[[Task], float] | None = None
-    on_stalled: Callable[[Task], Result] | None = None

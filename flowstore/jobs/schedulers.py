@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from itertools import islice
 from typing import Any
-
-import dask
-import dask.threaded
-from dask.callbacks import Callback
 
 from flowstore.arguments import check_whole
 from flowstore.errors import ArgumentError, StoppedError
-from flowstore.jobs.distributed import _run_distributed
+from flowstore.jobs.distributed import run_distributed
 from flowstore.jobs.job import Job
 
 SCHEDULERS = ("auto", "processes", "threads", "sync")
@@ -103,7 +100,7 @@ def run_job(job: Job[Any, Any], scheduler: str, n_workers: int) -> None:
     elif scheduler == "threads":
         _run_threads(job, n_workers)
     else:
-        _run_distributed(job, scheduler, n_workers)
+        run_distributed(job, scheduler, n_workers)
 
 
 def _run_threads(job: Job[Any, Any], n_workers: int) -> None:
@@ -114,24 +111,17 @@ def _run_threads(job: Job[Any, Any], n_workers: int) -> None:
             raise StoppedError("the run was stopped")
         job.on_tick(amount)
 
-    waiting, lock = iter(job.tasks), threading.Lock()
-
-    def run_next() -> tuple[Any, Any]:
-        # Dask promises no order among independent tasks, so each takes what is next when its turn comes.
-        with lock:
-            task = next(waiting)
-        return task, job.function(task, tick)
-
-    graph = {f"task-{number}": (run_next,) for number in range(len(job.tasks))}
-
-    class TakeResults(Callback):
-        def _posttask(self, key: Any, result: Any, dsk: Any, state: Any, worker_id: Any) -> None:
-            job.on_result(*result)
-
     pool = ThreadPoolExecutor(n_workers)
     try:
-        with TakeResults():
-            dask.threaded.get(graph, list(graph), pool=pool)
+        # A window of tasks, so that memory does not grow with the dataset.
+        waiting = iter(job.tasks)
+        running = {pool.submit(job.function, task, tick): task for task in islice(waiting, 2 * n_workers)}
+        while running:
+            wait(running, return_when=FIRST_COMPLETED)
+            for future in [future for future in running if future.done()]:
+                job.on_result(running.pop(future), future.result())
+                for task in islice(waiting, 1):
+                    running[pool.submit(job.function, task, tick)] = task
     except BaseException:
         is_stopped.set()
         raise

@@ -4,8 +4,8 @@ Owns the plan of an extraction (`plan`, with what it will take in `forecast`), t
 run. Knows nothing of layouts or training. Begin with `task`: frames, flow, codes, commit.
 """
 
-from flowstore.pipeline.plan import ExtractPlan
+from flowstore.pipeline.plan import ExtractPlan, plan_extract
 from flowstore.pipeline.report import ExtractReport
-from flowstore.pipeline.run import extract, plan_extract
+from flowstore.pipeline.run import extract
 
 __all__ = ["ExtractPlan", "ExtractReport", "extract", "plan_extract"]

@@ -9,18 +9,22 @@ import itertools
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from flowstore.arguments import check_flag
+from flowstore.arguments import check_flag, check_part
 from flowstore.errors import ArgumentError, ChecksumError, SettingsMismatchError, StoreFormatError, StoreNotFoundError
 from flowstore.format.root import read_root
 from flowstore.format.settings import ExtractSettings, describe_settings
 from flowstore.names import escape_name, fold_name, format_bytes, printable_name, video_path
 from flowstore.pipeline.forecast import Estimate, estimate_work
-from flowstore.sources.discovery import Discovery
+from flowstore.sources.discovery import Discovery, discover
+from flowstore.sources.selection import select_sources
 from flowstore.sources.source import VideoSource
-from flowstore.storage.places import LocalStorage, Storage, check_place, is_case_blind, map_waiting, room_notes
+from flowstore.storage.keys import Storage
+from flowstore.storage.local import is_case_blind
+from flowstore.storage.places import check_place, open_storage, room_notes
+from flowstore.store.open import Place
 from flowstore.store.tree import read_record, video_paths
 from flowstore.store.writer import is_intact
 
@@ -182,7 +186,7 @@ def make_plan(
     is_new = not _has_store(storage, settings, is_overwriting)
     by_state: defaultdict[_State, list[VideoSource]] = defaultdict(list)
     absent: Iterable[_State] = itertools.repeat("absent", len(sources))
-    states = map_waiting(storage, lambda source: _stored_state(source, storage), sources)
+    states = storage.map(lambda source: _stored_state(source, storage), sources)
     for source, state in zip(sources, absent if is_new or is_overwriting else states, strict=True):
         by_state[state].append(source)
     changed = by_state["changed"] + by_state["damaged"]
@@ -232,12 +236,14 @@ def _listed(sources: Sequence[VideoSource]) -> str:
 
 def _check_outside(sources: Iterable[VideoSource], storage: Storage) -> None:
     """Refuse to empty a store that holds what it is to be made of."""
-    if not isinstance(storage, LocalStorage):
+    if storage.folder is None:
         return
-    root = os.path.realpath(storage.root)
+    root = os.path.realpath(storage.folder)
     for path in sorted({source.path for source in sources}):
         if os.path.realpath(path).startswith(root.rstrip(os.sep) + os.sep):
-            raise ArgumentError(f"STORE {storage.root}: --overwrite would empty it, and with it {path}: move that out")
+            raise ArgumentError(
+                f"STORE {storage.folder}: --overwrite would empty it, and with it {path}: move that out"
+            )
 
 
 def _overwrite_note(storage: Storage, sources: Sequence[VideoSource], is_selection: bool) -> str:
@@ -308,8 +314,63 @@ def check_names(sources: Iterable[VideoSource], storage: Storage) -> list[str]:
     if not close:
         return []
     listed = ", ".join(close[:6]) + (", ..." if len(close) > 6 else "")
-    if isinstance(storage, LocalStorage) and is_case_blind(storage.root):
+    if storage.folder is not None and is_case_blind(storage.folder):
         raise ArgumentError(
             f"names that differ only in case or Unicode form, which this file system does not keep apart: {listed}"
         )
     return [f"{len(close)} names differ only in case or Unicode form; a Mac or Windows disk cannot hold both: {listed}"]
+
+
+def plan_extract(
+    source: str | os.PathLike[str],
+    store: Place,
+    settings: ExtractSettings,
+    *,
+    list_file: str | os.PathLike[str] | None = None,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    limit: int | None = None,
+    part: tuple[int, int] | None = None,
+    retry_failed: bool = False,
+    overwrite: bool = False,
+) -> ExtractPlan:
+    """Look at a source and a store and say what an extraction would do; writes nothing.
+
+    Parameters
+    ----------
+    source : path
+        See `flowstore.sources.discovery.discover`.
+    store : path, URL or zarr store
+        Existing or not.
+    settings : ExtractSettings
+        What to compute.
+    list_file, include, exclude, limit, part
+        Which videos to take; see `flowstore.sources.selection.select_sources`.
+    retry_failed : bool
+        Whether failed videos are tried again.
+    overwrite : bool
+        Whether the store is emptied first.
+
+    Returns
+    -------
+    ExtractPlan
+
+    Raises
+    ------
+    FlowStoreError
+        If the source, the store or a choice cannot be used.
+    """
+    if part is not None:
+        check_part(part)
+    is_part = part is not None and part[1] > 1
+    if is_part and overwrite:
+        raise ArgumentError(
+            "--overwrite with --part would empty what the other parts have made: remove the store first"
+        )
+    discovery = discover(source, list_file)
+    chosen = select_sources(discovery.sources, include, exclude, limit, part)
+    if is_part:
+        note = "a part leaves the index to a last run without --part, which also says whether anything is missing"
+        discovery = replace(discovery, notes=(*discovery.notes, note))
+    planned = make_plan(discovery, chosen, open_storage(store, is_written=True), settings, retry_failed, overwrite)
+    return replace(planned, is_part=is_part)

@@ -1,183 +1,66 @@
-"""Extraction of a dataset, as it is called: options become settings, settings and a source a plan, which is run."""
+"""Carrying out an extraction: the root before, one task for each video, the index and the report after."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 
-from flowstore.arguments import ParameterValue, check_part
-from flowstore.errors import ArgumentError, StoreError
-from flowstore.estimators.registry import make_estimator, resolve_engine
+from flowstore.arguments import ParameterValue
+from flowstore.estimators.registry import compile_engine, library_versions, needs_compiling
 from flowstore.format.codec import Compression
-from flowstore.format.root import read_root
-from flowstore.format.settings import ExtractSettings
+from flowstore.format.record import VideoRecord
+from flowstore.jobs.job import Loss, Tick
+from flowstore.jobs.operation import Operation
 from flowstore.jobs.progress import Progress
-from flowstore.pipeline.execution import run_plan
-from flowstore.pipeline.plan import ExtractPlan, make_plan
+from flowstore.jobs.schedulers import choose_scheduler
+from flowstore.names import now_utc, printable_name, video_path
+from flowstore.pipeline.plan import ExtractPlan, plan_extract
 from flowstore.pipeline.report import ExtractReport
-from flowstore.quantize.quantizer import Quantizer
-from flowstore.sources.discovery import discover
-from flowstore.sources.selection import select_sources
-from flowstore.storage.places import open_storage
+from flowstore.pipeline.settings import choose_engine, make_settings
+from flowstore.pipeline.task import VideoTask, commit_failure, extract_video
+from flowstore.quantize.encoder import are_loops_compiled, compile_loops
+from flowstore.storage.keys import writing
+from flowstore.storage.locks import SHARE_ADVICE
+from flowstore.store.index import index_tree, is_indexed, remove_index
 from flowstore.store.open import Place
+from flowstore.store.unfinished import remove_leftovers
+from flowstore.store.writer import empty_store, write_class, write_root
+
+# On two and four cores threads are some 15 % faster than processes at any length, and start 2 s sooner; but only a
+# process of its own keeps a decoder that crashes from ending the run. Beyond so many frames, half a minute, that is
+# worth it.
+AUTO_PROCESSES_FRAMES = 10_000
+# A video that gives no flow for so long is ended: a large one may have to come over a slow network first.
+_STALL_S, _STALL_S_PER_FRAME = 300.0, 0.005
 
 
-def choose_engine(
-    store: Place,
-    algorithm: str,
-    engine: str,
-    params: Mapping[str, ParameterValue] | None = None,
-    overwrite: bool = False,
-) -> tuple[str, str]:
-    """Choose the implementation of an algorithm for a store: ``auto`` goes on with the one that made it.
-
-    Parameters
-    ----------
-    store : path, URL or zarr store
-        Existing or not.
-    algorithm, engine, params
-        See `flowstore.estimators.registry.resolve_engine`.
-    overwrite : bool
-        Whether what the store was made with is of no account.
-
-    Returns
-    -------
-    tuple of str
-        The engine, and a line to show the user where it is not the fastest one (else empty).
-
-    Raises
-    ------
-    ArgumentError, EstimatorError
-        As `flowstore.estimators.registry.resolve_engine`.
-    """
-    if engine == "auto" and not overwrite:
-        try:
-            made_with = read_root(open_storage(store)).settings
-        except StoreError:
-            return resolve_engine(algorithm, engine, params)
-        if made_with.algorithm == algorithm:
-            return made_with.engine, ""
-    return resolve_engine(algorithm, engine, params)
-
-
-def make_settings(
-    algorithm: str = "farneback",
-    engine: str = "auto",
-    params: Mapping[str, ParameterValue] | None = None,
-    dtype: str = "uint8",
-    bound: float | None = None,
-    encoding: str | None = None,
-    step: int = 1,
-    short_side: int | None = None,
-    size: tuple[int, int] | None = None,
-    fps: float | None = None,
-    compression: Compression = "fast",
-) -> ExtractSettings:
-    """Make the settings of an extraction from options.
+def resolve_scheduler(scheduler: str, workers: int | None, planned: ExtractPlan) -> tuple[str, int]:
+    """Choose where the tasks of a plan run.
 
     Parameters
     ----------
-    algorithm, engine, params
-        See `flowstore.estimators.registry.make_estimator`.
-    dtype : {"uint8", "float16"}
-        Of the stored numbers.
-    bound : float, optional
-        In pixels; 20 for uint8. Not for float16.
-    encoding : {"centred", "denseflow", "truncate"}, optional
-        ``centred`` for uint8. Not for float16.
-    step, short_side, size, fps, compression
-        See `ExtractSettings`.
+    scheduler : str
+        As asked for.
+    workers : int or None
+        As asked for; None for all cores this process may use.
+    planned : ExtractPlan
+        What is to be done.
 
     Returns
     -------
-    ExtractSettings
-        Complete: with every parameter of the algorithm.
+    tuple
+        ``processes``, ``threads``, ``sync`` or an address, and the number of workers.
 
     Raises
     ------
     ArgumentError
-        If a value cannot be used.
-    EstimatorError
-        If the estimator is not installed.
+        If there is no such scheduler, or the number cannot be used.
     """
-    estimator = make_estimator(algorithm, engine, params)
-    if dtype == "float16":
-        if bound is not None or encoding is not None:
-            raise ArgumentError("float16 stores pixels as they are: leave out the bound and the encoding")
-        quantizer = Quantizer("float16", None)
-    elif dtype == "uint8":
-        quantizer = Quantizer(encoding or "centred", 20.0 if bound is None else bound)  # type: ignore[arg-type]
-        if quantizer.encoding == "float16":
-            raise ArgumentError("encoding float16 is asked for with --dtype float16")
-    else:
-        raise ArgumentError(f"dtype is {dtype!r}, expected uint8 or float16")
-    return ExtractSettings(
-        estimator.algorithm,
-        estimator.engine,
-        estimator.params,
-        quantizer,
-        step,
-        short_side,
-        size,
-        fps,
-        compression,
-    )
+    return choose_scheduler(scheduler, workers, len(planned.todo), _is_small(planned))
 
 
-def plan_extract(
-    source: str | os.PathLike[str],
-    store: Place,
-    settings: ExtractSettings,
-    *,
-    list_file: str | os.PathLike[str] | None = None,
-    include: Sequence[str] = (),
-    exclude: Sequence[str] = (),
-    limit: int | None = None,
-    part: tuple[int, int] | None = None,
-    retry_failed: bool = False,
-    overwrite: bool = False,
-) -> ExtractPlan:
-    """Look at a source and a store and say what an extraction would do; writes nothing.
-
-    Parameters
-    ----------
-    source : path
-        See `flowstore.sources.discovery.discover`.
-    store : path, URL or zarr store
-        Existing or not.
-    settings : ExtractSettings
-        What to compute.
-    list_file, include, exclude, limit, part
-        Which videos to take; see `flowstore.sources.selection.select_sources`.
-    retry_failed : bool
-        Whether failed videos are tried again.
-    overwrite : bool
-        Whether the store is emptied first.
-
-    Returns
-    -------
-    ExtractPlan
-
-    Raises
-    ------
-    FlowStoreError
-        If the source, the store or a choice cannot be used.
-    """
-    if part is not None:
-        check_part(part)
-    is_part = part is not None and part[1] > 1
-    if is_part and overwrite:
-        raise ArgumentError(
-            "--overwrite with --part would empty what the other parts have made: remove the store first"
-        )
-    discovery = discover(source, list_file)
-    chosen = select_sources(discovery.sources, include, exclude, limit, part)
-    if is_part:
-        note = "a part leaves the index to a last run without --part, which also says whether anything is missing"
-        discovery = replace(discovery, notes=(*discovery.notes, note))
-    planned = make_plan(discovery, chosen, open_storage(store, is_written=True), settings, retry_failed, overwrite)
-    return replace(planned, is_part=is_part)
+def _is_small(planned: ExtractPlan) -> bool:
+    return planned.estimate.n_frames < AUTO_PROCESSES_FRAMES
 
 
 def extract(
@@ -260,3 +143,152 @@ def extract(
         overwrite=overwrite,
     )
     return run_plan(planned, workers, scheduler, progress)
+
+
+def run_plan(
+    planned: ExtractPlan,
+    workers: int | None = None,
+    scheduler: str = "auto",
+    progress: Progress | None = None,
+    function: Callable[[VideoTask, Tick], VideoRecord] = extract_video,
+) -> ExtractReport:
+    """Carry out a plan.
+
+    Parameters
+    ----------
+    planned : ExtractPlan
+        From `plan`.
+    workers, scheduler, progress
+        See `extract`.
+    function : callable
+        What is done to each video; importable by name, for other processes.
+
+    Returns
+    -------
+    ExtractReport
+
+    Raises
+    ------
+    ArgumentError
+        If no Dask cluster answers at the address; before anything is written.
+    StoreError
+        If the store cannot be written.
+    KeyboardInterrupt
+        If the run was interrupted; the store resumes.
+    """
+    operation = Operation(scheduler, workers, progress)
+    if planned.todo:
+        operation.check_workers(planned.todo[0].path, planned.storage.folder)
+    gathered = _Gathered(planned, operation.progress)
+    if not planned.todo and (planned.is_part or _is_indexed(planned)):
+        return gathered.report(0.0)
+    with planned.storage.lock(is_shared=planned.is_part, advice=SHARE_ADVICE) as is_locked:
+        _run_locked(planned, operation, gathered, function)
+        if is_locked and not planned.is_part:
+            remove_leftovers(planned.storage)
+    return gathered.report(operation.seconds)
+
+
+def _is_indexed(planned: ExtractPlan) -> bool:
+    return is_indexed(planned.storage, (video_path(source.class_name, source.name) for source in planned.stored))
+
+
+def _run_locked(
+    planned: ExtractPlan,
+    operation: Operation,
+    gathered: _Gathered,
+    function: Callable[[VideoTask, Tick], VideoRecord],
+) -> None:
+    telling = operation.telling(len(planned.todo), planned.estimate.n_frames)
+    with telling, writing(planned.storage.url):
+        try:
+            if planned.todo:
+                _prepare_engine(planned.settings.engine, operation.progress)
+                _prepare_store(planned)
+                tasks = [VideoTask(source, planned.settings, planned.storage) for source in planned.todo]
+                operation.run(function, tasks, gathered.take, _commit_lost, _is_small(planned), _stall_limit_s)
+        except KeyboardInterrupt:
+            # Before the root there is no store, and a folder with nothing but an index would be refused the next time.
+            if planned.storage.read("zarr.json"):
+                _index_store(planned, operation.progress)
+            raise
+        _index_store(planned, operation.progress)
+
+
+class _Gathered:
+    """What the tasks of one run return. Results come to one thread only."""
+
+    def __init__(self, planned: ExtractPlan, progress: Progress) -> None:
+        self._plan = planned
+        self.progress = progress
+        self._total_cost = sum(source.cost for source in planned.todo) or 1.0
+        self._n_good = self._n_flows = 0
+        # Of the others nothing is kept: a run over a very large dataset must not grow with it.
+        self._worth_saying: list[VideoRecord] = []
+
+    def take(self, task: VideoTask, record: VideoRecord) -> None:
+        """Take the record of a finished video."""
+        self._n_good += record.is_ok
+        self._n_flows += record.n_flows
+        if record.warnings or not record.is_ok:
+            self._worth_saying.append(record)
+        share = task.source.cost / self._total_cost
+        self.progress.finish_video(task.source.key, record.reason, record.warnings, share)
+
+    def report(self, seconds: float) -> ExtractReport:
+        """Return the report."""
+        return ExtractReport(
+            store_url=self._plan.storage.url,
+            n_extracted=self._n_good,
+            n_flows=self._n_flows,
+            n_done=len(self._plan.done),
+            n_failed_before=len(self._plan.failed),
+            failures=tuple(record for record in self._worth_saying if not record.is_ok),
+            warned=tuple(record for record in self._worth_saying if record.is_ok),
+            seconds=seconds,
+        )
+
+
+def _stall_limit_s(task: VideoTask) -> float:
+    return _STALL_S + task.source.cost * _STALL_S_PER_FRAME
+
+
+def _commit_lost(task: VideoTask, how: Loss) -> VideoRecord:
+    if how == "killed":
+        return commit_failure(task, "its worker process was killed, by the decoder or for want of memory")
+    limit_s = _stall_limit_s(task)
+    return commit_failure(task, f"gave no flow for {limit_s:.0f} s: its decoder hangs, or its disk does not answer")
+
+
+def _prepare_engine(engine: str, progress: Progress) -> None:
+    # Once, here: the workers find what they need in the cache on disk.
+    if engine != "numba":
+        return
+    if needs_compiling(engine) or not are_loops_compiled():
+        progress.note("compiling the kernels for this machine, once: some seconds")
+    compile_engine(engine)
+    compile_loops()
+
+
+def _prepare_store(planned: ExtractPlan) -> None:
+    storage = planned.storage
+    if planned.is_overwritten:
+        empty_store(storage)
+    else:
+        remove_index(storage)
+    if planned.is_new or planned.is_overwritten:
+        write_root(storage, planned.settings, library_versions(), now_utc(), planned.is_new)
+    for class_name in sorted({source.class_name for source in planned.todo}):
+        write_class(storage, class_name)
+
+
+def _index_store(planned: ExtractPlan, progress: Progress) -> None:
+    if planned.is_part:
+        return
+    damaged: list[str] = []
+    index = index_tree(planned.storage, lambda path, error: damaged.append(printable_name(path)))
+    if damaged:
+        listed = ", ".join(damaged[:5]) + (", ..." if len(damaged) > 5 else "")
+        progress.note(f"{len(damaged)} videos are damaged, and not in the index: {listed} (flowstore verify says more)")
+    if index is None:
+        progress.note("another run changes the store, so it has no index now: a last run without --part writes it")

@@ -5,10 +5,10 @@ Holds the package's one broad ``except``: whatever is wrong with a video becomes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from flowstore.estimators.registry import FlowStream, library_versions, make_est
 from flowstore.format.codec import set_single_threaded
 from flowstore.format.record import VideoRecord
 from flowstore.format.settings import ExtractSettings
+from flowstore.jobs.job import Tick
 from flowstore.names import now_utc, printable_name, video_path
 from flowstore.quantize.encoder import FlowEncoder
 from flowstore.sources.fingerprint import Fingerprint
@@ -25,13 +26,10 @@ from flowstore.sources.frames import FrameReader
 from flowstore.sources.images import configure_opencv, resize_frame
 from flowstore.sources.sampling import is_frame_kept, scaled_size
 from flowstore.sources.source import VideoSource
-from flowstore.storage.places import Storage
+from flowstore.storage.keys import Storage
 from flowstore.store.tree import read_record
 from flowstore.store.video import Video
 from flowstore.store.writer import VideoWriter, write_failed
-
-Tick = Callable[[int], None]
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -53,14 +51,35 @@ class VideoTask:
     storage: Storage
 
 
-def extract_video(task: VideoTask, tick: Tick | None = None) -> VideoRecord:
+class VideoError(FlowStoreError):
+    """What is wrong with one video, in one line."""
+
+
+@contextlib.contextmanager
+def one_video() -> Iterator[None]:
+    """Raise a `VideoError` for whatever is wrong with the video at work, but for a store that cannot be used."""
+    configure_opencv()
+    set_single_threaded()
+    try:
+        yield
+    except (StoreError, StoppedError):
+        raise
+    except Exception as error:
+        raise VideoError(describe_error(error)) from error
+
+
+def ignore(amount: int) -> None:
+    """Hear of progress, and do nothing."""
+
+
+def extract_video(task: VideoTask, tick: Tick = ignore) -> VideoRecord:
     """Extract one video and commit it, as a failed one if it has to be.
 
     Parameters
     ----------
     task : VideoTask
         What to do.
-    tick : callable, optional
+    tick : callable
         Called with 1 after each flow; what it raises as `StoppedError` ends the video, uncommitted.
 
     Returns
@@ -75,46 +94,11 @@ def extract_video(task: VideoTask, tick: Tick | None = None) -> VideoRecord:
     StoppedError
         If `tick` raised it.
     """
-    return run_video(_extract, task, tick)
-
-
-def run_video(work: Callable[[VideoTask, Tick], VideoRecord], task: VideoTask, tick: Tick | None) -> VideoRecord:
-    """Do the work of one video, and commit it as a failed one if that cannot be done.
-
-    Parameters
-    ----------
-    work : callable
-        Commits the video and gives its record.
-    task, tick
-        As `extract_video` has them.
-
-    Returns
-    -------
-    VideoRecord
-        As committed.
-
-    Raises
-    ------
-    StoreError, StoppedError
-        As `extract_video`.
-    """
-    return _attempt(lambda: work(task, tick or _nothing), lambda reason: commit_failure(task, reason))
-
-
-def _attempt(work: Callable[[], Result], on_failure: Callable[[str], Result]) -> Result:
-    """Work on one video; whatever is wrong with it, but for a store that cannot be used, becomes a reason."""
-    configure_opencv()
-    set_single_threaded()
     try:
-        return work()
-    except (StoreError, StoppedError):
-        raise
-    except Exception as error:
-        return on_failure(describe_error(error))
-
-
-def _nothing(amount: int) -> None:
-    return None
+        with one_video():
+            return _extract(task, tick)
+    except VideoError as fault:
+        return commit_failure(task, str(fault))
 
 
 def describe_error(error: BaseException) -> str:
@@ -180,21 +164,25 @@ class Comparison:
     problem: str = ""
 
 
-def compare_video(task: VideoTask, tick: Tick | None = None) -> Comparison:
+def compare_video(task: VideoTask, tick: Tick = ignore) -> Comparison:
     """Extract a video anew, and compare it with what is stored; writes nothing.
 
     Parameters
     ----------
     task : VideoTask
         What to do.
-    tick : callable, optional
+    tick : callable
         As for `extract_video`.
 
     Returns
     -------
     Comparison
     """
-    return _attempt(lambda: _compare(task, tick or _nothing), lambda reason: Comparison(problem=reason))
+    try:
+        with one_video():
+            return _compare(task, tick)
+    except VideoError as fault:
+        return Comparison(problem=str(fault))
 
 
 def _compare(task: VideoTask, tick: Tick) -> Comparison:

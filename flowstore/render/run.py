@@ -14,13 +14,14 @@ import numpy.typing as npt
 
 from flowstore.arguments import check_path
 from flowstore.errors import ArgumentError, DecodeError, ExportError
+from flowstore.jobs.operation import Operation
 from flowstore.jobs.progress import Progress
 from flowstore.names import printable_name
 from flowstore.render.contact_sheet import MAX_TILES, draw_sheet
 from flowstore.render.films import FILM_SUFFIXES, check_film_library, fastest_fps, open_film
 from flowstore.render.pictures import Style, VideoPictures, plan_pictures
 from flowstore.storage.atomic import write_whole
-from flowstore.storage.places import LocalStorage, Storage
+from flowstore.storage.keys import Storage
 from flowstore.store.open import FlowClass, FlowStore
 from flowstore.store.video import Video
 
@@ -285,17 +286,14 @@ def _drawn(pictures: VideoPictures, numbers: Sequence[int]) -> Iterator[Image]:
 def _write_film(
     path: str, pictures: VideoPictures, numbers: Sequence[int], fps: float, progress: Progress | None
 ) -> None:
-    if progress:
-        progress.start(1, len(numbers))
-    try:
-        with open_film(path, pictures.page.height, pictures.page.width, fps) as film:
-            for picture in _drawn(pictures, numbers):
-                film.write(picture)
-                if progress:
-                    progress.add_flows(1)
-    finally:
-        if progress:
-            progress.stop()
+    operation = Operation("sync", None, progress)
+    with (
+        operation.telling(1, len(numbers)),
+        open_film(path, pictures.page.height, pictures.page.width, fps) as film,
+    ):
+        for picture in _drawn(pictures, numbers):
+            film.write(picture)
+            operation.progress.add_flows(1)
 
 
 def check_target(path: str | os.PathLike[str], storage: Storage) -> tuple[str, str]:
@@ -315,8 +313,8 @@ def check_target(path: str | os.PathLike[str], storage: Storage) -> tuple[str, s
         raise ArgumentError(f"FILE {target}: a folder")
     if not os.path.isdir(folder):
         raise ArgumentError(f"FILE {target}: there is no folder {folder}")
-    if isinstance(storage, LocalStorage):
-        root = os.path.realpath(storage.root)
+    if storage.folder is not None:
+        root = os.path.realpath(storage.folder)
         if os.path.commonpath([os.path.realpath(folder), root]) == root:
             raise ArgumentError(f"FILE {target}: inside the store; give a path outside it")
     return target, suffix

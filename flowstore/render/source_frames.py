@@ -15,7 +15,6 @@ from flowstore.names import printable_name
 from flowstore.sources.frames import FrameReader
 from flowstore.sources.sampling import is_frame_kept
 from flowstore.sources.source import VideoSource
-from flowstore.storage.places import LocalStorage
 from flowstore.store.video import Video
 
 Image = npt.NDArray[np.uint8]
@@ -125,6 +124,6 @@ def _candidates(video: Video, source: str | os.PathLike[str] | None) -> list[str
         is_file = os.path.isfile(given) and os.path.basename(given) == os.path.basename(relative)
         return [given if is_file else os.path.join(given, relative)]
     folders = [os.getcwd()]
-    if isinstance(video.storage, LocalStorage):
-        folders.append(os.path.dirname(video.storage.root))
+    if video.storage.folder is not None:
+        folders.append(os.path.dirname(video.storage.folder))
     return [os.path.join(folder, relative) for folder in folders]

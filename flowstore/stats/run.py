@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -10,15 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from flowstore.jobs.clusters import check_cluster
-from flowstore.jobs.job import AUTO_PROCESSES_FLOWS, Job
+from flowstore.jobs.job import Loss
+from flowstore.jobs.operation import SMALL_FLOWS, Operation
 from flowstore.jobs.progress import Progress
-from flowstore.jobs.schedulers import check_scheduler, choose_scheduler, run_job
 from flowstore.names import printable_name, unescape_name
 from flowstore.stats.counts import CountRules, MotionCounts, choose_bins
 from flowstore.stats.report import ClippedShare, GroupStats, Origin, StatsReport
 from flowstore.stats.task import FlowSample, StatResult, StatTask, VideoProblem, count_videos
-from flowstore.storage.places import LocalStorage
 from flowstore.store.open import FlowStore, Place, open_store
 from flowstore.store.video_index import VideoIndex
 
@@ -90,26 +87,18 @@ def stats(
     [1.62, 1.21]
     """
     chosen = FlowSample(sample, seed)
-    check_scheduler(scheduler, workers)
+    operation = Operation(scheduler, workers, progress)
     opened = store if isinstance(store, FlowStore) else open_store(store)
     index = opened.videos
     rules = _choose_rules(opened, bounds, moving)
     n_flows = sum(chosen.count(int(count)) for count in index.column("n_flows") if count)
     tasks = _plan_tasks(opened, rules, chosen, n_flows)
-    is_small = n_flows < (_THREADS_FLOWS if tasks and tasks[0].is_compiled else AUTO_PROCESSES_FLOWS)
-    where, n_workers = choose_scheduler(scheduler, workers, len(tasks), is_small)
-    check_cluster(where, [opened.storage.root] if isinstance(opened.storage, LocalStorage) else [])
-    run = _Run(rules, index, progress)
-    is_ok = index.column("status") == "ok"
-    if progress:
-        progress.start(int(is_ok.sum()), n_flows)
-    started = time.monotonic()
-    try:
-        run_job(Job(count_videos, tasks, run.take, run.add_flows, _report_killed), where, n_workers)
-    finally:
-        if progress:
-            progress.stop()
-    return run.report(opened, chosen, time.monotonic() - started)
+    is_small = n_flows < (_THREADS_FLOWS if tasks and tasks[0].is_compiled else SMALL_FLOWS)
+    operation.check_workers(opened.storage.folder)
+    gathered = _Gathered(rules, index, operation.progress)
+    with operation.telling(int((index.column("status") == "ok").sum()), n_flows):
+        operation.run(count_videos, tasks, gathered.take, _report_lost, is_small)
+    return gathered.report(opened, chosen, operation.seconds)
 
 
 def _choose_rules(store: FlowStore, bounds: Sequence[float], moving: float) -> CountRules:
@@ -159,12 +148,12 @@ def _has_numba() -> bool:
 
 
 @dataclass
-class _Run:
-    """Gathers what the tasks counted, by the first row of their class in the index."""
+class _Gathered:
+    """What the tasks counted, by the first row of their class in the index."""
 
     rules: CountRules
     index: VideoIndex
-    progress: Progress | None
+    progress: Progress
     counts: dict[int, MotionCounts] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
     early: dict[int, tuple[int, MotionCounts]] = field(default_factory=dict)
@@ -179,13 +168,8 @@ class _Run:
             self.n_added += 1
         reasons = {_key(problem.path): problem.reason for problem in result.problems}
         self.problems |= reasons
-        if self.progress:
-            for key in map(_key, task.paths):
-                self.progress.finish_video(key, reasons.get(key, ""))
-
-    def add_flows(self, n_flows: int) -> None:
-        if self.progress:
-            self.progress.add_flows(n_flows)
+        for key in map(_key, task.paths):
+            self.progress.finish_video(key, reasons.get(key, ""))
 
     def report(self, store: FlowStore, sample: FlowSample, seconds: float) -> StatsReport:
         index, total = self.index, MotionCounts.empty(self.rules)
@@ -246,7 +230,7 @@ def _clipped_shares(index: VideoIndex, rules: CountRules, counts: MotionCounts) 
             yield ClippedShare(bound_px, surely / n_counted, perhaps / n_counted, origin)
 
 
-def _report_killed(task: StatTask) -> StatResult:
+def _report_lost(task: StatTask, how: Loss) -> StatResult:
     reason = "a worker process was killed that counted it or a video beside it, perhaps for want of memory"
     problems = tuple(VideoProblem(path, reason) for path in task.paths)
     return StatResult(MotionCounts.empty(task.rules), problems)

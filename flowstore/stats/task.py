@@ -13,7 +13,7 @@ from flowstore.errors import ArgumentError, ChecksumError, StoreError, StoreForm
 from flowstore.format.settings import ExtractSettings
 from flowstore.jobs.job import Tick
 from flowstore.stats.counts import CountRules, MotionCounts, count_flows, count_joint
-from flowstore.storage.places import LocalStorage, Storage
+from flowstore.storage.keys import Storage
 from flowstore.store.tree import read_record
 from flowstore.store.video import Video
 
@@ -157,7 +157,7 @@ def count_videos(task: StatTask, tick: Tick) -> StatResult:
         except StoreError as error:
             is_of_video = isinstance(error, ChecksumError | StoreFormatError)
             # What a disk cannot read is one file; a place far away that cannot be read is gone as a whole.
-            if not is_of_video and not isinstance(task.storage, LocalStorage):
+            if not is_of_video and task.storage.folder is None:
                 raise
             problems.append(VideoProblem(path, str(error)))
             continue

@@ -21,6 +21,7 @@ from zarr.abc.store import Store
 
 from flowstore.errors import ArgumentError, MissingExtraError, StoreError, StoreUnreachableError
 from flowstore.limits import MAX_DOCUMENT_BYTES, check_document_size
+from flowstore.storage.keys import Storage
 
 Answer = TypeVar("Answer")
 
@@ -36,7 +37,7 @@ _EXTRAS = {"s3": "flowstore[s3]", "s3a": "flowstore[s3]", "gs": "gcsfs", "gcs": 
 _MAKING = threading.Lock()
 
 
-class ObjectStorage:
+class ObjectStorage(Storage):
     """A place that a URL names. Picklable.
 
     Parameters
@@ -52,6 +53,8 @@ class ObjectStorage:
     An object is set by one request, or by one upload of several parts that is completed by a last one: it is there
     whole or not at all.
     """
+
+    is_near = False
 
     def __init__(self, url: str, options: Mapping[str, Any] | None = None) -> None:
         self._url = url.rstrip("/")

@@ -21,6 +21,7 @@ from zarr.abc.store import Store
 from flowstore.errors import ArgumentError, ChecksumError, StoreError
 from flowstore.limits import check_document_size
 from flowstore.storage.atomic import replacing
+from flowstore.storage.keys import Storage
 
 # Of a member's own header: behind its 30 bytes stand the name and the extra field, whose lengths are at byte 26.
 _HEADER_BYTES = 30
@@ -28,7 +29,7 @@ _LENGTHS = struct.Struct("<26xHH")
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
-class ZipStorage:
+class ZipStorage(Storage):
     """A zip, to read. Picklable; every process opens it for itself.
 
     Parameters
@@ -231,6 +232,11 @@ class ZipTarget:
         info.create_system = 3
         info.external_attr = 0o644 << 16
         self._archive.writestr(info, value)
+
+    def write_new(self, key: str, value: bytes) -> bool:
+        """Add a member; nobody else can."""
+        self.write(key, value)
+        return True
 
     def read(self, key: str) -> bytes | None:
         """Return the value of a key that was set, None if it was not."""

@@ -17,7 +17,8 @@ from flowstore.errors import ChecksumError, StoreError, StoreFormatError
 from flowstore.format import zarr_metadata as documents
 from flowstore.format.foreign_arrays import read_foreign_array
 from flowstore.limits import is_count
-from flowstore.storage.places import Storage, memory_storage
+from flowstore.storage.keys import Storage
+from flowstore.storage.zarr_stores import memory_storage
 from flowstore.store.tree import INDEX, OnDamaged, read_records, video_paths, warn_of_damage
 from flowstore.store.video_index import (
     COLUMNS,

@@ -35,7 +35,8 @@ from flowstore.names import (
     video_path,
 )
 from flowstore.notebook.views import MAX_THUMBNAILS, class_html, store_html
-from flowstore.storage.places import Storage, open_storage
+from flowstore.storage.keys import Storage
+from flowstore.storage.places import open_storage
 from flowstore.store.caches import RecentCache
 from flowstore.store.clips import read_clips
 from flowstore.store.flow_index import FlowIndex

@@ -15,7 +15,7 @@ from flowstore.format.record import VideoRecord
 from flowstore.format.shards import chunk_span, decode_chunks, index_size, iter_chunks, parse_shard_index
 from flowstore.format.zarr_metadata import FLOW
 from flowstore.quantize.quantizer import Quantizer
-from flowstore.storage.places import Storage
+from flowstore.storage.keys import Storage
 from flowstore.store.caches import RecentCache
 
 Codes = npt.NDArray[Any]

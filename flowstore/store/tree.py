@@ -9,7 +9,7 @@ from flowstore.errors import ArgumentError, ChecksumError, FlowStoreWarning, Sto
 from flowstore.format import zarr_metadata as documents
 from flowstore.format.record import VideoRecord
 from flowstore.names import display_name, printable_name, video_path
-from flowstore.storage.places import Storage, map_waiting
+from flowstore.storage.keys import Storage
 
 INDEX = "index"
 
@@ -104,7 +104,7 @@ def read_records(storage: Storage, on_damaged: OnDamaged | None = None) -> Itera
 
     tell = on_damaged or warn_of_damage
     paths = video_paths(storage)
-    for path, record in zip(paths, map_waiting(storage, read, paths), strict=True):
+    for path, record in zip(paths, storage.map(read, paths), strict=True):
         if isinstance(record, StoreError):
             tell(path, record)
         elif record is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from flowstore.storage.places import LocalStorage, Storage
+from flowstore.storage.keys import Storage
 from flowstore.store.tree import class_paths
 
 _PARTIAL = re.compile(r".+\.[0-9]+\.partial\Z")
@@ -29,7 +29,7 @@ def is_unfinished_video(storage: Storage, path: str) -> bool:
 
 def remove_leftovers(storage: Storage) -> None:
     """Remove what killed runs left. Only for who may change the store alone: see `flowstore.storage.locks`."""
-    if not isinstance(storage, LocalStorage):
+    if storage.folder is None:
         # There is nothing in the making elsewhere, and looking for folders without a commit takes a request each.
         return
     _remove_partial(storage, "")

@@ -17,7 +17,7 @@ from flowstore.names import printable_name
 from flowstore.notebook.plots import PlotStyle, plot_flow
 from flowstore.notebook.views import thumbnail_html, video_html
 from flowstore.quantize.quantizer import Quantizer
-from flowstore.storage.places import LocalStorage, Storage
+from flowstore.storage.keys import Storage
 from flowstore.store.caches import RecentCache
 from flowstore.store.reader import Codes, Crop, StoredFlow
 
@@ -375,7 +375,7 @@ class Video:
         str
             HTML; empty where the store is not on this machine's disk.
         """
-        read = self.codes.__getitem__ if isinstance(self._storage, LocalStorage) else None
+        read = self.codes.__getitem__ if self._storage.folder else None
         return thumbnail_html(self.record, self.quantizer, read)
 
     def _repr_html_(self) -> str:

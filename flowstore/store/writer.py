@@ -7,7 +7,6 @@ One video is one group, one task and one writer. Shards first, then ``flow/zarr.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from dataclasses import replace
 from types import TracebackType
 from typing import IO, Any
@@ -23,8 +22,7 @@ from flowstore.format.shards import ShardWriter, frames_per_shard
 from flowstore.format.zarr_metadata import FLOW, FORMAT
 from flowstore.names import escape_name, video_path
 from flowstore.quantize.quantizer import Quantizer
-from flowstore.storage.objects import ObjectStorage
-from flowstore.storage.places import Storage, write_error
+from flowstore.storage.keys import Storage, writing
 from flowstore.store.index import forget_index, remove_index
 from flowstore.store.tree import class_paths
 
@@ -50,7 +48,7 @@ def write_root(
     """
     attributes = {"format": FORMAT, "settings": settings.to_json(), "versions": versions, "created": created}
     data = documents.to_bytes(documents.group_document(attributes))
-    if not (is_new and isinstance(storage, ObjectStorage)):
+    if not is_new:
         storage.write("zarr.json", data, is_durable=True)
     elif not storage.write_new("zarr.json", data):
         raise ArgumentError(
@@ -84,7 +82,7 @@ def write_failed(storage: Storage, record: VideoRecord) -> None:
     """Commit a failed video: a group with its reason and no flow."""
     if record.is_ok:
         raise ArgumentError(f"video {record.name!r} is not a failed one")
-    with store_errors(storage):
+    with writing(storage.url):
         remove_video(storage, record.class_name, record.name)
         commit_record(storage, record)
 
@@ -116,17 +114,6 @@ def is_intact(storage: Storage, record: VideoRecord) -> bool:
         return documents.flow_digest(documents.parse_document(data or b"", key)) == record.flow_digest
     except StoreFormatError:
         return False
-
-
-@contextlib.contextmanager
-def store_errors(storage: Storage) -> Iterator[None]:
-    """Turn what the target's system refuses into a `StoreError`: no fault of the video that happens to meet it."""
-    try:
-        yield
-    except StoreError:
-        raise
-    except OSError as error:
-        raise write_error(storage.url, error) from error
 
 
 class VideoWriter:
@@ -176,7 +163,7 @@ class VideoWriter:
         self.n_flows = 0
 
     def __enter__(self) -> VideoWriter:
-        with store_errors(self._storage):
+        with writing(self._storage.url):
             remove_video(self._storage, *self._names)
         return self
 
@@ -193,7 +180,7 @@ class VideoWriter:
         StoreError
             If the store cannot be written.
         """
-        with store_errors(self._storage):
+        with writing(self._storage.url):
             self._append(codes)
 
     def _append(self, codes: npt.NDArray[Any]) -> None:
@@ -232,7 +219,7 @@ class VideoWriter:
         StoreError
             If the store cannot be written.
         """
-        with store_errors(self._storage):
+        with writing(self._storage.url):
             return self._finish(record)
 
     def _finish(self, record: VideoRecord) -> VideoRecord:

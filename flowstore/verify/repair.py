@@ -13,11 +13,11 @@ from flowstore.format.record import VideoRecord
 from flowstore.format.settings import ExtractSettings
 from flowstore.jobs.progress import Progress
 from flowstore.names import is_shortened, now_utc, printable_name, unescape_name
-from flowstore.pipeline.execution import run_plan
 from flowstore.pipeline.forecast import estimate_work
 from flowstore.pipeline.plan import ExtractPlan
+from flowstore.pipeline.run import run_plan
 from flowstore.sources.source import VideoSource
-from flowstore.storage.places import Storage
+from flowstore.storage.keys import Storage
 from flowstore.store.index import has_index, index_tree
 from flowstore.store.writer import write_class, write_failed
 from flowstore.verify.faults import Fault

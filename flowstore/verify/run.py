@@ -5,25 +5,23 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable
 
 from flowstore.errors import ArgumentError, StoreError
 from flowstore.estimators.registry import make_estimator
 from flowstore.format.record import VideoRecord
 from flowstore.format.root import read_root
 from flowstore.format.settings import IMPORTED, ExtractSettings
-from flowstore.jobs.clusters import check_cluster
-from flowstore.jobs.job import Job
+from flowstore.jobs.job import Loss
+from flowstore.jobs.operation import SMALL_FLOWS, Operation
 from flowstore.jobs.progress import Progress
-from flowstore.jobs.schedulers import check_scheduler, choose_scheduler, run_job
 from flowstore.names import printable_name, unescape_name, video_path
 from flowstore.pipeline.plan import check_names
 from flowstore.pipeline.task import Comparison, VideoTask, compare_video
 from flowstore.sources.discovery import discover
 from flowstore.sources.source import VideoSource
-from flowstore.storage.locks import writers_lock
-from flowstore.storage.places import LocalStorage, Storage, open_storage
+from flowstore.storage.keys import Storage
+from flowstore.storage.places import open_storage
 from flowstore.store.index import indexed_flows
 from flowstore.store.open import Place
 from flowstore.store.tree import class_paths, video_paths
@@ -34,8 +32,6 @@ from flowstore.verify.task import CheckTask, VideoFindings, check_video
 from flowstore.verify.tree_checks import check_class, check_index, check_root
 
 SAMPLE = 16
-# Below so many flows the start of worker processes costs more than threads lose.
-AUTO_PROCESSES_FLOWS = 20_000
 _UNKNOWN_FLOWS = 2**62
 # Another version of a library, or another processor, may round a sum the other way: one code in a thousand, by one.
 _ROUNDED_SHARE = 1e-3
@@ -98,7 +94,7 @@ def verify(
     >>> verify("hmdb51.zarr", source="hmdb51/videos").is_all_well  # doctest: +SKIP
     True
     """
-    check_scheduler(scheduler, workers)
+    operation = Operation(scheduler, workers, progress)
     if deep and source is None:
         raise ArgumentError("--deep extracts anew, so it needs --source")
     if sample < 1:
@@ -106,23 +102,22 @@ def verify(
     storage = open_storage(store, is_written=repair)
     check_there(storage)
     sources = _find_sources(source, storage)
-    check_cluster(scheduler, _shared_paths(storage, sources))
-    started = time.monotonic()
+    operation.check_workers(storage.folder, *[source.path for source in list((sources or {}).values())[:1]])
     mended: Mended | None = None
-    with _lock(storage):
-        run = _Run(storage, sources, progress)
+    with storage.lock(advice="wait for it, since what it has under way would pass for damage"):
+        run = _Run(storage, sources, operation)
         if repair and source is not None and run.settings is not None:
             # To learn at the end of hours that nothing can be extracted here would be late.
             make_estimator(run.settings.algorithm, run.settings.engine, run.settings.params)
         if run.settings is not None:
-            run.check(run.settings, scheduler, workers)
+            run.check(run.settings)
             if deep:
-                run.compare(run.settings, sample, scheduler, workers)
+                run.compare(run.settings, sample)
             if repair:
                 mended = mend_in_place(Subject(storage, run.settings, tuple(run.faults), run.records, sources or {}))
     if mended is not None:
         extract_again(mended, workers, scheduler, repair_progress)
-    return run.report(mended, time.monotonic() - started)
+    return run.report(mended, operation.seconds)
 
 
 def check_there(storage: Storage) -> None:
@@ -152,25 +147,14 @@ def _find_sources(source: str | os.PathLike[str] | None, storage: Storage) -> di
     return {video_path(one.class_name, one.name): one for one in found}
 
 
-def _shared_paths(storage: Storage, sources: Mapping[str, VideoSource] | None) -> list[str]:
-    paths = [storage.root] if isinstance(storage, LocalStorage) else []
-    return paths + [source.path for source in list((sources or {}).values())[:1]]
-
-
-def _lock(storage: Storage) -> contextlib.AbstractContextManager[bool]:
-    if isinstance(storage, LocalStorage):
-        advice = "wait for it, since what it has under way would pass for damage"
-        return writers_lock(storage.root, is_shared=False, advice=advice)
-    return contextlib.nullcontext(False)
-
-
 class _Run:
     """Gathers what a check finds."""
 
-    def __init__(self, storage: Storage, sources: dict[str, VideoSource] | None, progress: Progress | None) -> None:
+    def __init__(self, storage: Storage, sources: dict[str, VideoSource] | None, operation: Operation) -> None:
         self._storage = storage
         self._sources = sources
-        self._progress = progress
+        self._operation = operation
+        self._progress = operation.progress
         self._findings: dict[str, VideoFindings] = {}
         self._compared: list[tuple[str, Comparison]] = []
         root, faults = check_root(storage)
@@ -192,19 +176,17 @@ class _Run:
     def _tell(self, faults: Iterable[Fault]) -> None:
         for fault in faults:
             self.faults.append(fault)
-            if self._progress:
-                self._progress.note(str(fault))
+            self._progress.note(str(fault))
 
-    def check(self, settings: ExtractSettings, scheduler: str, workers: int | None) -> None:
+    def check(self, settings: ExtractSettings) -> None:
         """Check every video, then the classes, the index and whether all sources are there."""
         paths = video_paths(self._storage)
         sources = self._sources or {}
         tasks = [CheckTask(self._storage, path, settings, sources.get(path)) for path in paths]
         n_flows = indexed_flows(self._storage)
-        where, n_workers = choose_scheduler(scheduler, workers, len(tasks), (n_flows or 0) < AUTO_PROCESSES_FLOWS)
         # Where the flows are not known, progress is that of the videos.
-        with self._told(len(tasks), _UNKNOWN_FLOWS if n_flows is None else n_flows) as tick:
-            run_job(Job(check_video, tasks, self._take, tick, _report_killed), where, n_workers)
+        with self._operation.telling(len(tasks), _UNKNOWN_FLOWS if n_flows is None else n_flows):
+            self._operation.run(check_video, tasks, self._take, _report_lost, (n_flows or 0) < SMALL_FLOWS)
         self._check_tree()
         self._check_sources()
         n_old = sum(not found.has_digests for found in self._findings.values())
@@ -214,22 +196,10 @@ class _Run:
                 "exchanged for others of their size are not"
             )
 
-    @contextlib.contextmanager
-    def _told(self, n_videos: int, n_flows: int) -> Iterator[Callable[[int], None]]:
-        if self._progress is None:
-            yield _ignore
-            return
-        self._progress.start(n_videos, n_flows)
-        try:
-            yield self._progress.add_flows
-        finally:
-            self._progress.stop()
-
     def _take(self, task: CheckTask, found: VideoFindings) -> None:
         self._findings[task.path] = found
         self._tell(found.faults)
-        if self._progress:
-            self._progress.finish_video(printable_name(task.path), "")
+        self._progress.finish_video(printable_name(task.path), "")
 
     def _check_tree(self) -> None:
         with_videos = {path.partition("/")[0] for path, found in self._findings.items() if found.record is not None}
@@ -252,7 +222,7 @@ class _Run:
         if n_gone:
             self.notes.append(f"{n_gone} videos have no source any more that can be read: only their flow was checked")
 
-    def compare(self, settings: ExtractSettings, sample: int, scheduler: str, workers: int | None) -> None:
+    def compare(self, settings: ExtractSettings, sample: int) -> None:
         """Extract a sample anew, and compare."""
         good = [
             path
@@ -263,17 +233,15 @@ class _Run:
         sources = self._sources or {}
         tasks = [VideoTask(sources[path], settings, self._storage) for path in chosen]
         n_flows = sum(self.records[path].n_flows for path in chosen)
-        where, n_workers = choose_scheduler(scheduler, workers, len(tasks), n_flows < AUTO_PROCESSES_FLOWS)
-        with self._told(len(tasks), n_flows) as tick:
-            run_job(Job(compare_video, tasks, self._take_comparison, tick, _compare_killed), where, n_workers)
+        with self._operation.telling(len(tasks), n_flows):
+            self._operation.run(compare_video, tasks, self._take_comparison, _compare_lost, n_flows < SMALL_FLOWS)
         n_same = sum(not found.n_different and not found.problem for _, found in self._compared)
         self.notes.append(f"{len(tasks)} videos were extracted anew: the flow of {n_same} is the same to the last bit")
 
     def _take_comparison(self, task: VideoTask, found: Comparison) -> None:
         path = video_path(task.source.class_name, task.source.name)
         self._compared.append((path, found))
-        if self._progress:
-            self._progress.finish_video(task.source.key, "")
+        self._progress.finish_video(task.source.key, "")
         step_px = task.settings.quantizer.scale if task.settings.quantizer.bound_px else _FLOAT16_STEP_PX
         if found.problem:
             text = f"cannot be extracted anew: {found.problem}"
@@ -309,16 +277,12 @@ class _Run:
         )
 
 
-def _ignore(n_flows: int) -> None:
-    return None
-
-
-def _report_killed(task: CheckTask) -> VideoFindings:
+def _report_lost(task: CheckTask, how: Loss) -> VideoFindings:
     class_name, _, name = task.path.partition("/")
     text = "its worker process was killed while it read this, perhaps for want of memory"
     names = unescape_name(class_name), unescape_name(name)
     return VideoFindings(task.path, None, (Fault("damaged", task.path, text, *names),))
 
 
-def _compare_killed(task: VideoTask) -> Comparison:
+def _compare_lost(task: VideoTask, how: Loss) -> Comparison:
     return Comparison(problem="the worker process was killed")

@@ -19,7 +19,7 @@ from flowstore.format.shards import chunk_span, frames_per_shard, index_size, pa
 from flowstore.format.zarr_metadata import FLOW
 from flowstore.names import unescape_name
 from flowstore.sources.source import VideoSource
-from flowstore.storage.places import Storage
+from flowstore.storage.keys import Storage
 from flowstore.store.tree import parse_record
 from flowstore.store.unfinished import is_partial, is_unfinished_video
 from flowstore.store.video import Video

@@ -13,7 +13,7 @@ from flowstore.format import zarr_metadata as documents
 from flowstore.format.record import VideoRecord
 from flowstore.format.root import RootAttributes, read_root
 from flowstore.names import escape_name
-from flowstore.storage.places import Storage
+from flowstore.storage.keys import Storage
 from flowstore.store.index import StoredColumns, open_columns
 from flowstore.store.tree import INDEX
 from flowstore.store.unfinished import is_partial

@@ -21,7 +21,7 @@ from flowstore.copying.plan import plan_copy
 from flowstore.copying.run import run_copy
 from flowstore.errors import ArgumentError, ChecksumError, NameNotFoundError, StoreError, StoreFormatError
 from flowstore.format.root import read_root
-from flowstore.storage.places import LocalStorage
+from flowstore.storage.local import LocalStorage
 from flowstore.store.tree import read_record, video_paths
 
 pytestmark = pytest.mark.system

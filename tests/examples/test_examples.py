@@ -48,11 +48,15 @@ def test_the_index_names_every_example():
     assert set(re.findall(r"\]\((.+?\.py)\)", index)) == {path.name for path in (ROOT / "examples").glob("*.py")}
 
 
-def test_the_readmes_training_code_runs(tmp_path, monkeypatch):
+def python_of(text):
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+
+
+def test_the_training_code_of_the_readme_and_the_guide_runs(tmp_path, monkeypatch):
     import_torch()
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = readme.split("### Train from it\n")[1].split("\n### ")[0].split("\n## ")[0]
-    blocks = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    (short,) = python_of(readme.split("## Train\n")[1].split("\n## ")[0])
+    blocks = python_of((ROOT / "examples" / "guide" / "training.md").read_text(encoding="utf-8"))
     assert len(blocks) == 2
     monkeypatch.chdir(tmp_path)
     keys = [f"{class_name}/v{number}" for class_name in ("brush_hair", "wave") for number in range(3)]
@@ -63,8 +67,10 @@ def test_the_readmes_training_code_runs(tmp_path, monkeypatch):
         Path("splits", f"{class_name}_test_split1.txt").write_text("v0.avi 1 \nv1.avi 1 \nv2.avi 2 \n")
     seen = []
     scope = {"train_step": lambda flow, labels: seen.append((tuple(flow.shape), sorted(labels.tolist())))}
-    exec(blocks[0], scope)
-    assert seen == [((4, 20, 224, 224), [0, 0, 1, 1])] * 10
+    for text in (short, blocks[0]):
+        seen.clear()
+        exec(text, scope)
+        assert seen == [((4, 20, 224, 224), [0, 0, 1, 1])] * 10
     exec(blocks[1], scope)
     flow, label = scope["test"][1]
     assert (tuple(flow.shape), label) == ((25, 20, 224, 224), 1)

@@ -36,8 +36,8 @@ def test_all(root, tmp_path):
 
 def test_a_list_counts_what_was_written(root, tmp_path):
     export(root, tmp_path / "out", "tsn", lists=("all",), pad_last=True, select=("class=wave",), scheduler="sync")
-    # Labels do not change with the selection.
-    assert lines(tmp_path / "out/annotations/all.txt") == ["b 6 2", "c 3 2"]
+    # Labels do not change with the selection. TSN's reader opens paths as they stand.
+    assert lines(tmp_path / "out/annotations/all.txt") == [f"{tmp_path}/out/b 6 2", f"{tmp_path}/out/c 3 2"]
 
 
 def test_a_damaged_video_is_in_no_list(root, tmp_path):
@@ -82,6 +82,53 @@ def test_lines_that_name_no_video_are_said(root, tmp_path):
     with pytest.warns(FlowStoreWarning, match=r"(?s)1 lines of the split.*gone"):
         found = plan_lists(flowstore.open_store(root), (f"kinetics:{tmp_path}/k.csv:val",))
     assert [wanted.name for wanted in found] == ["kinetics_k_val"]
+
+
+def test_a_list_without_a_video_is_left_out_and_said_and_never_holds_all(root, tmp_path):
+    splits = tmp_path / "splits"
+    splits.mkdir()
+    (splits / "wave_test_split1.txt").write_text("gone.avi 1 \nb.avi 2 \n")
+    with pytest.warns(
+        FlowStoreWarning, match="list hmdb51_train_split_1: none of the videos that .*:train names is in"
+    ):
+        export(root, tmp_path / "out", "mmaction2", lists=(f"hmdb51:{splits}:1",), scheduler="sync")
+    assert lines(tmp_path / "out/annotations/hmdb51_test_split_1.txt") == ["wave/b 5 2"]
+    assert not (tmp_path / "out/annotations/hmdb51_train_split_1.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "select", "why"), [("nowhere/x", (), "is in"), ("wave/b", ("class=jump",), "is exported")]
+)
+def test_a_list_without_a_video_is_refused_where_it_was_all_that_was_asked_for(root, tmp_path, line, select, why):
+    (tmp_path / "other.txt").write_text(f"{line} 6 7\n")
+    with pytest.raises(ArgumentError, match=f"list mmaction2_other: none of the videos that .* names {why}"):
+        export(root, tmp_path / "out", "mmaction2", lists=(f"mmaction2:{tmp_path}/other.txt",), select=select)
+    assert not (tmp_path / "out").exists()
+
+
+def test_lists_of_tsm_count_the_files_of_both_components(tmp_path):
+    write_store(tmp_path / "s.zarr", {"wave/000012": make_codes(4, 8, 8), "jump/1000003": make_codes(3, 8, 8)})
+    export(tmp_path / "s.zarr", tmp_path / "out", "tsm-sthv1", lists=("all",), scheduler="sync")
+    found = [line.split() for line in lines(tmp_path / "out/annotations/all.txt")]
+    assert found == [["1000003", "6", "0"], ["000012", "8", "1"]]
+    # What TSM's ops/dataset.py does with a line: the count is halved, the path becomes a number of six digits.
+    for path, count, _ in found:
+        folder, last = f"{int(path):06d}", int(int(count) / 2)
+        names = [f"{int(path):06d}-{axis}_{number:05d}.jpg" for axis in "xy" for number in range(1, last + 1)]
+        assert sorted(names) == sorted(file.name for file in (tmp_path / "out" / folder).iterdir())
+
+
+@pytest.mark.parametrize("name", ["42", "00042", "0000042", "some_video"])
+def test_lists_of_tsm_refuse_names_that_its_reader_changes(tmp_path, name):
+    write_store(tmp_path / "s.zarr", {f"wave/{name}": make_codes(1, 8, 8)})
+    with pytest.raises(ArgumentError, match="opens folders of numbers with six digits, such as 000042"):
+        export(tmp_path / "s.zarr", tmp_path / "out", "tsm-sthv1", lists=("all",))
+
+
+def test_a_folder_with_white_space_is_refused_where_lists_hold_it(root, tmp_path):
+    with pytest.raises(ArgumentError, match="a list cannot hold the folder of the export with white space"):
+        export(root, tmp_path / "my out", "tsn", lists=("all",))
+    export(root, tmp_path / "my out", "mmaction2", lists=("all",), scheduler="sync")
 
 
 @pytest.mark.parametrize(

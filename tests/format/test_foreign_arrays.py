@@ -11,7 +11,7 @@ from zarr.codecs import BytesCodec, Crc32cCodec, GzipCodec, ShardingCodec, Trans
 
 from flowstore.errors import ChecksumError, StoreFormatError
 from flowstore.format.foreign_arrays import read_foreign_array
-from flowstore.storage.places import LocalStorage
+from flowstore.storage.local import LocalStorage
 
 SHAPE = (6, 2, 4, 5)
 CODES = make_codes(6, 4, 5)

@@ -16,7 +16,7 @@ import zarr
 from store_factory import tree_files, write_video
 
 import flowstore
-from flowstore.storage.places import LocalStorage
+from flowstore.storage.local import LocalStorage
 
 GOLDEN = Path(__file__).parents[1] / "support" / "golden"
 sys.path.insert(0, str(GOLDEN))

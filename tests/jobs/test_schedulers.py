@@ -72,9 +72,10 @@ class Gathered:
         with self._lock:
             self.n_ticks += amount
 
-    def mourn(self, task):
-        self.killed.append(task)
-        return "killed"
+    def mourn(self, task, how):
+        if how == "killed":
+            self.killed.append(task)
+        return how
 
     def job(self, function, tasks):
         return Job(function, tasks, self.take, self.tick, self.mourn)
@@ -232,14 +233,10 @@ def test_cores_are_those_of_this_process():
     assert count_cores() == len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
-def stalled(task):
-    return "stalled"
-
-
 def test_a_task_that_hangs_is_ended_and_the_others_finish():
     gathered = Gathered()
     tasks = [5, 3, 4, 2, 1]
-    job = Job(hang_on_three, tasks, gathered.take, gathered.tick, gathered.mourn, lambda task: 1.0, stalled)
+    job = Job(hang_on_three, tasks, gathered.take, gathered.tick, gathered.mourn, lambda task: 1.0)
     run_job(job, "processes", 2)
     assert gathered.killed == []
     expected = [(1, 1), (2, 4), (3, "stalled"), (4, 16), (5, 25)]
@@ -256,7 +253,7 @@ def tick_for_two_seconds(task, tick):
 
 def test_a_slow_task_that_ticks_is_no_hanging_one():
     gathered = Gathered()
-    job = Job(tick_for_two_seconds, [1], gathered.take, gathered.tick, gathered.mourn, lambda task: 1.0, stalled)
+    job = Job(tick_for_two_seconds, [1], gathered.take, gathered.tick, gathered.mourn, lambda task: 1.0)
     run_job(job, "processes", 1)
     assert gathered.results == [(1, "done")]
     assert gathered.n_ticks == 20

@@ -13,13 +13,12 @@ import flowstore
 from flowstore.errors import ArgumentError, SettingsMismatchError, StoreFormatError
 from flowstore.pipeline import extract, plan_extract
 from flowstore.pipeline import plan as planning
-from flowstore.pipeline.execution import resolve_scheduler
 from flowstore.pipeline.plan import check_names, format_bytes
-from flowstore.pipeline.run import make_settings
+from flowstore.pipeline.run import make_settings, resolve_scheduler
 from flowstore.sources.discovery import discover
 from flowstore.sources.selection import select_sources
 from flowstore.sources.source import VideoSource
-from flowstore.storage.places import LocalStorage
+from flowstore.storage.local import LocalStorage
 
 OPTIONS = {"engine": "opencv"}
 
@@ -281,7 +280,7 @@ def test_auto_takes_threads_for_a_small_plan(videos, tmp_path, monkeypatch):
     assert resolve_scheduler("auto", 64, planned) == ("threads", 4)
     assert resolve_scheduler("sync", None, planned)[0] == "sync"
     assert resolve_scheduler("tcp://h:1", 64, planned) == ("tcp://h:1", 64)
-    monkeypatch.setattr("flowstore.pipeline.execution.AUTO_PROCESSES_FRAMES", 53)
+    monkeypatch.setattr("flowstore.pipeline.run.AUTO_PROCESSES_FRAMES", 53)
     assert resolve_scheduler("auto", 2, planned) == ("processes", 2)
     assert resolve_scheduler("auto", 1, planned) == ("threads", 1)
 

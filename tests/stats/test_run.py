@@ -22,7 +22,7 @@ from flowstore.quantize import Quantizer
 from flowstore.stats import stats
 from flowstore.stats.plot import plot_stats
 from flowstore.stats.task import FlowSample
-from flowstore.storage.places import LocalStorage
+from flowstore.storage.local import LocalStorage
 from flowstore.store.index import write_index
 from flowstore.store.tree import read_records
 from flowstore.store.video_index import VideoIndex
@@ -204,7 +204,7 @@ def test_sums_do_not_depend_on_which_task_ends_first(coded, monkeypatch):
         for task, result in reversed(later):
             job.on_result(task, result)
 
-    monkeypatch.setattr("flowstore.stats.run.run_job", backwards)
+    monkeypatch.setattr("flowstore.jobs.operation.run_job", backwards)
     assert as_plain(stats(coded, scheduler="sync")) == expected
     assert len(later) == 4
 

@@ -10,7 +10,9 @@ import pytest
 import zarr
 
 from flowstore.errors import StoreError
-from flowstore.storage.places import LocalStorage, ZarrStorage, is_case_blind, open_storage
+from flowstore.storage.local import LocalStorage, is_case_blind
+from flowstore.storage.places import open_storage
+from flowstore.storage.zarr_stores import ZarrStorage
 
 KINDS = ("folder", "memory", "zarr's local store", "url", "s3")
 
@@ -162,7 +164,7 @@ def test_a_value_is_never_seen_half_written(tmp_path, monkeypatch):
         seen.append((storage.read("a"), Path(source).read_bytes()))
         os.rename(source, target)
 
-    monkeypatch.setattr("flowstore.storage.places.os.replace", replace)
+    monkeypatch.setattr("flowstore.storage.local.os.replace", replace)
     storage.write("a", b"new")
     assert seen == [(b"old", b"new")]
     assert storage.read("a") == b"new"
@@ -175,7 +177,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
     def fsync(_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("flowstore.storage.places.os.fsync", fsync)
+    monkeypatch.setattr("flowstore.storage.local.os.fsync", fsync)
     with pytest.raises(OSError, match="No space left"):
         storage.write("a", b"new", is_durable=True)
     assert storage.list_children("") == ["a"]
@@ -186,10 +188,8 @@ def test_durable_values_are_flushed_before_they_are_named(tmp_path, monkeypatch)
     storage = LocalStorage(str(tmp_path))
     calls = []
     fsync, replace = os.fsync, os.replace
-    monkeypatch.setattr("flowstore.storage.places.os.fsync", lambda file: calls.append("fsync") or fsync(file))
-    monkeypatch.setattr(
-        "flowstore.storage.places.os.replace", lambda *paths: calls.append("replace") or replace(*paths)
-    )
+    monkeypatch.setattr("flowstore.storage.local.os.fsync", lambda file: calls.append("fsync") or fsync(file))
+    monkeypatch.setattr("flowstore.storage.local.os.replace", lambda *paths: calls.append("replace") or replace(*paths))
     storage.write("a", b"1")
     assert calls == ["replace"]
     storage.write("a", b"2", is_durable=True)

@@ -18,7 +18,7 @@ from store_factory import make_codes, settings_of, write_store, write_video
 import flowstore
 from flowstore.errors import ArgumentError, ChecksumError, FailedVideoError, NameNotFoundError
 from flowstore.format import shards
-from flowstore.storage.places import LocalStorage
+from flowstore.storage.local import LocalStorage
 
 HEIGHT, WIDTH, SHARD_FLOWS = 7, 9, 4
 LENGTHS = {"wave/a": 11, "wave/b [HD]": 5, "run/c": 4, "run/d": 1}

@@ -12,7 +12,7 @@ from store_factory import failed_record, make_codes, make_record, write_store
 
 import flowstore
 from flowstore.notebook.tables import flow_frames, flow_videos
-from flowstore.storage.places import LocalStorage
+from flowstore.storage.local import LocalStorage
 from flowstore.store.index import write_index
 from flowstore.store.tree import read_record, video_paths
 from flowstore.store.video_index import VideoIndex

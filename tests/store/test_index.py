@@ -13,7 +13,8 @@ from store_factory import failed_record, make_codes, make_record, write_store, w
 import flowstore
 from flowstore.errors import ArgumentError, StoreError
 from flowstore.names import escape_name
-from flowstore.storage.places import LocalStorage, open_storage
+from flowstore.storage.local import LocalStorage
+from flowstore.storage.places import open_storage
 from flowstore.store.index import read_index, remove_index, write_index
 from flowstore.store.tree import read_records, video_paths
 from flowstore.store.video_index import VideoIndex

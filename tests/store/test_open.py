@@ -22,7 +22,7 @@ from flowstore.errors import (
     StoreNotFoundError,
 )
 from flowstore.names import escape_name
-from flowstore.storage.places import LocalStorage
+from flowstore.storage.local import LocalStorage
 from flowstore.store.index import write_index
 from flowstore.store.tree import read_records
 from flowstore.store.video_index import VideoIndex

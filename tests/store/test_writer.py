@@ -36,7 +36,8 @@ from flowstore.format.settings import ExtractSettings
 from flowstore.names import video_path
 from flowstore.pipeline import extract
 from flowstore.quantize import Quantizer
-from flowstore.storage.places import LocalStorage, open_storage
+from flowstore.storage.local import LocalStorage
+from flowstore.storage.places import open_storage
 from flowstore.store.index import write_index
 from flowstore.store.tree import read_records
 from flowstore.store.video_index import VideoIndex

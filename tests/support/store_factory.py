@@ -12,7 +12,8 @@ from flowstore.format.settings import ExtractSettings
 from flowstore.quantize import Quantizer
 from flowstore.quantize.motion import MotionStatistics
 from flowstore.sources.fingerprint import Fingerprint
-from flowstore.storage.places import Storage, open_storage
+from flowstore.storage.keys import Storage
+from flowstore.storage.places import open_storage
 from flowstore.store.index import write_index
 from flowstore.store.tree import read_records
 from flowstore.store.video_index import VideoIndex

@@ -327,7 +327,7 @@ def lying_blosc():
 
 def lead_out(root, outside):
     """Write an index whose paths lead out of the store."""
-    from flowstore.storage.places import LocalStorage
+    from flowstore.storage.local import LocalStorage
     from flowstore.store.index import write_index
     from flowstore.store.tree import read_records
     from flowstore.store.video_index import VideoIndex
@@ -551,7 +551,7 @@ def test_a_hostile_zip_is_read_without_harm(place, tmp_path, name):
 @pytest.mark.parametrize("linked", ["wave", "wave/clip", "wave/clip/flow", "index"])
 def test_nothing_is_written_through_a_link(place, linked):
     from flowstore.errors import StoreError
-    from flowstore.storage.places import LocalStorage
+    from flowstore.storage.local import LocalStorage
     from flowstore.store.writer import remove_video
 
     root, _, outside = place
@@ -572,7 +572,7 @@ def test_nothing_is_written_through_a_link(place, linked):
 
 
 def test_a_file_in_the_making_follows_no_link(place):
-    from flowstore.storage.places import LocalStorage
+    from flowstore.storage.local import LocalStorage
 
     root, _, outside = place
     (root / f"zarr.json.{os.getpid()}.partial").symlink_to(outside / "precious")
@@ -583,7 +583,7 @@ def test_a_file_in_the_making_follows_no_link(place):
 
 def test_a_key_does_not_lead_out(place):
     from flowstore.errors import StoreError
-    from flowstore.storage.places import LocalStorage
+    from flowstore.storage.local import LocalStorage
 
     root, _, outside = place
     for key in ("../outside/precious", "wave/../../outside/precious", f"{outside}/precious"):

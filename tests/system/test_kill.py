@@ -19,7 +19,7 @@ import flowstore
 from flowstore.errors import ChecksumError, FlowStoreWarning, StoreFormatError
 from flowstore.export import export
 from flowstore.pipeline import extract
-from flowstore.storage.places import LocalStorage
+from flowstore.storage.local import LocalStorage
 from flowstore.store.index import index_tree, is_indexed, read_index
 from flowstore.verify import verify
 

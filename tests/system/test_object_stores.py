@@ -20,7 +20,8 @@ from flowstore.copying import copy
 from flowstore.errors import ArgumentError, StoreError, StoreUnreachableError
 from flowstore.pipeline import extract
 from flowstore.storage.objects import ObjectStorage
-from flowstore.storage.places import ZarrStorage, open_storage
+from flowstore.storage.places import open_storage
+from flowstore.storage.zarr_stores import ZarrStorage
 from flowstore.store.tree import read_record, video_paths
 
 pytestmark = pytest.mark.system

@@ -1,4 +1,4 @@
-"""Every command and every piece of Python in the README runs, as it stands, on a dataset of the names it uses."""
+"""Every command and every piece of Python in the README and the guide runs, as it stands, on a dataset of its names."""
 
 import os
 import re
@@ -16,20 +16,28 @@ from s3_server import BUCKET, CREDENTIALS
 
 import flowstore
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-# Test in test_examples.py, where PyTorch is installed, and in .ci/run, which runs them in clean environments.
-ELSEWHERE = ("### Train from it", "## Try it")
+ROOT = Path(__file__).parents[2]
+GUIDE = ROOT / "examples" / "guide"
+# In the order of the guide's contents.
+PAGES = (
+    ROOT / "README.md",
+    GUIDE / "README.md",
+    *(GUIDE / name for name in re.findall(r"^\| \[\w+\]\((\w+\.md)\)", (GUIDE / "README.md").read_text("utf-8"), re.M)),
+)
+# Training is tested in test_examples.py, where PyTorch is installed; .ci/run runs the lines that install in clean
+# environments.
+ELSEWHERE = {("README.md", "## Install"), ("README.md", "## Develop"), ("README.md", "## Train")}
 # What a person types beside flowstore.
 OTHER_PROGRAMS = {"dask", "pip", "#SBATCH"}
 
 
-def blocks(language):
-    """The README's blocks of a language, each with its section's heading."""
+def blocks(page, language):
+    """A page's blocks of a language."""
     found = []
-    for section in re.split(r"(?m)^(?=##+ )", README):
-        heading = section.partition("\n")[0]
-        found += [(heading, text) for text in re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)]
-    return [block for block in found if block[0] not in ELSEWHERE]
+    for section in re.split(r"(?m)^(?=##+ )", page.read_text("utf-8")):
+        if page.name != "training.md" and (page.name, section.partition("\n")[0]) not in ELSEWHERE:
+            found += re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +48,7 @@ def address():
 
 @pytest.fixture
 def home(tmp_path, monkeypatch, s3_server):
-    """A working folder with the dataset of which the README speaks."""
+    """A working folder with the dataset of which the pages speak."""
     for number, place in enumerate(
         ("hmdb51/wave/some_video.avi", "data/kinetics/c/v.avi", "hmdb51/wave/turn_left1.avi", "hmdb51/run/other.avi")
     ):
@@ -76,7 +84,7 @@ def home(tmp_path, monkeypatch, s3_server):
 def commands():
     """The lines that call flowstore; every other line has to be of a program that is known."""
     found = []
-    for _, text in blocks("sh"):
+    for text in [text for page in PAGES for text in blocks(page, "sh")]:
         for line in text.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=not line.startswith("#SBATCH"))
             variables = [word for word in words[:1] if re.fullmatch(r"[A-Z_0-9]+=.*", word)]
@@ -120,24 +128,55 @@ def test_every_piece_of_python_runs(home, address, monkeypatch):
             assert jobs > 0
 
     monkeypatch.setitem(sys.modules, "dask_jobqueue", types.SimpleNamespace(SLURMCluster=SLURMCluster))
-    scope = {}
-    for _, text in blocks("python"):
-        exec(text.replace("/data/", f"{home}/data/"), scope)
-    assert scope["flow"].dtype == "float32"
+    scopes = {}
+    for page in PAGES:
+        scope = scopes.setdefault(str(page.relative_to(ROOT)), {})
+        for text in blocks(page, "python"):
+            exec(compile(text.replace("/data/", f"{home}/data/"), str(page), "exec"), scope)
+    notebooks = scopes["examples/guide/notebooks.md"]
+    assert notebooks["flow"].dtype == "float32"
+    assert (len(notebooks["videos"]), len(notebooks["flows"])) == (3, 59 + 57 + 56)
+    assert list(notebooks["tree"].children) == ["some_video", "turn_left1"]
+    assert len(scopes["examples/guide/statistics.md"]["channels"].std_px) == 2
     assert flowstore.open_store(f"{home}/data/kinetics.zarr").n_flows == 58
-    assert os.path.isdir("jpeg")
+    assert os.path.isdir("denseflow")
 
 
 def test_links_lead_somewhere():
-    root = Path(__file__).parents[2]
-    targets = re.findall(r"\]\(([^)#]+)\)", README)
-    assert targets
-    for target in targets:
-        assert target.startswith("https://") or (root / target).exists(), target
+    for page in PAGES:
+        targets = re.findall(r"\]\(([^)]+)\)", page.read_text("utf-8"))
+        assert targets or page.parent == GUIDE
+        for target in targets:
+            path, _, anchor = target.partition("#")
+            linked = page.parent / path if path else page
+            assert target.startswith("https://") or linked.exists(), (page, target)
+            if anchor and not target.startswith("https://"):
+                headings = re.findall(r"(?m)^#+ (.*)$", linked.read_text("utf-8"))
+                slugs = [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+                assert anchor in slugs, (page, target)
+
+
+def test_every_page_is_in_the_contents():
+    assert sorted(GUIDE.glob("*.md")) == sorted(PAGES[1:])
 
 
 def test_files_that_are_named_are_there():
-    root = Path(__file__).parents[2]
-    named = set(re.findall(r"`((?:tests|benchmarks|examples|flowstore)/[\w/.]+)`", README))
-    assert len(named) > 15
-    assert [name for name in sorted(named) if not (root / name).exists()] == []
+    text = "".join(page.read_text("utf-8") for page in PAGES)
+    named = set(re.findall(r"`((?:tests|benchmarks|examples|flowstore)/[\w/.]+)`", text))
+    assert len(named) > 10
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+def test_the_readme_names_every_room():
+    text = (ROOT / "README.md").read_text("utf-8").split("## Develop")[1]
+    rooms = {path.name for path in (ROOT / "flowstore").iterdir() if (path / "__init__.py").exists()}
+    files = {path.stem for path in (ROOT / "flowstore").glob("*.py") if not path.stem.startswith("_")}
+    assert rooms == set(re.findall(r"`(\w+)/`", text)) & rooms
+    assert files == set(re.findall(r"`(\w+)`", text)) & files
+    for room, name in re.findall(r"`(\w+)/(\w+)`", text):
+        if room not in ("tests",):
+            assert (ROOT / "flowstore" / room / f"{name}.py").exists(), (room, name)
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 300

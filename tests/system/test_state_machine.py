@@ -24,7 +24,7 @@ from flowstore.errors import (
     StoreNotFoundError,
 )
 from flowstore.pipeline import extract
-from flowstore.storage.places import LocalStorage
+from flowstore.storage.local import LocalStorage
 from flowstore.verify import verify
 
 pytestmark = pytest.mark.system

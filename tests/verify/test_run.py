@@ -22,8 +22,8 @@ import flowstore
 from flowstore.errors import ArgumentError, StoreFormatError, StoreNotFoundError
 from flowstore.format import shards
 from flowstore.pipeline import extract
+from flowstore.storage.local import LocalStorage
 from flowstore.storage.locks import writers_lock
-from flowstore.storage.places import LocalStorage
 from flowstore.verify import verify
 
 N_FLOWS, HEIGHT, WIDTH = 7, 6, 8
