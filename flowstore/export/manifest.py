@@ -157,7 +157,7 @@ def _read_manifest(target: str) -> dict[str, Any]:
 
 def _has_files(target: str) -> bool:
     try:
-        return any(not (is_stray(name) or name.endswith(".lock")) for name in os.listdir(target))
+        return any(not is_stray(name) for name in os.listdir(target))
     except FileNotFoundError:
         return False
     except OSError as error:

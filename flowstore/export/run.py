@@ -11,7 +11,6 @@ import cv2
 
 from flowstore.export.lists import list_files
 from flowstore.export.manifest import start_manifest, write_manifest, write_own_file
-from flowstore.export.paths import LOCKED
 from flowstore.export.plan import ExportOptions, ExportPlan, plan_export
 from flowstore.export.task import ExportTask, VideoExport, export_video
 from flowstore.jobs.job import Loss
@@ -202,7 +201,7 @@ def run_export(
     if planned.tasks:
         operation.check_workers(planned.store.storage.folder, planned.dest)
     manifest = planned.manifest() | {"versions": planned.store.root.versions | {"opencv": cv2.__version__}}
-    with writers_lock(os.path.join(planned.dest, LOCKED), is_shared=False, advice="wait for it"):
+    with writers_lock(planned.dest, is_shared=False, advice="wait for it"):
         since_ns, is_anew = start_manifest(planned, manifest, overwrite)
         if planned.tasks:
             # Every machine may have a folder of the name in which the target is made; this file, only those that share.

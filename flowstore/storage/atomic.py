@@ -158,6 +158,39 @@ def write_whole(path: str, data: bytes) -> None:
     WholeWriter().write(path, [data])
 
 
+def write_new(path: str, data: bytes) -> bool:
+    """Write a file that is not there yet, whole and durably; return False where it is: the file system decides."""
+    partial = making_path(path)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    try:
+        _create(partial, data)
+        try:
+            os.link(partial, path)
+        except FileExistsError:
+            return False
+        except OSError:
+            # FAT, exFAT and some network file systems have no second names.
+            return _create_if_new(path, data)
+        return True
+    finally:
+        remove_if_there(partial)
+
+
+def _create(path: str, data: bytes) -> None:
+    with open(path, "xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _create_if_new(path: str, data: bytes) -> bool:
+    try:
+        _create(path, data)
+    except FileExistsError:
+        return False
+    return True
+
+
 def is_stray(name: str) -> bool:
     """Tell whether a file's name is that of one which a `WholeWriter` had not finished."""
     return _PARTIAL.fullmatch(name) is not None

@@ -81,9 +81,7 @@ def _open_file(path: str) -> int:
 
 
 @contextlib.contextmanager
-def _locked(
-    open_: Callable[[str], int], path: str, kind: int, remove: Callable[[str], None] | None
-) -> Iterator[None]:
+def _locked(open_: Callable[[str], int], path: str, kind: int, remove: Callable[[str], None] | None) -> Iterator[None]:
     """Lock what is at a path; the last to leave takes it away if it can be."""
     while True:
         handle = open_(path)
