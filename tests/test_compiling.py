@@ -25,11 +25,12 @@ SCRIPT = """
 import json
 from flowstore.estimators.registry import compile_engine, needs_compiling
 from flowstore.quantize.encoder import are_loops_compiled, compile_loops
-found = {"before": needs_compiling("numba") or not are_loops_compiled()}
+ALGORITHM = "farneback"
+found = {"before": needs_compiling("numba", ALGORITHM) or not are_loops_compiled()}
 if %(is_compiling)r:
-    compile_engine("numba")
+    compile_engine("numba", ALGORITHM)
     compile_loops()
-    found["after"] = needs_compiling("numba") or not are_loops_compiled()
+    found["after"] = needs_compiling("numba", ALGORITHM) or not are_loops_compiled()
 from flowstore.estimators.farneback import stream as farneback
 from flowstore.estimators.farneback.kernels import KERNELS
 from flowstore.quantize import kernels as motion_kernels

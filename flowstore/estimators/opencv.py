@@ -5,14 +5,22 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import cv2
 import numpy as np
 
 from flowstore.arguments import ParameterValue
 from flowstore.errors import ArgumentError, EstimatorError
-from flowstore.estimators.parameters import Flow, Frame, Params, check_params, farneback_params, merge_params
+from flowstore.estimators.parameters import (
+    Flow,
+    Frame,
+    Params,
+    check_params,
+    farneback_params,
+    merge_params,
+    tvl1_params,
+)
 
 OPENCV_VERSION: str = cv2.__version__
 
@@ -216,37 +224,14 @@ class OpenCVTvl1:
 
     algorithm = "tvl1"
     engine = "opencv"
-    _DEFAULTS: ClassVar[Params] = {
-        "tau": 0.25,
-        "lambda": 0.15,
-        "theta": 0.3,
-        "nscales": 5,
-        "warps": 5,
-        "epsilon": 0.01,
-        "inner_iterations": 30,
-        "outer_iterations": 10,
-        "scale_step": 0.8,
-        "gamma": 0.0,
-        "median_filtering": 5,
-    }
 
     def __init__(self, params: Params | None = None) -> None:
         if not hasattr(getattr(cv2, "optflow", None), "DualTVL1OpticalFlow_create"):
             raise EstimatorError(
-                "tvl1 needs OpenCV's contrib modules, which are not installed: "
-                "pip uninstall opencv-python && pip install opencv-contrib-python"
+                "tvl1: the engine opencv needs OpenCV's contrib modules, which are not installed: "
+                "take the engine numba, or pip uninstall opencv-python && pip install opencv-contrib-python"
             )
-        self.params = merge_params("tvl1", self._DEFAULTS, params)
-        for name in ("tau", "lambda", "theta", "epsilon"):
-            if float(self.params[name]) <= 0:
-                raise ArgumentError(f"tvl1: {name} is {self.params[name]}, expected above 0")
-        for name in ("nscales", "warps", "inner_iterations", "outer_iterations"):
-            if int(self.params[name]) < 1:
-                raise ArgumentError(f"tvl1: {name} is {self.params[name]}, expected 1 or more")
-        if not 0 < float(self.params["scale_step"]) < 1:
-            raise ArgumentError(f"tvl1: scale_step is {self.params['scale_step']}, expected above 0 and below 1")
-        if self.params["median_filtering"] not in (1, 3, 5):
-            raise ArgumentError(f"tvl1: median_filtering is {self.params['median_filtering']}, expected 1, 3 or 5")
+        self.params = tvl1_params(params)
 
     def stream(self, height: int, width: int, step: int = 1) -> PairStream:
         """Return a stream for one video of ``height × width`` pixels."""

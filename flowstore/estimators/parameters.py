@@ -31,6 +31,20 @@ _FARNEBACK_DEFAULTS: Params = {
     "flags": 0,
 }
 
+_TVL1_DEFAULTS: Params = {
+    "tau": 0.25,
+    "lambda": 0.15,
+    "theta": 0.3,
+    "nscales": 5,
+    "warps": 5,
+    "epsilon": 0.01,
+    "inner_iterations": 30,
+    "outer_iterations": 10,
+    "scale_step": 0.8,
+    "gamma": 0.0,
+    "median_filtering": 5,
+}
+
 
 def farneback_params(params: Params | None = None) -> Params:
     """Return all parameters of Farneback, checked, in the order in which OpenCV takes them.
@@ -58,6 +72,28 @@ def farneback_params(params: Params | None = None) -> Params:
         raise ArgumentError(
             f"farneback: flags is {flags}, expected 0 (box window) or {GAUSSIAN_WINDOW} (Gaussian window)"
         )
+    return merged
+
+
+def tvl1_params(params: Params | None = None) -> Params:
+    """Return all parameters of TV-L1, checked, in the order in which OpenCV takes them.
+
+    Raises
+    ------
+    ArgumentError
+        If one is unknown or has a value that cannot be used.
+    """
+    merged = merge_params("tvl1", _TVL1_DEFAULTS, params)
+    for name in ("tau", "lambda", "theta", "epsilon"):
+        if float(merged[name]) <= 0:
+            raise ArgumentError(f"tvl1: {name} is {merged[name]}, expected above 0")
+    for name in ("nscales", "warps", "inner_iterations", "outer_iterations"):
+        if int(merged[name]) < 1:
+            raise ArgumentError(f"tvl1: {name} is {merged[name]}, expected 1 or more")
+    if not 0 < float(merged["scale_step"]) < 1:
+        raise ArgumentError(f"tvl1: scale_step is {merged['scale_step']}, expected above 0 and below 1")
+    if merged["median_filtering"] not in (1, 3, 5):
+        raise ArgumentError(f"tvl1: median_filtering is {merged['median_filtering']}, expected 1, 3 or 5")
     return merged
 
 

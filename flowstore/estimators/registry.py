@@ -5,6 +5,7 @@ Frames in, flow out: knows nothing of files, stores or Dask.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from collections.abc import Callable
 from importlib.metadata import version
@@ -12,8 +13,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from flowstore.errors import ArgumentError, EstimatorError
-from flowstore.estimators.parameters import Flow, Frame, Params, farneback_params
+from flowstore.errors import ArgumentError, EstimatorError, FlowStoreError
+from flowstore.estimators.parameters import Flow, Frame, Params, farneback_params, tvl1_params
 
 
 class FlowStream(Protocol):
@@ -70,7 +71,7 @@ class NumbaFarneback:
 
     def __init__(self, params: Params | None = None) -> None:
         self.params = farneback_params(params)
-        farneback = _import_kernel()
+        farneback = _import_kernel("farneback")
         farneback.FarnebackParameters(**self.params)
         self._make_stream = farneback.FarnebackStream
 
@@ -79,29 +80,69 @@ class NumbaFarneback:
         return self._make_stream(height, width, step=step, **self.params)
 
 
-def _import_kernel() -> Any:
+class NumbaTvl1:
+    """Duality-based TV-L1 by the kernel of `flowstore.estimators.tvl1.stream`: OpenCV's flow.
+
+    Parameters
+    ----------
+    params : mapping, optional
+        As for `OpenCVTvl1`; `gamma` is 0.
+
+    Raises
+    ------
+    ArgumentError
+        If a parameter is unknown or has a value that cannot be used, or that the OpenCV engine alone can.
+    EstimatorError
+        If Numba cannot be imported.
+    """
+
+    algorithm = "tvl1"
+    engine = "numba"
+
+    def __init__(self, params: Params | None = None) -> None:
+        self.params = tvl1_params(params)
+        if self.params["gamma"]:
+            raise ArgumentError(
+                f"tvl1: gamma is {self.params['gamma']}, which the engine opencv alone takes, expected 0"
+            )
+        self._make_stream = _import_kernel("tvl1").Tvl1Stream
+
+    def stream(self, height: int, width: int, step: int = 1) -> FlowStream:
+        """Return a stream for one video of ``height × width`` pixels."""
+        stream: FlowStream = self._make_stream(height, width, self.params, step=step)
+        return stream
+
+
+_COMPILED = ("farneback", "tvl1")
+
+
+def _import_kernel(algorithm: str) -> Any:
     # Numba is loaded by those who use it only, and may not exist for the newest Python.
     try:
-        from flowstore.estimators.farneback import stream as farneback
+        return importlib.import_module(f"flowstore.estimators.{algorithm}.stream")
     except ImportError as error:
-        raise EstimatorError(
-            f"the numba engine needs Numba, which cannot be imported ({error}): pip install numba"
-        ) from error
-    return farneback
+        hint = "" if isinstance(error, FlowStoreError) else "; if Numba is missing: pip install numba"
+        raise EstimatorError(f"the numba engine cannot be had here: {error}{hint}") from error
 
 
-def needs_compiling(engine: str) -> bool:
-    """Tell whether an engine's first use on this machine has yet to compile its loops."""
-    if engine != "numba":
-        return False
-    return not _import_kernel().is_compiled()
+def needs_compiling(engine: str, algorithm: str) -> bool:
+    """Tell whether the first use of an algorithm's engine on this machine has yet to compile its loops."""
+    return engine == "numba" and not _import_kernel(algorithm).is_compiled()
 
 
-def compile_engine(engine: str) -> None:
-    """Compile an engine's loops, or load them from the cache on disk: nothing is compiled later."""
-    if engine != "numba":
-        return
-    _import_kernel().compile_kernels()
+def compile_engine(engine: str, algorithm: str | None = None) -> None:
+    """Compile an engine's loops, or load them from the cache on disk: nothing is compiled later.
+
+    Parameters
+    ----------
+    engine : {"numba", "opencv"}
+        OpenCV has nothing to compile.
+    algorithm : str, optional
+        The one to be used; every one of the engine's unless given.
+    """
+    if engine == "numba":
+        for name in _COMPILED if algorithm is None else (algorithm,):
+            _import_kernel(name).compile_kernels()
 
 
 def _opencv(class_name: str) -> Callable[[Params | None], Estimator]:
@@ -121,6 +162,7 @@ _ESTIMATORS: dict[tuple[str, str], Callable[[Params | None], Estimator]] = {
     ("farneback", "numba"): NumbaFarneback,
     ("dis", "opencv"): _opencv("OpenCVDis"),
     ("tvl1", "opencv"): _opencv("OpenCVTvl1"),
+    ("tvl1", "numba"): NumbaTvl1,
 }
 ALGORITHMS = tuple(dict.fromkeys(algorithm for algorithm, _ in _ESTIMATORS))
 
@@ -159,11 +201,15 @@ def resolve_engine(algorithm: str, engine: str, params: Params | None = None) ->
         return engine, ""
     if (algorithm, "numba") not in _ESTIMATORS:
         return "opencv", ""
-    # What no engine takes is refused here; what only OpenCV takes is said.
-    _ESTIMATORS[algorithm, "opencv"](params)
     try:
         _ESTIMATORS[algorithm, "numba"](params)
     except (EstimatorError, ArgumentError) as error:
+        # What no engine takes is refused by OpenCV's too; what only OpenCV takes is said.
+        try:
+            _ESTIMATORS[algorithm, "opencv"](params)
+        except EstimatorError:
+            # It is not installed: the reason why the other cannot be taken says more.
+            raise error from None
         return "opencv", f"engine: opencv in place of the faster numba ({error})"
     return "numba", ""
 

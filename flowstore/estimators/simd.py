@@ -1,4 +1,4 @@
-"""Sixteen-lane vectors for Numba: the values that the Farneback kernels compute with.
+"""Sixteen-lane vectors for Numba: the values that the kernels compute with.
 
 Owns four Numba types, each one LLVM vector: ``lanes_f32`` (``<16 x float>``), ``lanes_f64``
 (``<16 x double>``), ``lanes_i32`` (``<16 x i32>``) and ``lanes_mask`` (``<16 x i1>``), with ``+ - * /``,
@@ -12,9 +12,9 @@ Said in vectors, the loop is what it says.
 
 Offsets count elements of a one-dimensional C-contiguous array. Nothing checks bounds: whoever calls keeps to
 arrays that are padded at both ends. Numba's cache on disk looks at the file of the kernel alone: after a
-change here in a working copy, touch ``farneback_kernels.py``.
+change here in a working copy, touch each ``kernels.py``.
 
-Imports numba and llvmlite only.
+Imports numba and llvmlite, and of flowstore the number of lanes.
 """
 
 import operator
@@ -29,7 +29,7 @@ from numba.core.typing.templates import ConcreteTemplate, infer_global, signatur
 from numba.extending import intrinsic as numba_intrinsic
 from numba.extending import lower_builtin
 
-N_LANES = 16
+from flowstore.estimators.arrays import N_LANES
 
 # Numba annotates some of what it exports; these it does not.
 _declare: Any = cgutils.get_or_insert_function
@@ -369,3 +369,137 @@ def lane_numbers(typingctx: Any) -> Any:
         return ir.Constant(_F32, [float(lane) for lane in range(N_LANES)])
 
     return lanes_f32(), codegen
+
+
+@_intrinsic
+def sqrt(typingctx: Any, value: Any) -> Any:
+    """Return the square root of each lane."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _call(builder, "llvm.sqrt.v16f32", _F32, list(args))
+
+    return lanes_f32(lanes_f32), codegen
+
+
+@_intrinsic
+def low(typingctx: Any, a: Any, b: Any) -> Any:
+    """Return the smaller of each two lanes."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.select(builder.fcmp_ordered("<", *args), *args)
+
+    return lanes_f32(lanes_f32, lanes_f32), codegen
+
+
+@_intrinsic
+def high(typingctx: Any, a: Any, b: Any) -> Any:
+    """Return the larger of each two lanes."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.select(builder.fcmp_ordered(">", *args), *args)
+
+    return lanes_f32(lanes_f32, lanes_f32), codegen
+
+
+@_intrinsic
+def total(typingctx: Any, value: Any) -> Any:
+    """Return the sum of sixteen float32, pairwise."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        value, width = args[0], 16
+        while width > 1:
+            width //= 2
+            mask = [ir.Constant(ir.IntType(32), i) for i in range(width)]
+            mask2 = [ir.Constant(ir.IntType(32), i + width) for i in range(width)]
+            kind = ir.VectorType(ir.IntType(32), width)
+            undefined = ir.Constant(value.type, ir.Undefined)
+            a = builder.shuffle_vector(value, undefined, ir.Constant(kind, mask))
+            b = builder.shuffle_vector(value, undefined, ir.Constant(kind, mask2))
+            value = builder.fadd(a, b)
+        return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
+
+    return types.float32(lanes_f32), codegen
+
+
+def _indices(values: list[int]) -> Any:
+    return ir.Constant(ir.VectorType(ir.IntType(32), len(values)), values)
+
+
+@_intrinsic
+def load_each_four_times(typingctx: Any, array: Any, offset: Any) -> Any:
+    """Load four float32 and repeat each four times."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        four = ir.VectorType(ir.FloatType(), 4)
+        pointer = _element_pointer(context, builder, sig.args[0], args[0], args[1], four)
+        value = builder.load(pointer, align=4)
+        return builder.shuffle_vector(value, ir.Constant(four, ir.Undefined), _indices([i // 4 for i in range(16)]))
+
+    return lanes_f32(array, types.intp), codegen
+
+
+@_intrinsic
+def store_sum_of_fours(typingctx: Any, array: Any, offset: Any, value: Any) -> Any:
+    """Put lane i + lane i + 4 + lane i + 8 + lane i + 12, for i of 0 to 3, at ``array[offset:offset + 4]``."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        four = ir.VectorType(ir.FloatType(), 4)
+        pointer = _element_pointer(context, builder, sig.args[0], args[0], args[1], four)
+        value = args[2]
+        for width in (8, 4):
+            undefined = ir.Constant(value.type, ir.Undefined)
+            a = builder.shuffle_vector(value, undefined, _indices(list(range(width))))
+            b = builder.shuffle_vector(value, undefined, _indices(list(range(width, 2 * width))))
+            value = builder.fadd(a, b)
+        builder.store(value, pointer, align=4)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, lanes_f32), codegen
+
+
+@_intrinsic
+def store_interleaved(typingctx: Any, array: Any, offset: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
+    """Put ``a[0] b[0] c[0] d[0] a[1] ...`` at ``array[offset:offset + 64]``."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        wide = ir.VectorType(ir.FloatType(), 64)
+        pointer = _element_pointer(context, builder, sig.args[0], args[0], args[1], wide)
+        join = _indices(list(range(32)))
+        ab = builder.shuffle_vector(args[2], args[3], join)
+        cd = builder.shuffle_vector(args[4], args[5], join)
+        order = [16 * part + i for i in range(16) for part in range(4)]
+        value = builder.shuffle_vector(ab, cd, _indices(order))
+        builder.store(value, pointer, align=4)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, lanes_f32, lanes_f32, lanes_f32, lanes_f32), codegen
+
+
+def _every_fourth(part: int) -> Any:
+    def every_fourth(typingctx: Any, array: Any, offset: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            wide = ir.VectorType(ir.FloatType(), 64)
+            pointer = _element_pointer(context, builder, sig.args[0], args[0], args[1], wide)
+            value = builder.load(pointer, align=4)
+            undefined = ir.Constant(wide, ir.Undefined)
+            return builder.shuffle_vector(value, undefined, _indices([4 * i + part for i in range(16)]))
+
+        return lanes_f32(array, types.intp), codegen
+
+    every_fourth.__name__ = f"every_fourth_{part}"
+    return _intrinsic(every_fourth)
+
+
+first_of_four, second_of_four, third_of_four = _every_fourth(0), _every_fourth(1), _every_fourth(2)
+
+
+@_intrinsic
+def store_indices(typingctx: Any, array: Any, offset: Any, value: Any) -> Any:
+    """Put sixteen int32 at ``array[offset:offset + 16]``."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        pointer = _element_pointer(context, builder, sig.args[0], args[0], args[1], _I32)
+        builder.store(args[2], pointer, align=4)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, lanes_i32), codegen

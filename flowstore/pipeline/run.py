@@ -206,7 +206,7 @@ def _run_locked(
     with telling, writing(planned.storage.url):
         try:
             if planned.todo:
-                _prepare_engine(planned.settings.engine, operation.progress)
+                _prepare_engine(planned.settings.engine, planned.settings.algorithm, operation.progress)
                 _prepare_store(planned, is_locked)
                 tasks = [VideoTask(source, planned.settings, planned.storage) for source in planned.todo]
                 operation.run(function, tasks, gathered.take, _commit_lost, _is_small(planned), _stall_limit_s)
@@ -263,13 +263,13 @@ def _commit_lost(task: VideoTask, how: Loss) -> VideoRecord:
     return commit_failure(task, f"gave no flow for {limit_s:.0f} s: its decoder hangs, or its disk does not answer")
 
 
-def _prepare_engine(engine: str, progress: Progress) -> None:
+def _prepare_engine(engine: str, algorithm: str, progress: Progress) -> None:
     # Once, here: the workers find what they need in the cache on disk.
     if engine != "numba":
         return
-    if needs_compiling(engine) or not are_loops_compiled():
+    if needs_compiling(engine, algorithm) or not are_loops_compiled():
         progress.note("compiling the kernels for this machine, once: some seconds")
-    compile_engine(engine)
+    compile_engine(engine, algorithm)
     compile_loops()
 
 

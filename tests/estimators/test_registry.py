@@ -18,13 +18,14 @@ from flowstore.estimators.registry import estimator_versions, resolve_engine
 ESTIMATORS = {
     "farneback by OpenCV": (("farneback", "opencv", None), 0.1),
     "farneback by Numba": (("farneback", "numba", None), 0.1),
+    "tvl1 by Numba": (("tvl1", "numba", None), 0.1),
     "dis medium": (("dis", "opencv", {"preset": "medium"}), 0.1),
     "dis fast": (("dis", "opencv", {"preset": "fast"}), 0.2),
     "dis ultrafast": (("dis", "opencv", {"preset": "ultrafast"}), 0.25),
 }
 HAS_TVL1 = hasattr(getattr(cv2, "optflow", None), "DualTVL1OpticalFlow_create")
 if HAS_TVL1:
-    ESTIMATORS["tvl1"] = (("tvl1", "opencv", None), 0.1)
+    ESTIMATORS["tvl1 by OpenCV"] = (("tvl1", "opencv", None), 0.1)
 every_estimator = pytest.mark.parametrize("name", ESTIMATORS)
 HEIGHT, WIDTH = 96, 128
 BORDER = 12
@@ -275,10 +276,17 @@ def test_each_parameter_of_dis_is_recorded_and_used(name, setter, value):
     assert np.abs(direct - default).max() > 1e-6, "a value that changes nothing proves nothing"
 
 
-def test_tvl1_without_contrib_names_the_package(monkeypatch):
+def test_tvl1_needs_no_contrib_package_but_for_opencvs_own(monkeypatch):
     monkeypatch.delattr(cv2, "optflow", raising=False)
-    with pytest.raises(EstimatorError, match="pip install opencv-contrib-python"):
-        make_estimator("tvl1")
+    assert make_estimator("tvl1").engine == "numba"
+    with pytest.raises(EstimatorError, match=r"take the engine numba, or .*pip install opencv-contrib-python"):
+        make_estimator("tvl1", "opencv")
+    # What the kernel does not take is refused by name, with the engine that has it.
+    for engine in ("numba", "auto"):
+        with pytest.raises(ArgumentError, match=r"tvl1: gamma is 0\.5, which the engine opencv alone takes"):
+            make_estimator("tvl1", engine, {"gamma": 0.5})
+    with pytest.raises(ArgumentError, match=r"tvl1: tau is -1\.0, expected above 0"):
+        make_estimator("tvl1", "auto", {"tau": -1})
 
 
 def test_tvl1_is_called_as_its_documentation_has_it(monkeypatch):
@@ -305,7 +313,9 @@ def test_tvl1_is_called_as_its_documentation_has_it(monkeypatch):
     create()
     (defaults,) = created
     names = {"lambda": "lambda_"}
-    estimator = make_estimator("tvl1")
+    estimator = make_estimator("tvl1", "opencv")
+    assert make_estimator("tvl1").params == estimator.params
+    assert resolve_engine("tvl1", "auto", {"gamma": 0.5})[0] == "opencv"
     assert {names.get(name, name): value for name, value in estimator.params.items()} == {
         name: value for name, value in defaults.items() if name not in ("created", "use_initial_flow")
     }
@@ -385,6 +395,7 @@ def test_engines():
     assert set(ALGORITHMS) == {"farneback", "dis", "tvl1"}
     assert resolve_engine("farneback", "opencv") == ("opencv", "")
     assert resolve_engine("farneback", "auto") == ("numba", "")
+    assert resolve_engine("tvl1", "auto") == ("numba", "")
     assert resolve_engine("dis", "auto") == ("opencv", "")
     with pytest.raises(ArgumentError, match="algorithm is 'raft', expected one of farneback, dis, tvl1"):
         resolve_engine("raft", "auto")
@@ -395,15 +406,19 @@ def test_engines():
 
 
 def test_auto_says_when_it_cannot_take_the_fastest(monkeypatch):
-    def without_numba():
-        raise EstimatorError("no numba")
+    def without_numba(algorithm):
+        raise EstimatorError(f"no numba for {algorithm}")
 
     monkeypatch.setattr("flowstore.estimators.registry._import_kernel", without_numba)
     engine, line = resolve_engine("farneback", "auto")
     assert engine == "opencv"
-    assert "opencv in place of the faster numba (no numba)" in line
+    assert "opencv in place of the faster numba (no numba for farneback)" in line
     with pytest.raises(EstimatorError, match="no numba"):
         make_estimator("farneback", "numba")
+    # Where nothing is left, the line says what a person lacks who has installed flowstore as it is.
+    monkeypatch.delattr(cv2, "optflow", raising=False)
+    with pytest.raises(EstimatorError, match="no numba for tvl1"):
+        make_estimator("tvl1")
 
 
 def test_a_pair_stream_keeps_no_more_than_its_step():

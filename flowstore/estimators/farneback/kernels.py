@@ -24,7 +24,7 @@ from numba import types
 from numpy.typing import NDArray
 
 from flowstore.compiling import kernel
-from flowstore.estimators.farneback.tables import Floats, Indices
+from flowstore.estimators.arrays import Floats, Indices
 from flowstore.estimators.simd import (
     floor,
     fma,

@@ -86,10 +86,19 @@ from numpy.typing import NDArray
 
 from flowstore.compiling import are_compiled, compile_all
 from flowstore.errors import ArgumentError
+from flowstore.estimators.arrays import (
+    N_LANES,
+    Floats,
+    Indices,
+    check_frame,
+    check_size,
+    make_scratch,
+    pad_rows,
+    resize_tables,
+    round_up,
+)
 from flowstore.estimators.farneback import tables as tables
 from flowstore.estimators.farneback.kernels import KERNELS, PAD, enlarge, expand, iterate, shrink
-from flowstore.estimators.farneback.tables import Floats, Indices
-from flowstore.estimators.simd import N_LANES
 
 FLAG_INITIAL_FLOW = 4
 FLAG_GAUSSIAN = 256
@@ -178,69 +187,23 @@ def _number(name: str, value: Any) -> float:
     return number
 
 
-def _check_size(height: int, width: int) -> None:
-    if height < 1 or width < 1:
-        raise ArgumentError(f"height and width must be 1 or more, not {height} and {width}")
-    if height * (width + 2 * N_LANES) * 5 >= 2**31:
-        raise ArgumentError(f"height {height} and width {width} are too large: use the engine `opencv`")
-
-
-def _check_frame(name: str, frame: Any, shape: tuple[int, int] | None = None) -> None:
-    if not isinstance(frame, np.ndarray):
-        raise ArgumentError(f"{name} must be a NumPy array, not {type(frame).__name__}")
-    if frame.dtype != np.uint8:
-        raise ArgumentError(f"{name} must be uint8, not {frame.dtype}")
-    if frame.ndim != 2:
-        raise ArgumentError(f"{name} must be gray, of shape (height, width), not {frame.shape}")
-    if shape is not None and frame.shape != shape:
-        raise ArgumentError(f"{name} must have shape {shape}, not {frame.shape}")
-
-
-def _round_up(value: int) -> int:
-    return -(-value // N_LANES) * N_LANES
-
-
-def _scratch(size: int, dtype: type = np.float32) -> NDArray[Any]:
-    # Zeros, because vectors reach past the ends of rows and what they find there must be finite; aligned,
-    # because a vector that lies across two cache lines costs two loads.
-    item = np.dtype(dtype).itemsize
-    raw: NDArray[Any] = np.zeros(size + 64 // item, dtype)
-    start = -raw.ctypes.data % 64 // item
-    return raw[start : start + size]
-
-
-def _padded(values: NDArray[Any], size: int) -> NDArray[Any]:
-    result = np.zeros((*values.shape[:-1], size), values.dtype)
-    result[..., : values.shape[-1]] = values
-    return result.ravel()
-
-
-def _positions(
-    source: tuple[int, int], target: tuple[int, int], *, rounded: bool
-) -> tuple[NDArray[np.int32], Floats, Indices, Floats]:
-    columns, x_weight = tables.linear_positions(source[1], target[1], rounded)
-    rows, y_weight = tables.linear_positions(source[0], target[0], rounded)
-    size = _round_up(columns.size)
-    return _padded(columns.astype(np.int32), size), _padded(x_weight, size), rows, y_weight
-
-
 class _Level:
     """Sizes, constants and flow of one pyramid level."""
 
     def __init__(self, height: int, width: int, scale: float) -> None:
         self.scale = scale
         self.shape = h, w = round(height * scale), round(width * scale)
-        self.stride = _round_up(w) + N_LANES
+        self.stride = round_up(w) + N_LANES
         self.geometry: Indices = np.array([w, h, self.stride], np.int64)
         self.blur = tables.blur_weights(scale)
         reach = self.blur.size // 2
         self.fold = tables.reflect(np.arange(-reach, height + reach), height)
         outside = np.arange(reach)
         self.edge = tables.reflect(np.concatenate([outside - reach, width + outside]), width)
-        self.shrink_tables = _positions((height, width), self.shape, rounded=False)
+        self.shrink_tables = resize_tables((height, width), self.shape, rounded=False)
         fade, self.fade_row = tables.fade_tables(h, w)
-        self.fade = _padded(fade, self.stride)
-        self.flow: Floats = _scratch(2 * PAD + 2 * h * self.stride)
+        self.fade = pad_rows(fade, self.stride)
+        self.flow: Floats = make_scratch(2 * PAD + 2 * h * self.stride)
 
     @property
     def flow_pixels(self) -> Floats:
@@ -250,7 +213,7 @@ class _Level:
 
     def make_coefficients(self) -> Floats:
         """Room for five coefficients a pixel: row by row, each row five times `stride` values."""
-        return _scratch(2 * PAD + 5 * self.shape[0] * self.stride)
+        return make_scratch(2 * PAD + 5 * self.shape[0] * self.stride)
 
 
 class _Engine:
@@ -263,7 +226,7 @@ class _Engine:
         scales = tables.level_scales(height, width, p.pyr_scale, p.levels)
         self.levels = [_Level(height, width, scale) for scale in scales]
         self.enlarge_tables = [
-            _positions(small.shape, large.shape, rounded=True)
+            resize_tables(small.shape, large.shape, rounded=True)
             for large, small in zip(self.levels[:-1], self.levels[1:], strict=True)
         ]
         self.taps, self.inverse = tables.polynomial_taps(p.poly_n, p.poly_sigma)
@@ -274,21 +237,21 @@ class _Engine:
         stride = self.levels[0].stride
         # The window of the first pixel begins at a whole vector: a tenth of the time of these sums.
         left = m
-        span = _round_up(left + stride + m + N_LANES)
+        span = round_up(left + stride + m + N_LANES)
         n_slots = 2 * m + 2
         # A sum over a window is made of sums over runs: the square root of the window reads least.
         run = math.isqrt(2 * m + 1)
         self.plan: Indices = np.array([m, n_slots, left, span, run, p.iterations], np.int64)
-        self.ring: Floats = _scratch(n_slots * 5 * stride)
-        self.sums = _scratch(5 * stride, np.float64)
-        self.lines = _scratch(2 * 5 * span, np.float64)
+        self.ring: Floats = make_scratch(n_slots * 5 * stride)
+        self.sums = make_scratch(5 * stride, np.float64)
+        self.lines = make_scratch(2 * 5 * span, np.float64)
         self.frame: NDArray[np.uint8] = np.zeros(height * width + N_LANES, np.uint8)
         reach = max(level.blur.size // 2 for level in self.levels)
-        self.line: Floats = _scratch(2 * PAD + 2 * reach + _round_up(width) + 2 * N_LANES)
-        self.blurred: Floats = _scratch(2 * PAD + height * stride)
-        self.picked: Floats = _scratch(2 * stride)
-        self.image: Floats = _scratch(2 * PAD + height * stride)
-        self.rows: Floats = _scratch(3 * (2 * _round_up(p.poly_n) + stride))
+        self.line: Floats = make_scratch(2 * PAD + 2 * reach + round_up(width) + 2 * N_LANES)
+        self.blurred: Floats = make_scratch(2 * PAD + height * stride)
+        self.picked: Floats = make_scratch(2 * stride)
+        self.image: Floats = make_scratch(2 * PAD + height * stride)
+        self.rows: Floats = make_scratch(3 * (2 * round_up(p.poly_n) + stride))
         self.nowhere: Floats = np.zeros(0, np.float32)
 
     def make_pyramid(self) -> list[Floats]:
@@ -421,7 +384,7 @@ class FarnebackStream:
                 "use farneback_flow, or the engine `opencv`"
             )
         height, width, step = _whole("height", height), _whole("width", width), _whole("step", step)
-        _check_size(height, width)
+        check_size(height, width, height * (width + 2 * N_LANES) * 5)
         if step < 1:
             raise ArgumentError(f"step must be 1 or more, not {step}")
         self.parameters = parameters
@@ -454,7 +417,7 @@ class FarnebackStream:
         ArgumentError
             If `frame` is not a uint8 array of the stream's size. The stream stays as it was.
         """
-        _check_frame("frame", frame, self._engine.shape)
+        check_frame("frame", frame, self._engine.shape)
         n_slots = self.step + 1
         newest = self._pyramids[self._n_pushed % n_slots]
         oldest = self._pyramids[(self._n_pushed + 1) % n_slots]
@@ -510,14 +473,14 @@ def farneback_flow(
     0.0
     """
     parameters = FarnebackParameters(pyr_scale, levels, winsize, iterations, poly_n, poly_sigma, flags)
-    _check_frame("prev", prev)
-    _check_frame("next", next, prev.shape)
-    _check_size(*prev.shape)
+    check_frame("prev", prev)
+    check_frame("next", next, prev.shape)
+    height, width = prev.shape
+    check_size(height, width, height * (width + 2 * N_LANES) * 5)
     if bool(parameters.flags & FLAG_INITIAL_FLOW) != (flow is not None):
         raise ArgumentError(f"an initial flow is given exactly when flags holds {FLAG_INITIAL_FLOW}; flags is {flags}")
     if flow is not None and (flow.shape != (2, *prev.shape) or flow.dtype != np.float32):
         raise ArgumentError(f"flow must be float32 of shape {(2, *prev.shape)}, not {flow.dtype} of {flow.shape}")
-    height, width = prev.shape
     engine = _Engine(height, width, parameters)
     before, after = engine.make_pyramid(), engine.make_pyramid()
     engine.expand(prev, before)

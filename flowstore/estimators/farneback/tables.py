@@ -2,14 +2,13 @@
 
 Everything here is computed once for a video, in NumPy; nothing reads a frame. The values are those that
 OpenCV computes (``modules/video/src/optflowgf.cpp``, and ``cv::GaussianBlur`` and ``cv::resize`` that it
-calls), float32 where it has float32. Imports numpy only.
+calls), float32 where it has float32. Never imports numba.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
-Indices = NDArray[np.int64]
+from flowstore.estimators.arrays import Floats, Indices
 
 SMALLEST_SIDE = 32
 _FADE = np.array([0.14, 0.14, 0.4472, 0.4472, 0.4472], np.float32)
@@ -37,33 +36,6 @@ def reflect(index: Indices, size: int) -> Indices:
         return np.zeros_like(index)
     index = np.abs(index) % (2 * size - 2)
     return np.minimum(index, 2 * size - 2 - index)
-
-
-def linear_positions(size: int, target: int, rounded: bool) -> tuple[Indices, Floats]:
-    """Where a linear resize from `size` to `target` samples reads.
-
-    Parameters
-    ----------
-    size, target : int
-        Number of samples before and after.
-    rounded : bool
-        Whether positions are rounded to float32 before the weights are taken from them, as OpenCV does for
-        images of two channels (flow), but not for those of one (frames).
-
-    Returns
-    -------
-    index : int64, (target,)
-        The left one of the two samples, in ``[0, size)``.
-    weight : float32, (target,), in [0, 1)
-        The share of the right one; zero where there is none.
-    """
-    position = (np.arange(target) + 0.5) * (size / target) - 0.5
-    if rounded:
-        position = position.astype(np.float32).astype(np.float64)
-    index = np.floor(position).astype(np.int64)
-    weight = (position - index).astype(np.float32)
-    weight[(index < 0) | (index >= size - 1)] = 0
-    return np.clip(index, 0, size - 1), weight
 
 
 def area_matrix(size: int, target: int) -> NDArray[np.float64]:
