@@ -20,7 +20,7 @@ from flowstore.arguments import check_choice, check_whole
 from flowstore.clips.sampling import Sampling, Short
 from flowstore.clips.shared_memory import Slot, process_pool, receive
 from flowstore.clips.table import ClipDraw, ClipRule, ClipTable, Labels
-from flowstore.errors import ArgumentError, FlowStoreWarning, MissingExtraError, NameNotFoundError
+from flowstore.errors import ArgumentError, FlowStoreWarning, MissingExtraError, NameNotFoundError, ReplacedError
 from flowstore.names import is_shortened, unescape_name
 from flowstore.splits import Split, SplitList
 from flowstore.store.open import FlowStore, Place, open_store
@@ -366,7 +366,7 @@ class FlowClips(Dataset[Item]):
                     crop=[window for _, _, window in members if window is not None] or None,
                     out=part,
                 )
-            except (ArgumentError, NameNotFoundError) as error:
+            except (ArgumentError, NameNotFoundError, ReplacedError) as error:
                 raise type(error)(
                     f"{error}; {self._store.url} is not as it was when the dataset was made: make the dataset anew"
                 ) from error

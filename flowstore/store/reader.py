@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flowstore.errors import ChecksumError, StoreFormatError
+from flowstore.errors import ChecksumError, ReplacedError, StoreFormatError
 from flowstore.format import zarr_metadata as documents
 from flowstore.format.foreign_arrays import read_foreign_array
 from flowstore.format.record import VideoRecord
@@ -17,6 +17,7 @@ from flowstore.format.zarr_metadata import FLOW
 from flowstore.quantize.quantizer import Quantizer
 from flowstore.storage.keys import Storage
 from flowstore.store.caches import RecentCache
+from flowstore.store.tree import read_record
 
 Codes = npt.NDArray[Any]
 Crop = tuple[int, int, int, int]
@@ -54,6 +55,8 @@ class StoredFlow:
         self._quantizer = quantizer
         self._cache = cache
         self._shape = record.n_flows, 2, record.height, record.width
+        self._commit = f"{path}/zarr.json"
+        self._stamp = storage.stamp(self._commit)
         self._layout: documents.FlowLayout | None = None
         self._is_foreign = False
 
@@ -73,17 +76,44 @@ class StoredFlow:
         ------
         ChecksumError, StoreFormatError
             If what is stored is damaged, missing, or not what the record says; the message names video and flows.
+        ReplacedError
+            If it is another video by now.
+
+        Notes
+        -----
+        Who replaces a video takes its commit away first and writes it last: where it is the same after reading, all
+        that was read was of that video.
         """
+        try:
+            self._read(start, out, crop)
+        except (ChecksumError, StoreFormatError):
+            self._check_same()
+            raise
+        self._check_same()
+
+    def _check_same(self) -> None:
+        stamp = self._storage.stamp(self._commit)
+        if stamp == self._stamp:
+            return
+        # What was copied over itself, or touched, is the same.
+        if stamp is None or read_record(self._storage, self._path) != self._record:
+            raise ReplacedError(
+                f"{self.key} of {self._storage.url} is another one than when it was opened, or is being replaced: "
+                "open it again"
+            )
+        self._stamp = stamp
+
+    def _read(self, start: int, out: npt.NDArray[Any], crop: Crop | None) -> None:
         layout = self.read_layout()
         if layout is None:
-            return self._read_foreign(start, out, crop)
+            self._read_foreign(start, out, crop)
+            return
         first, stop = start, start + len(out)
         while first < stop:
             shard, offset = divmod(first, layout.shard_frames)
             last = min(stop, (shard + 1) * layout.shard_frames)
             self._read_shard(layout, shard, offset, first, out[first - start : last - start], crop)
             first = last
-        return None
 
     def read_layout(self) -> documents.FlowLayout | None:
         """Return how the flow is laid out, None where only zarr-python can tell.
@@ -121,6 +151,12 @@ class StoredFlow:
             if layout.n_shards != len(self._record.shard_sizes):
                 raise StoreFormatError(
                     f"{self.key}: flow in {layout.n_shards} shards, its record says {len(self._record.shard_sizes)}"
+                )
+            stated, expected = (layout.scale, layout.offset), documents.decoding_of(self._quantizer)
+            if stated != expected:
+                raise StoreFormatError(
+                    f"{self.key}: its array says scale and offset {stated}, the settings of the store {expected}: the "
+                    "store was made anew since it was opened, so open it again; or its array is of another store"
                 )
             self._layout = layout
         return self._layout
