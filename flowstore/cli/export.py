@@ -7,11 +7,10 @@ from typing import Any, get_args
 
 import click
 
-from flowstore.cli.console import ERRORS, print_json, print_result, working
+from flowstore.cli.console import print_json, print_result, stderr_console, working
 from flowstore.cli.layouts import CUSTOM, choose_layout, layout_options
 from flowstore.cli.options import Place, Size, output_options, worker_options
 from flowstore.errors import ArgumentError
-from flowstore.layouts.layout import FileFormat
 from flowstore.layouts.presets import LAYOUTS
 from flowstore.names import format_bytes
 from flowstore.quantize.file_quantizer import FileEncoding
@@ -53,7 +52,7 @@ def conversion_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-@click.command(name="export", short_help="Write flow as JPEG folders, npy, flo and the like.")
+@click.command("export")
 @click.argument("store", type=Place())
 @click.argument("dest", type=Place(), required=False)
 @layout_options(
@@ -88,14 +87,14 @@ def conversion_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--dry-run", is_flag=True, help="Print the plan, files and bytes, and write nothing.")
 @worker_options
 @output_options
-def export(
+def command(
     store: str,
     dest: str | None,
     layout_name: str,
     x_template: str | None,
     y_template: str | None,
     first: int | None,
-    file_format: FileFormat | None,
+    file_format: str | None,
     dry_run: bool,
     workers: int | None,
     scheduler: str,
@@ -110,7 +109,8 @@ def export(
     from flowstore.export.run import run_export
     from flowstore.jobs.schedulers import check_scheduler
     from flowstore.progress import ConsoleProgress
-    from flowstore.store.open import open_store
+    from flowstore.splits import select_inside
+    from flowstore.store.open import open_inside
 
     if dest is None:
         raise click.UsageError("Missing argument 'DEST'.")
@@ -124,7 +124,8 @@ def export(
         file_format=file_format if is_custom else None,
     )
     options = ExportOptions(image_format=None if is_custom else _image_format(file_format), **chosen)
-    planned = plan_export(open_store(store), dest, layout, options)
+    opened, names = open_inside(store)
+    planned = plan_export(select_inside(opened, names), dest, layout, options)
     if dry_run:
         check_former(planned, options.overwrite)
         with working():
@@ -134,14 +135,14 @@ def export(
         else:
             click.echo(f"{planned}, about {format_bytes(size_bytes)}")
         return 0
-    progress = None if quiet else ConsoleProgress(ERRORS, "export")
+    progress = None if quiet else ConsoleProgress(stderr_console(), "export")
     with working():
         report = run_export(planned, options.overwrite, workers, scheduler, progress)
     print_result(report, is_json, quiet)
     return 0 if report.is_all_well else 1
 
 
-def _image_format(file_format: FileFormat | None) -> Any:
+def _image_format(file_format: str | None) -> Any:
     if file_format not in (None, "jpg", "png"):
         raise ArgumentError(f"--format {file_format} is for --layout custom; presets take jpg or png")
     return file_format

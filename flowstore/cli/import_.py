@@ -10,7 +10,7 @@ from flowstore.cli.layouts import CUSTOM, choose_layout, layout_options
 from flowstore.cli.options import Place, output_options, worker_options
 from flowstore.cli.plan import carry_out
 from flowstore.errors import ArgumentError
-from flowstore.layouts.layout import FileFormat, Layout
+from flowstore.layouts.layout import Layout
 from flowstore.quantize.file_quantizer import FileEncoding
 from flowstore.quantize.quantizer import Encoding
 
@@ -27,7 +27,7 @@ def _choose_layout(name: str | None, class_folder: bool, file_format: Any, **tem
     return layout.with_image_format(file_format) if file_format and file_format != layout.file_format else layout
 
 
-@click.command(name="import", short_help="Turn folders of flow files into a store.")
+@click.command("import")
 @click.argument("folder", type=Place())
 @click.argument("store", type=Place())
 @layout_options(
@@ -79,13 +79,13 @@ def _choose_layout(name: str | None, class_folder: bool, file_format: Any, **tem
 @click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.")
 @worker_options
 @output_options
-def import_(
+def command(
     folder: str,
     store: str,
     layout_name: str | None,
     x_template: str | None,
     y_template: str | None,
-    file_format: FileFormat | None,
+    file_format: str | None,
     class_folder: bool,
     include: tuple[str, ...],
     exclude: tuple[str, ...],

@@ -10,6 +10,7 @@ from flowstore.estimators.registry import compile_engine, library_versions, need
 from flowstore.format.codec import Compression
 from flowstore.format.record import VideoRecord
 from flowstore.format.root import RootAttributes
+from flowstore.format.settings import ExtractSettings
 from flowstore.format.zarr_metadata import FORMAT
 from flowstore.jobs.job import Loss, Tick
 from flowstore.jobs.operation import Operation
@@ -20,7 +21,8 @@ from flowstore.pipeline.plan import ExtractPlan, check_settings, plan_extract
 from flowstore.pipeline.report import ExtractReport
 from flowstore.pipeline.settings import choose_engine, make_settings
 from flowstore.pipeline.task import VideoTask, commit_failure, extract_video
-from flowstore.quantize.encoder import are_loops_compiled, compile_loops
+from flowstore.progress import choose_progress
+from flowstore.quantize.encoder import are_loops_compiled, compile_loops, has_numba
 from flowstore.storage.keys import writing
 from flowstore.storage.locks import SHARE_ADVICE
 from flowstore.store.index import index_tree, is_indexed
@@ -80,6 +82,7 @@ def extract(
     size: tuple[int, int] | None = None,
     fps: float | None = None,
     compression: Compression = "fast",
+    max_error: float | None = None,
     workers: int | None = None,
     scheduler: str = "auto",
     list_file: str | os.PathLike[str] | None = None,
@@ -89,7 +92,7 @@ def extract(
     part: tuple[int, int] | None = None,
     retry_failed: bool = False,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> ExtractReport:
     """Extract the flow of a dataset into a store; run again, it does what is missing.
 
@@ -99,7 +102,7 @@ def extract(
         A folder of class folders, of videos or of frame folders, one video, one frame folder, or a list file.
     store : path, URL or zarr store
         Made where there is none.
-    algorithm, engine, params, dtype, bound, encoding, step, short_side, size, fps, compression
+    algorithm, engine, params, dtype, bound, encoding, step, short_side, size, fps, compression, max_error
         What to compute; see `make_settings`.
     workers : int, optional
         Videos at a time; all cores by default.
@@ -107,8 +110,9 @@ def extract(
         Where tasks run; an address such as ``tcp://host:8786`` is a running Dask cluster's.
     list_file, include, exclude, limit, part, retry_failed, overwrite
         Which videos to take; see `plan_extract`.
-    progress : Progress, optional
-        Is told what happens.
+    progress : Progress, bool or None
+        Is told what happens: one of your own, True for a display on stderr, False for none. None displays it at a
+        terminal and in a notebook.
 
     Returns
     -------
@@ -126,11 +130,12 @@ def extract(
     >>> from flowstore.pipeline import extract
     >>> report = extract("hmdb51/videos", "hmdb51.zarr", workers=4)  # doctest: +SKIP
     """
+    progress = choose_progress(progress, "extract")
     engine, engine_note = choose_engine(store, algorithm, engine, params, overwrite)
     if engine_note and progress:
         progress.note(engine_note)
     settings = make_settings(
-        algorithm, engine, params, dtype, bound, encoding, step, short_side, size, fps, compression
+        algorithm, engine, params, dtype, bound, encoding, step, short_side, size, fps, compression, max_error
     )
     planned = plan_extract(
         source,
@@ -206,7 +211,7 @@ def _run_locked(
     with telling, writing(planned.storage.url):
         try:
             if planned.todo:
-                _prepare_engine(planned.settings.engine, planned.settings.algorithm, operation.progress)
+                _prepare_engine(planned.settings, operation.progress)
                 _prepare_store(planned, is_locked)
                 tasks = [VideoTask(source, planned.settings, planned.storage) for source in planned.todo]
                 operation.run(function, tasks, gathered.take, _commit_lost, _is_small(planned), _stall_limit_s)
@@ -263,14 +268,16 @@ def _commit_lost(task: VideoTask, how: Loss) -> VideoRecord:
     return commit_failure(task, f"gave no flow for {limit_s:.0f} s: its decoder hangs, or its disk does not answer")
 
 
-def _prepare_engine(engine: str, algorithm: str, progress: Progress) -> None:
+def _prepare_engine(settings: ExtractSettings, progress: Progress) -> None:
     # Once, here: the workers find what they need in the cache on disk.
-    if engine != "numba":
+    engine, algorithm = settings.engine, settings.algorithm
+    is_choosing = settings.max_error_px is not None and has_numba()
+    if engine != "numba" and not is_choosing:
         return
-    if needs_compiling(engine, algorithm) or not are_loops_compiled():
+    if needs_compiling(engine, algorithm) or not are_loops_compiled(is_choosing):
         progress.note("compiling the kernels for this machine, once: some seconds")
     compile_engine(engine, algorithm)
-    compile_loops()
+    compile_loops(is_choosing)
 
 
 def _prepare_store(planned: ExtractPlan, is_locked: bool) -> None:

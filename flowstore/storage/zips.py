@@ -15,9 +15,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import IO, Any, NoReturn
 
-import zarr
-from zarr.abc.store import Store
-
 from flowstore.errors import ArgumentError, ChecksumError, StoreError
 from flowstore.limits import check_document_size
 from flowstore.storage.atomic import replacing
@@ -193,10 +190,6 @@ class ZipStorage(Storage):
             "then make a new zip of it with: flowstore copy STORE DEST.zip"
         )
 
-    def zarr_store(self) -> Store:
-        """Return the same file as a store of zarr-python."""
-        return zarr.storage.ZipStore(self.path, mode="r")
-
 
 def _descriptor(archive: zipfile.ZipFile) -> int:
     assert archive.fp is not None
@@ -218,6 +211,9 @@ def _tree_of(names: list[str]) -> dict[str, set[str]]:
 
 class ZipTarget:
     """A zip in the making, to write each key once; see `writing_zip`."""
+
+    folder = None
+    is_near = True
 
     def __init__(self, path: str, archive: zipfile.ZipFile) -> None:
         self.path = path
