@@ -133,7 +133,7 @@ def plan_import(
         raise ArgumentError(f"FOLDER {root}: a Zarr store; give a folder of flow files")
     origin = find_origin(root, layout, options)
     origin.layout.kind.check_usable()
-    discovery, step = find_flow(root, origin.layout, origin.read, origin.step, origin.since_ns)
+    discovery, step = find_flow(root, origin.layout, origin.read, origin.step, origin.exported)
     discovery = replace(discovery, notes=(*origin.notes, *discovery.notes))
     settings = _settings(origin, step, options)
     chosen = select_sources(discovery.sources, include, exclude, limit)

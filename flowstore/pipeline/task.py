@@ -257,6 +257,7 @@ def _extract(task: VideoTask, tick: Tick) -> VideoRecord:
                 n_flows=writer.n_flows,
                 fps=reader.fps,
                 times_s=tuple(round(time, _TIME_DIGITS) for time in reader.times_s),
+                frame_numbers=tuple(reader.frame_numbers),
                 damage=reader.damage,
                 statistics=encoder.statistics(),
                 warnings=tuple(reader.warnings),
