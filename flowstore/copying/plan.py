@@ -203,7 +203,7 @@ def _total_error(stored: ExtractSettings, max_error: float) -> float:
         raise ArgumentError("float16 stores pixels as they are and takes no max error: it is for uint8")
     if max_error < step_px:
         raise ArgumentError(
-            f"max error is {max_error:.6g} px, expected at least a step, {step_px:.6g} px: stored codes are so far apart"
+            f"max error is {max_error:.6g} px, expected at least a step between stored codes: {step_px:.6g} px"
         )
     return own_px + float(max_error)
 
