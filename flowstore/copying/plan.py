@@ -251,6 +251,18 @@ def _look_at_target(target: Storage, root: RootAttributes, is_overwriting: bool)
         return "new"
     if is_overwriting:
         return "overwritten"
+    check_same(target, found, root)
+    return "resumed"
+
+
+def check_same(target: Storage, found: RootAttributes, root: RootAttributes) -> None:
+    """Refuse to add to a store that is not a copy of the same.
+
+    Raises
+    ------
+    ArgumentError
+        That says how it differs.
+    """
     hint = "give another place, or --overwrite to replace what is there"
     differences = found.settings.differences(root.settings)
     if differences:
@@ -262,7 +274,6 @@ def _look_at_target(target: Storage, root: RootAttributes, is_overwriting: bool)
         raise ArgumentError(
             f"DEST {target.url} holds another store (made {found.created}; STORE was made {root.created}): {hint}"
         )
-    return "resumed"
 
 
 def _chosen_records(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flowstore.copying.plan import CopyPlan, plan_copy
+from flowstore.copying.plan import CopyPlan, check_same, plan_copy
 from flowstore.copying.task import CopyTask, VideoCopy, copy_lost, copy_video
 from flowstore.errors import ChecksumError, StoreError
 from flowstore.format.codec import Compression
@@ -22,11 +22,11 @@ from flowstore.progress import choose_progress
 from flowstore.quantize.encoder import are_loops_compiled, compile_loops, has_numba
 from flowstore.storage.keys import Storage, writing
 from flowstore.storage.zips import writing_zip
-from flowstore.store.index import index_tree, is_indexed, remove_index, write_index
+from flowstore.store.index import index_tree, is_indexed, write_index
 from flowstore.store.open import FlowStore, Place
 from flowstore.store.unfinished import remove_leftovers
 from flowstore.store.video_index import VideoIndex
-from flowstore.store.writer import empty_store, write_class, write_root
+from flowstore.store.writer import settle_root, write_class, write_root
 
 
 @dataclass(frozen=True)
@@ -190,6 +190,14 @@ def run_copy(
         else:
             operation.check_workers(planned.source.storage.folder, dest.folder and os.path.dirname(dest.folder))
             with dest.lock() as is_locked:
+                settle_root(
+                    dest,
+                    planned.root,
+                    lambda found: check_same(dest, found, planned.root),
+                    is_new=planned.is_new,
+                    is_overwritten=planned.is_overwritten,
+                    may_join=is_locked,
+                )
                 _fill_store(planned, dest, operation, gathered)
                 if is_locked:
                     remove_leftovers(dest)
@@ -241,12 +249,6 @@ def _incomplete(planned: CopyPlan, failure: VideoCopy) -> ChecksumError:
 
 
 def _fill_store(planned: CopyPlan, dest: Storage, operation: Operation, gathered: _Gathered) -> None:
-    if planned.is_overwritten:
-        empty_store(dest)
-    else:
-        remove_index(dest)
-    if planned.is_new or planned.is_overwritten:
-        _write_root(planned, dest)
     for class_name in sorted({record.class_name for record in planned.todo}):
         write_class(dest, class_name)
     try:
@@ -261,10 +263,6 @@ def _leave_out(path: str, error: StoreError) -> None:
     """Say nothing of a damaged record: the plan has it copied again, or it is not this run's."""
 
 
-def _write_root(planned: CopyPlan, dest: Storage) -> None:
-    write_root(dest, planned.root.settings, planned.root.versions, planned.root.created, planned.is_new)
-
-
 def _tasks(planned: CopyPlan, dest: Storage, is_replacing: bool) -> list[CopyTask]:
     source, settings = planned.source.storage, planned.source.settings
     how = planned.compression, is_replacing, planned.added_error_px
@@ -275,7 +273,7 @@ def _make_zip(planned: CopyPlan, path: str, operation: Operation, gathered: _Gat
     for failure in planned.damaged:
         raise _incomplete(planned, failure)
     with writing_zip(path) as target:
-        _write_root(planned, target)
+        write_root(target, planned.root.settings, planned.root.versions, planned.root.created)
         for class_name in sorted({record.class_name for record in planned.todo}):
             write_class(target, class_name)
         tasks = _tasks(planned, target, is_replacing=False)
