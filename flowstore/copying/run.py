@@ -19,6 +19,7 @@ from flowstore.jobs.operation import Operation
 from flowstore.jobs.progress import Progress
 from flowstore.names import format_bytes
 from flowstore.progress import choose_progress
+from flowstore.quantize.encoder import are_loops_compiled, compile_loops, has_numba
 from flowstore.storage.keys import Storage, writing
 from flowstore.storage.zips import writing_zip
 from flowstore.store.index import index_tree, is_indexed, write_index
@@ -93,6 +94,7 @@ def copy(
     dest: Place,
     *,
     compression: Compression | None = None,
+    max_error: float | None = None,
     select: Sequence[str] = (),
     overwrite: bool = False,
     workers: int | None = None,
@@ -109,6 +111,9 @@ def copy(
         Where to; a path that ends in ``.zip`` becomes one file, whole or not at all.
     compression : {"fast", "balanced", "small", "none"}, optional
         By default the source's, whose chunks are then copied as they are.
+    max_error : float, optional
+        Choose codes anew that pack smaller, each up to so many pixels from the stored flow, at least a step. It comes
+        on top of the error that is there already; the copy's settings say the sum.
     select : sequence of str
         Only these classes.
     overwrite : bool
@@ -136,7 +141,7 @@ def copy(
     >>> copy("hmdb51.zarr", "hmdb51.zip", compression="small")  # doctest: +SKIP
     """
     progress = choose_progress(progress, "copy")
-    planned = plan_copy(store, dest, compression, select, overwrite)
+    planned = plan_copy(store, dest, compression, select, overwrite, max_error)
     return run_copy(planned, workers, scheduler, progress)
 
 
@@ -175,6 +180,10 @@ def run_copy(
     dest = planned.dest
     if not planned.todo and planned.n_done and (isinstance(dest, str) or is_indexed(dest, planned.done)):
         return gathered.report(0.0)
+    if planned.added_error_px is not None and has_numba():
+        if not are_loops_compiled(is_choosing=True):
+            operation.progress.note("compiling the kernels for this machine, once: some seconds")
+        compile_loops(is_choosing=True)
     with operation.telling(len(planned.todo), planned.n_flows), writing(planned.dest_url):
         if isinstance(dest, str):
             _make_zip(planned, dest, operation, gathered)
@@ -256,7 +265,8 @@ def _leave_out(path: str, error: StoreError) -> None:
 
 def _tasks(planned: CopyPlan, dest: Storage, is_replacing: bool) -> list[CopyTask]:
     source, settings = planned.source.storage, planned.source.settings
-    return [CopyTask(source, dest, record, settings, planned.compression, is_replacing) for record in planned.todo]
+    how = planned.compression, is_replacing, planned.added_error_px
+    return [CopyTask(source, dest, record, settings, *how) for record in planned.todo]
 
 
 def _make_zip(planned: CopyPlan, path: str, operation: Operation, gathered: _Gathered) -> None:

@@ -91,6 +91,7 @@ def extract(
     limit: int | None = None,
     part: tuple[int, int] | None = None,
     retry_failed: bool = False,
+    keep_damaged: bool = False,
     overwrite: bool = False,
     progress: Progress | bool | None = None,
 ) -> ExtractReport:
@@ -108,7 +109,7 @@ def extract(
         Videos at a time; all cores by default.
     scheduler : {"auto", "processes", "threads", "sync"} or address
         Where tasks run; an address such as ``tcp://host:8786`` is a running Dask cluster's.
-    list_file, include, exclude, limit, part, retry_failed, overwrite
+    list_file, include, exclude, limit, part, retry_failed, keep_damaged, overwrite
         Which videos to take; see `plan_extract`.
     progress : Progress, bool or None
         Is told what happens: one of your own, True for a display on stderr, False for none. None displays it at a
@@ -147,6 +148,7 @@ def extract(
         limit=limit,
         part=part,
         retry_failed=retry_failed,
+        keep_damaged=keep_damaged,
         overwrite=overwrite,
     )
     return run_plan(planned, workers, scheduler, progress)
@@ -213,7 +215,10 @@ def _run_locked(
             if planned.todo:
                 _prepare_engine(planned.settings, operation.progress)
                 _prepare_store(planned, is_locked)
-                tasks = [VideoTask(source, planned.settings, planned.storage) for source in planned.todo]
+                tasks = [
+                    VideoTask(source, planned.settings, planned.storage, planned.keep_damaged)
+                    for source in planned.todo
+                ]
                 operation.run(function, tasks, gathered.take, _commit_lost, _is_small(planned), _stall_limit_s)
         except KeyboardInterrupt:
             # Before the root there is no store, and a folder with nothing but an index would be refused the next time.
