@@ -9,10 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 import pytest
+from datasets import write_video
 from numba import njit
 from synthetic import scene
 from tvl1_cases import BRIEF, DEFAULTS, GOLDEN, PARAMETERS, SPARSER, clip_pair, drawn_cases, sparse, uneven_pair
 
+import flowstore
 from flowstore.errors import ArgumentError
 from flowstore.estimators.parameters import tvl1_params
 from flowstore.estimators.simd import (
@@ -31,6 +33,7 @@ from flowstore.estimators.simd import (
 )
 from flowstore.estimators.tvl1 import kernels
 from flowstore.estimators.tvl1.stream import Tvl1Stream, compile_kernels, level_shapes
+from flowstore.pipeline import extract
 
 OPENCV, CASES = np.load(GOLDEN), drawn_cases()
 
@@ -155,15 +158,11 @@ class TestVectors:
 class TestIterations:
     @pytest.mark.parametrize("height", [1, 2, 5, 40])
     def test_many_in_one_pass_are_those_one_by_one(self, height):
-        level = Tvl1Stream(height, 37, tvl1_params({"nscales": 1}))
-        engine = level._engine
-        random = np.random.default_rng(0)
-        geometry, constants = engine.levels[0].geometry, engine.levels[0].constants
         states = []
         for together in (True, False):
             engine = Tvl1Stream(height, 37, tvl1_params({"nscales": 1}))._engine
-            random = np.random.default_rng(0)
-            engine.model[...] = random.normal(size=engine.model.size)
+            geometry, constants = engine.levels[0].geometry, engine.levels[0].constants
+            engine.model[...] = np.random.default_rng(0).normal(size=engine.model.size)
             flow, dual = engine.levels[0].flow, engine.dual
             other_flow, other_dual = engine.other_flow, engine.other_dual
             errors = []
@@ -286,3 +285,13 @@ class TestProcess:
         for params in ({}, {"median_filtering": 3}, {"nscales": 1}):
             tvl1_flow(uneven_pair(40, 50), params)
         assert [len(kernel.signatures) for kernel, _ in kernels.KERNELS] == [1] * len(kernels.KERNELS)
+
+
+def test_a_store_of_it_records_every_parameter(tmp_path):
+    write_video(tmp_path / "videos" / "wave" / "v.avi", n_frames=4, width=64, height=48)
+    params = {"warps": 2, "lambda": "0.1"}
+    extract(tmp_path / "videos", tmp_path / "t.zarr", algorithm="tvl1", params=params, scheduler="sync")
+    store = flowstore.open_store(tmp_path / "t.zarr")
+    assert (store.settings.algorithm, store.settings.engine) == ("tvl1", "numba")
+    assert dict(store.settings.params) == DEFAULTS | {"warps": 2, "lambda": 0.1}
+    assert len(store["wave"]["v"]) == 3
