@@ -35,6 +35,7 @@ OWNERS = {
     "distributed": "jobs",
     "click": "cli",
     "rich": "cli progress",
+    "av": "sources render",
     "cv2": "sources estimators layouts export render demo",
     "PIL": "render",
     "numcodecs": "format",
