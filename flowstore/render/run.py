@@ -17,6 +17,7 @@ from flowstore.errors import ArgumentError, DecodeError, ExportError
 from flowstore.jobs.operation import Operation
 from flowstore.jobs.progress import Progress
 from flowstore.names import printable_name
+from flowstore.progress import choose_progress
 from flowstore.render.contact_sheet import MAX_TILES, draw_sheet
 from flowstore.render.films import FILM_SUFFIXES, check_film_library, fastest_fps, open_film
 from flowstore.render.pictures import Style, VideoPictures, plan_pictures
@@ -85,7 +86,7 @@ def render(
     path: str | os.PathLike[str],
     *,
     limit: int | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     **options: Any,
 ) -> RenderReport:
     """Draw a video, or a class, into a file.
@@ -98,8 +99,9 @@ def render(
         Ends in ``.png``, or for a video also in ``.gif`` or ``.mp4``.
     limit : int, optional
         Videos on the sheet of a class.
-    progress : Progress, optional
-        Is told how a film goes on.
+    progress : Progress, bool or None
+        Is told what happens: one of your own, True for a display on stderr, False for none. None displays it at a
+        terminal and in a notebook.
     **options
         See `render_video` and `render_class`.
 
@@ -119,6 +121,7 @@ def render(
     >>> report = render(store["wave/some_video"], "flow.mp4", style="arrows")  # doctest: +SKIP
     >>> report = render(store["wave"], "sheet.png")  # doctest: +SKIP
     """
+    progress = choose_progress(progress, "render")
     if isinstance(place, Video):
         if limit is not None:
             raise ArgumentError("--limit: for a class; a video is drawn whole or from --start to --stop")
@@ -165,7 +168,7 @@ def render_class(
         what=f"{sheet.n_videos} videos of {printable_name(flow_class.name)}",
         style="color",
         scale_px=scale,
-        scale_origin="each video has its own full scale" if scale is None else "given",
+        scale_origin="each flow has its own full scale" if scale is None else "given",
         n_pictures=1,
         height=height,
         width=width,
@@ -199,11 +202,13 @@ def render_video(
     style : {"color", "arrows", "planes"}
         The Middlebury color wheel; arrows over the frame, or over the colors where there is none; or x and y apart.
     frame : int, optional
-        The flow of a picture, counted from 0, from the end where negative; the middle one by default.
+        The flow of a picture, counted from 0, from the end where negative; by default a lively one, whose
+        mean magnitude is the 90th percentile of all.
     start, stop, every : int, optional
         The flows of a film: ``[start, stop)``, each `every`-th.
     scale : float, optional
-        Full scale in pixels, the same for every picture of a film; by default the 99th percentile of the record.
+        Full scale in pixels; by default the 95th percentile of the magnitudes of the flow that is drawn; for a film
+        the 99th of the video's, the same for all of its pictures.
     fps : float, optional
         Of a film; by default that of the video, divided by `every`.
     zoom : float, optional
@@ -248,7 +253,7 @@ def render_video(
         numbers = film_flows(video, start, stop, every)
         check_film_library(suffix)
         rate, rate_note = _film_fps(video, fps, every or 1, suffix)
-    pictures = plan_pictures(video, style, scale, zoom, source)
+    pictures = plan_pictures(video, style, scale, zoom, source, numbers[0] if rate is None else None)
     page = pictures.page
     if rate is None:
         write_png(target, next(_drawn(pictures, numbers)))
