@@ -9,9 +9,12 @@ FLOWSTORE_CONTRIB_PYTHON names the Python of another environment that has them,
 
 and a process of it takes turns with the kernel, round by round, timing itself. Without it OpenCV is left out. Flows are
 compared before anything is timed: the mean difference, and the share of codes at bound 20 within one of OpenCV's.
+Beside them stands how far OpenCV's flow is from its own when the frames are changed by one part in ten million: where
+a picture says little TV-L1 lets any rounding grow, and no other code can be nearer than that.
 
 The floor of a part is its arithmetic at the rates measured in the same run: float32 lanes (a fused multiply-add is
-one), and roots and divisions, which have a unit of their own. No loads and no shuffles are counted.
+one), and roots and divisions, which have a unit of their own. No loads and no shuffles are counted. A part is the least
+of several tries.
 
     python benchmarks/bench_tvl1.py [--video FILE]... [--rounds 5] [--pairs 6] [--json FILE] [--plot FILE] [--quick]
 """
@@ -53,6 +56,7 @@ ROAD = "truth/kitti/kitti_000010"
 HMDB51_PAIRS = 632_000
 REQUIRED_RATIO = 10.0
 MARGIN = 32
+NUDGE = 1e-7
 ALGORITHMS = {
     "Farneback, OpenCV": ("farneback", "opencv", {}),
     "Farneback": ("farneback", "numba", {}),
@@ -84,18 +88,18 @@ class OpenCV:
             raise SystemExit("FLOWSTORE_CONTRIB_PYTHON: OpenCV's process ended; has it cv2.optflow?")
         return json.loads(line)
 
-    def flows(self, frames: np.ndarray) -> np.ndarray:
-        """Return the flow of every pair, float32 (n, 2, H, W)."""
+    def flows(self, frames: np.ndarray, nudge: float = 0.0) -> np.ndarray:
+        """Return the flow of every pair, float32 (n, 2, H, W); `nudge` changes each gray value by such a share."""
         np.save(self._folder / "frames.npy", frames)
-        self._run(len(frames) - 1, str(self._folder / "flows.npy"))
+        self._run(len(frames) - 1, str(self._folder / "flows.npy"), nudge)
         return np.load(self._folder / "flows.npy")
 
     def seconds(self, n_pairs: int) -> float:
         """Return what the first pairs of the frames last given take."""
         return self._run(n_pairs, None)
 
-    def _run(self, n_pairs: int, flows: str | None) -> float:
-        task = {"frames": str(self._folder / "frames.npy"), "n_pairs": n_pairs, "flows": flows}
+    def _run(self, n_pairs: int, flows: str | None, nudge: float = 0.0) -> float:
+        task = {"frames": str(self._folder / "frames.npy"), "n_pairs": n_pairs, "flows": flows, "nudge": nudge}
         self._process.stdin.write(json.dumps(task) + "\n")
         self._process.stdin.flush()
         return self._answer()["seconds"]
@@ -131,6 +135,18 @@ def find_clips(videos: list[str] | None, n_frames: int) -> list[tuple[str, np.nd
 def codes(flow: np.ndarray) -> np.ndarray:
     """Return centred codes at bound 20."""
     return np.clip(128 + np.rint(flow * np.float32(127 / 20)), 1, 255).astype(int)
+
+
+def compare(flows: np.ndarray, expected: np.ndarray) -> dict[str, float]:
+    """Return how far flows (n, 2, H, W) are from others."""
+    difference = np.abs(flows - expected).mean(axis=(1, 2, 3))
+    within = (np.abs(codes(flows) - codes(expected)) <= 1).mean(axis=(1, 2, 3))
+    return {
+        "mean_px": float(difference.mean()),
+        "worst_pair_px": float(difference.max()),
+        "within_one": float(within.mean()),
+        "worst_pair_within_one": float(within.min()),
+    }
 
 
 def seconds(function: Callable[..., Any], *arguments: Any) -> float:
@@ -172,37 +188,38 @@ def measure_machine() -> dict[str, float]:
 
 
 def measure_parts(stream: Tvl1Stream, frames: np.ndarray, rounds: int, machine: dict[str, float]) -> dict[str, Any]:
-    """Return milliseconds of each part for a pair, summed over levels and warps, and the floors."""
+    """Return the least milliseconds of each part for a pair, summed over levels and warps, and the floors."""
     engine = stream._engine
     before, after = stream._pyramids[:2]
-    samples: dict[str, list[float]] = {}
-    for number in range(rounds + 1):
-        engine.counts[:] = 0
-        engine.reduce(frames[0], before)
-        spent = {"pyramid": seconds(engine.reduce, frames[1], after)}
-        for name in ("gradient", "warp", "median", "iterations", "upscaling"):
-            spent[name] = 0.0
-        engine.levels[-1].flow[...] = 0
-        for k in reversed(range(len(engine.levels))):
-            level = engine.levels[k]
-            if k < len(engine.levels) - 1:
-                spent["upscaling"] += seconds(engine.enlarge_to, k)
-            counted = engine.counts.copy()
-            solve_s = seconds(engine.solve_at, k, before[k], after[k])
-            n_pixels = level.shape[0] * level.shape[1]
-            _, _, n_warps, n_medians = (engine.counts - counted) // n_pixels
-            gradient_s = seconds(kernels.differentiate, after[k], engine.quads, level.geometry)
-            warp = (level.flow, before[k], engine.quads, engine.model, engine.corners, engine.lines, level.geometry)
-            warp_s = n_warps * seconds(kernels.warp, *warp)
-            median = (level.flow, engine.other_flow, engine.lines, level.geometry)
-            median_s = n_medians * seconds(kernels.median_five, *median)
-            spent["gradient"] += gradient_s
-            spent["warp"] += warp_s
-            spent["median"] += median_s
-            spent["iterations"] += solve_s - gradient_s - warp_s - median_s
-        if number:
-            for name, value in spent.items():
-                samples.setdefault(name, []).append(1e3 * value)
+    engine.counts[:] = 0
+    engine.reduce(frames[0], before)
+    least = {"pyramid": min(seconds(engine.reduce, frames[1], after) for _ in range(rounds))}
+    least |= dict.fromkeys(("gradient", "warp", "median", "iterations", "upscaling"), 0.0)
+    engine.levels[-1].flow[...] = 0
+    for k in reversed(range(len(engine.levels))):
+        level = engine.levels[k]
+        if k < len(engine.levels) - 1:
+            least["upscaling"] += min(seconds(engine.enlarge_to, k) for _ in range(rounds))
+        start, counted = level.flow.copy(), engine.counts.copy()
+        solve_s = []
+        for _ in range(rounds):
+            level.flow[...], engine.counts[...] = start, counted
+            solve_s.append(seconds(engine.solve_at, k, before[k], after[k]))
+        found = level.flow.copy()
+        _, _, n_warps, n_medians = (engine.counts - counted) // (level.shape[0] * level.shape[1])
+        warp = (level.flow, before[k], engine.quads, engine.model, engine.corners, engine.lines, level.geometry)
+        median = (level.flow, engine.other_flow, engine.lines, level.geometry)
+        parts = {
+            "gradient": min(
+                seconds(kernels.differentiate, after[k], *warp[2:3], level.geometry) for _ in range(rounds)
+            ),
+            "warp": n_warps * min(seconds(kernels.warp, *warp) for _ in range(rounds)),
+            "median": n_medians * min(seconds(kernels.median_five, *median) for _ in range(rounds)),
+        }
+        parts["iterations"] = min(solve_s) - sum(parts.values())
+        for name, value in parts.items():
+            least[name] += value
+        level.flow[...] = found
     needed, _, warped, filtered = engine.counts
     pixels = sum(level.shape[0] * level.shape[1] for level in engine.levels)
     operation, root, division = (1e3 / machine[name] for name in ("operations_per_s", "roots_per_s", "divisions_per_s"))
@@ -217,9 +234,17 @@ def measure_parts(stream: Tvl1Stream, frames: np.ndarray, rounds: int, machine: 
         "upscaling": 2 * 6 * pixels * operation,
     }
     return {
-        name: summarize(values) | {"floor": floors[name], "share_of_floor": floors[name] / summarize(values)["median"]}
-        for name, values in samples.items()
+        name: {"least": 1e3 * value, "floor": floors[name], "share_of_floor": floors[name] / (1e3 * value)}
+        for name, value in least.items()
     } | {"million_pixel_iterations": float(needed / 1e6)}
+
+
+def is_as_close(difference: dict[str, float], opencvs_own: dict[str, float]) -> bool:
+    """Tell whether flow is OpenCV's as nearly as OpenCV's is its own."""
+    if difference["mean_px"] <= 0.01 and difference["within_one"] >= 0.99:
+        return True
+    outside, own = 1 - difference["within_one"], 1 - opencvs_own["within_one"]
+    return difference["mean_px"] <= 1.5 * opencvs_own["mean_px"] and outside <= 1.5 * own
 
 
 def measure_clip(
@@ -235,14 +260,8 @@ def measure_clip(
     contenders = {"kernel": lambda: [stream.push(frame) for frame in frames[1:]]}
     if opencv:
         expected = opencv.flows(frames)
-        difference = np.abs(flows - expected).mean(axis=(1, 2, 3))
-        within = (np.abs(codes(flows) - codes(expected)) <= 1).mean(axis=(1, 2, 3))
-        result |= {
-            "mean_difference_px": float(difference.mean()),
-            "worst_pair_px": float(difference.max()),
-            "codes_within_one": float(within.mean()),
-            "worst_pair_within_one": float(within.min()),
-        }
+        result["difference"] = compare(flows, expected)
+        result["opencv_nudged"] = compare(opencv.flows(frames, NUDGE), expected)
         contenders = {"OpenCV": lambda: opencv.seconds(n_pairs)} | contenders
     taken = alternate(contenders, rounds)
     for side, values in taken.items():
@@ -257,10 +276,13 @@ def print_clip(result: dict[str, Any]) -> None:
     """Print one clip's figures."""
     print(f"{result['clip']}, {result['width']}x{result['height']}, {result['pairs']} pairs")
     if "ratio" in result:
-        mean, worst = result["mean_difference_px"], result["worst_pair_px"]
-        print(f"difference from OpenCV's flow {mean:.4f} px, worst pair {worst:.4f}")
-        mean, worst = 100 * result["codes_within_one"], 100 * result["worst_pair_within_one"]
-        print(f"codes within one of OpenCV's {mean:.2f} %, worst pair {worst:.2f} %")
+        for what, key in (("the kernel", "difference"), ("OpenCV on nudged frames", "opencv_nudged")):
+            c = result[key]
+            print(
+                f"{what} against OpenCV: mean {c['mean_px']:.4f} px, worst pair {c['worst_pair_px']:.4f}; "
+                f"codes within one {100 * c['within_one']:.2f} %, worst pair {100 * c['worst_pair_within_one']:.2f} %"
+            )
+        print()
     rows = []
     for side in ("OpenCV", "kernel"):
         if f"{side}_ms" in result:
@@ -270,12 +292,11 @@ def print_clip(result: dict[str, Any]) -> None:
             )
     for part, s in result["parts_ms"].items():
         if part != "million_pixel_iterations":
-            spread = f"{s['min']:.2f} to {s['max']:.2f}"
             rows.append(
                 [
                     f"- {part}",
-                    f"{s['median']:.2f}",
-                    spread,
+                    f"{s['least']:.2f}",
+                    "",
                     "",
                     f"{s['floor']:.2f}",
                     f"{100 * s['share_of_floor']:.0f} %",
@@ -457,8 +478,7 @@ def main() -> int:
     write_results(arguments.json, "tvl1", figures)
     if arguments.plot:
         draw(arguments.plot, accuracy)
-    # OpenCV's flow of a clip that says little differs as much from its own with other rounding.
-    wrong = [r["clip"] for r in results if r.get("codes_within_one", 1) < 0.99 or r.get("mean_difference_px", 0) > 0.02]
+    wrong = [r["clip"] for r in results if "difference" in r and not is_as_close(r["difference"], r["opencv_nudged"])]
     slow = [r["clip"] for r in results if "ratio" in r and r["ratio"]["median"] < REQUIRED_RATIO]
     for clip in wrong:
         print(f"{clip}: not OpenCV's flow", file=sys.stderr)

@@ -47,7 +47,7 @@ BENCHMARKS = (
     Benchmark(
         "tvl1",
         "How fast is the TV-L1 kernel, and what does which algorithm cost and give?",
-        full=("--rounds", "3", "--pairs", "4"),
+        full=("--rounds", "3", "--pairs", "3"),
         has_plot=True,
     ),
     Benchmark("extract", "How long does a dataset take, against the loop that people write?"),
