@@ -10,7 +10,7 @@ from flowstore.cli.layouts import CUSTOM, choose_layout, layout_options
 from flowstore.cli.options import Place, output_options, worker_options
 from flowstore.cli.plan import carry_out
 from flowstore.errors import ArgumentError
-from flowstore.layouts.layout import FileFormat, Layout
+from flowstore.layouts.layout import Layout
 from flowstore.quantize.file_quantizer import FileEncoding
 from flowstore.quantize.quantizer import Encoding
 
@@ -85,7 +85,7 @@ def command(
     layout_name: str | None,
     x_template: str | None,
     y_template: str | None,
-    file_format: FileFormat | None,
+    file_format: str | None,
     class_folder: bool,
     include: tuple[str, ...],
     exclude: tuple[str, ...],

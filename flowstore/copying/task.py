@@ -146,8 +146,8 @@ def _pack(task: CopyTask, folder: str) -> Iterator[_Packed]:
     video = Video(task.source, video_path(record.class_name, record.name), record, task.settings)
     try:
         layout = video.stored.read_layout()
-        if layout is None or task.compression is not None:
-            yield from _pack_anew(video, task.compression or task.settings.compression)
+        if task.compression is not None:
+            yield from _pack_anew(video, task.compression)
         else:
             yield from _pack_as_is(task.source, folder, video, layout)
     except (ChecksumError, StoreFormatError, StoreUnreachableError):

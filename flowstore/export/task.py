@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +17,8 @@ import numpy.typing as npt
 from flowstore.errors import ChecksumError, ExportError, FlowStoreError, StoreFormatError
 from flowstore.export.conversion import Conversion
 from flowstore.jobs.job import Tick
-from flowstore.layouts.hdf5 import Hdf5FlowWriter
-from flowstore.layouts.images import ImageFormat, encode_flo, encode_kitti, encode_pair, encode_plane
+from flowstore.layouts.file_kind import FlowFile, VideoFile
 from flowstore.layouts.layout import Layout
-from flowstore.layouts.npy import WrittenAxes, encode_npy_flow, npy_header
 from flowstore.layouts.templates import PathPattern
 from flowstore.names import printable_name, video_path
 from flowstore.sources.images import configure_opencv
@@ -58,7 +56,7 @@ class ExportTask:
     @property
     def n_files(self) -> int:
         """Files that are written."""
-        return 1 if self.layout.packing == "video" else self.n_flows * len(self.layout.templates)
+        return self.n_flows * len(self.layout.templates) if self.layout.is_numbered else 1
 
     @functools.cached_property
     def created(self) -> float:
@@ -115,7 +113,7 @@ def export_video(task: ExportTask, tick: Tick) -> VideoExport:
         If the target cannot be written: a fault that other videos will meet too.
     """
     configure_opencv()
-    writer = _VideoFile(task, tick) if task.layout.packing == "video" else _FlowFiles(task, tick)
+    writer = _FlowFiles(task, tick) if task.layout.is_numbered else _VideoFile(task, tick)
     problem = ""
     try:
         writer.write()
@@ -150,25 +148,6 @@ def read_values(task: ExportTask, start: int, stop: int) -> Values:
     return values[np.minimum(np.arange(start, stop), n_flows - 1) - min(start, n_flows - 1)]
 
 
-def encode_files(layout: Layout, values: Values) -> Iterator[bytes]:
-    """Yield the files of one flow, in the order of the layout's templates.
-
-    Parameters
-    ----------
-    layout : Layout
-        One of a file or two a flow.
-    values : uint8 or float32 array (2, H, W)
-        What files hold.
-    """
-    if layout.packing == "planes":
-        for plane in values:
-            yield encode_plane(plane, cast(ImageFormat, layout.file_format), layout.quality)
-    elif layout.packing == "rgb":
-        yield encode_pair(values, cast(ImageFormat, layout.file_format), layout.quality)
-    else:
-        yield encode_kitti(values) if layout.file_format == "kitti" else encode_flo(values)
-
-
 class _Writer:
     """What the two ways of writing a video share: counts, batches, and which files are to be trusted."""
 
@@ -194,7 +173,8 @@ class _FlowFiles(_Writer):
     """A file or two for each flow."""
 
     def write(self) -> None:
-        layout = self.task.layout
+        layout, kind = self.task.layout, self.task.layout.kind
+        assert isinstance(kind, FlowFile)
         patterns = self.task.patterns()
         present = [self._open_folder(pattern) for pattern in patterns]
         for start, stop in self.batches():
@@ -204,7 +184,8 @@ class _FlowFiles(_Writer):
                 self.tick(len(numbers))
                 continue
             for number, values in zip(numbers, read_values(self.task, start, stop), strict=True):
-                for pattern, found, data in zip(patterns, present, encode_files(layout, values), strict=True):
+                files = kind.encode(values, layout.packing, layout.quality)
+                for pattern, found, data in zip(patterns, present, files, strict=True):
                     if number in found:
                         self.n_present += 1
                     else:
@@ -286,32 +267,18 @@ class _VideoFile(_Writer):
             self.n_present += 1
             self.tick(task.n_flows)
             return
-        height, width = task.picture_size
-        if task.layout.file_format == "hdf5":
-            self._write_hdf5(path, height, width)
-        else:
-            axes: WrittenAxes = "1thw2" if task.layout.encoding == "i3d-float" else "t2hw"
-            header = npy_header(task.n_flows, height, width, axes)
-            parts = (encode_npy_flow(values, axes) for values in self._flows())
-            self._whole.write(path, _chain(header, parts))
-        self.n_written += 1
-
-    def _write_hdf5(self, path: str, height: int, width: int) -> None:
+        kind = task.layout.kind
+        assert isinstance(kind, VideoFile)
         with self._whole.open(path) as file:
             kept = FaultKeepingFile(file)
-            with Hdf5FlowWriter(kept, self.task.n_flows, height, width) as flows:
-                for values in self._flows():
-                    flows.append(values)
-                    kept.check()
+            flows = self._flows(kept)
+            kind.write(kept, (task.n_flows, *task.picture_size), flows, task.layout.encoding)
             kept.check()
+        self.n_written += 1
 
-    def _flows(self) -> Iterator[Values]:
+    def _flows(self, kept: FaultKeepingFile) -> Iterator[Values]:
         for start, stop in self.batches():
             for values in read_values(self.task, start, stop):
                 yield values
+                kept.check()
                 self.tick(1)
-
-
-def _chain(first: bytes, parts: Iterator[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from parts

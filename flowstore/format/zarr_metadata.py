@@ -17,6 +17,7 @@ import numpy as np
 from flowstore.errors import ArgumentError, ChecksumError, StoreFormatError
 from flowstore.format.codec import ChunkCodec
 from flowstore.limits import MAX_FLOW_BYTES, check_document_size
+from flowstore.names import printable_name
 from flowstore.quantize.quantizer import Quantizer
 
 FORMAT = 1
@@ -191,15 +192,18 @@ class FlowLayout:
 
 
 def parse_flow_document(document: Mapping[str, Any], where: str) -> FlowLayout:
-    """Return how a flow array is laid out, if the direct reader can read it.
+    """Return how a flow array is laid out.
 
     Raises
     ------
     StoreFormatError
-        If it is laid out in a way that only zarr-python can read.
+        If it is no array, or one that others laid out: its chunks, its codecs or its keys are not those of format 1.
     ChecksumError
         If its shards would be larger than any.
     """
+    if not isinstance(document, Mapping) or document.get("node_type") != "array":
+        raise StoreFormatError(f"{where}: not the metadata of a Zarr array")
+    of_others = f"{where}: laid out by another program than flowstore; xarray and zarr read it"
     try:
         shape = tuple(document["shape"])
         shard_shape = document["chunk_grid"]["configuration"]["chunk_shape"]
@@ -219,10 +223,10 @@ def parse_flow_document(document: Mapping[str, Any], where: str) -> FlowLayout:
             and document["chunk_key_encoding"] == {"name": "default", "configuration": {"separator": "."}}
             and not document.get("storage_transformers")
         )
-    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
-        raise StoreFormatError(f"{where}: an array laid out in an unknown way ({error})") from error
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError, StoreFormatError) as error:
+        raise StoreFormatError(f"{of_others} ({printable_name(str(error))[:200]})") from error
     if not is_known:
-        raise StoreFormatError(f"{where}: an array laid out in an unknown way")
+        raise StoreFormatError(of_others)
     layout = FlowLayout(shape, shard_shape[0], codec)
     if layout.shard_frames > shape[0] or layout.shard_frames * layout.flow_bytes > MAX_FLOW_BYTES:
         raise ChecksumError(

@@ -183,7 +183,7 @@ class _Finder:
             problem = "is a link that leads out of the folder"
         elif not _is(entry.is_file):
             problem = "is not a regular file"
-        elif self._layout.packing == "video":
+        elif not self._layout.is_numbered:
             files.size_bytes = entry.stat().st_size
         if not problem and self._since_ns and _latest_ns(entry.stat().st_mtime_ns) < self._since_ns:
             problem = f"is older than the export of which {MANIFEST} tells, and may be of other settings"
@@ -308,12 +308,11 @@ def _source(root: str, layout: Layout, quantizer: FileQuantizer, key: _Key, vide
         n_files=video.files[0].n_files,
         step=step,
     )
-    is_numbered = layout.packing != "video"
     return replace(
         source,
         relative_path=source.paths(0)[0],
-        cost=float(source.n_files) if is_numbered else video.files[0].size_bytes / _TYPICAL_FLOW_BYTES,
-        problem=video.problem or (_numbering_problem(source, video.files) if is_numbered else ""),
+        cost=float(source.n_files) if layout.is_numbered else video.files[0].size_bytes / _TYPICAL_FLOW_BYTES,
+        problem=video.problem or (_numbering_problem(source, video.files) if layout.is_numbered else ""),
     )
 
 

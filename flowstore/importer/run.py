@@ -17,7 +17,6 @@ from flowstore.importer.folders import find_flow
 from flowstore.importer.origin import ImportOptions, Origin, find_origin
 from flowstore.importer.task import import_video, is_kept
 from flowstore.jobs.progress import Progress
-from flowstore.layouts.hdf5 import import_h5py
 from flowstore.layouts.layout import Layout
 from flowstore.pipeline.plan import ExtractPlan, make_plan
 from flowstore.pipeline.report import ExtractReport
@@ -135,8 +134,7 @@ def plan_import(
     if os.path.isfile(os.path.join(root, "zarr.json")):
         raise ArgumentError(f"FOLDER {root}: a Zarr store; give a folder of flow files")
     origin = find_origin(root, layout, options)
-    if origin.layout.file_format == "hdf5":
-        import_h5py()
+    origin.layout.kind.check_usable()
     discovery, step = find_flow(root, origin.layout, origin.read, origin.step, origin.since_ns)
     discovery = replace(discovery, notes=(*origin.notes, *discovery.notes))
     settings = _settings(origin, step, options.compression)
@@ -173,12 +171,12 @@ def describe_encoding(layout: Layout, read: FileQuantizer, stored: Quantizer, si
     size : tuple of int
         ``(height, width)`` of the largest picture.
     """
-    lossy = "; JPEG has changed them before" if layout.file_format == "jpg" else ""
+    lossy = "" if layout.kind.is_lossless else "; JPEG has changed them before"
     bound = "" if read.bound_px is None else f" ±{read.bound_px:g} px"
     if is_kept(read, stored):
         return f"{read.encoding}{bound} codes are kept as the files have them{lossy}"
     target = stored.encoding + ("" if stored.bound_px is None else f" ±{stored.bound_px:g} px")
-    step_px = 1 / 64 if layout.file_format == "kitti" else read.step_px(*size)
+    step_px = layout.kind.step_px or read.step_px(*size)
     within = f"within {step_px / 2:.3g} px of the float flow"
     if stored.bound_px is not None:
         differ = int(np.ceil(0.5 * step_px / stored.scale + 0.5))

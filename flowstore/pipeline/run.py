@@ -9,6 +9,7 @@ from flowstore.arguments import ParameterValue
 from flowstore.estimators.registry import compile_engine, library_versions, needs_compiling
 from flowstore.format.codec import Compression
 from flowstore.format.record import VideoRecord
+from flowstore.format.settings import ExtractSettings
 from flowstore.jobs.job import Loss, Tick
 from flowstore.jobs.operation import Operation
 from flowstore.jobs.progress import Progress
@@ -19,7 +20,7 @@ from flowstore.pipeline.report import ExtractReport
 from flowstore.pipeline.settings import choose_engine, make_settings
 from flowstore.pipeline.task import VideoTask, commit_failure, extract_video
 from flowstore.progress import choose_progress
-from flowstore.quantize.encoder import are_loops_compiled, compile_loops
+from flowstore.quantize.encoder import are_loops_compiled, compile_loops, has_numba
 from flowstore.storage.keys import writing
 from flowstore.storage.locks import SHARE_ADVICE
 from flowstore.store.index import index_tree, is_indexed, remove_index
@@ -79,6 +80,7 @@ def extract(
     size: tuple[int, int] | None = None,
     fps: float | None = None,
     compression: Compression = "fast",
+    max_error: float | None = None,
     workers: int | None = None,
     scheduler: str = "auto",
     list_file: str | os.PathLike[str] | None = None,
@@ -98,7 +100,7 @@ def extract(
         A folder of class folders, of videos or of frame folders, one video, one frame folder, or a list file.
     store : path, URL or zarr store
         Made where there is none.
-    algorithm, engine, params, dtype, bound, encoding, step, short_side, size, fps, compression
+    algorithm, engine, params, dtype, bound, encoding, step, short_side, size, fps, compression, max_error
         What to compute; see `make_settings`.
     workers : int, optional
         Videos at a time; all cores by default.
@@ -131,7 +133,7 @@ def extract(
     if engine_note and progress:
         progress.note(engine_note)
     settings = make_settings(
-        algorithm, engine, params, dtype, bound, encoding, step, short_side, size, fps, compression
+        algorithm, engine, params, dtype, bound, encoding, step, short_side, size, fps, compression, max_error
     )
     planned = plan_extract(
         source,
@@ -206,7 +208,7 @@ def _run_locked(
     with telling, writing(planned.storage.url):
         try:
             if planned.todo:
-                _prepare_engine(planned.settings.engine, planned.settings.algorithm, operation.progress)
+                _prepare_engine(planned.settings, operation.progress)
                 _prepare_store(planned)
                 tasks = [VideoTask(source, planned.settings, planned.storage) for source in planned.todo]
                 operation.run(function, tasks, gathered.take, _commit_lost, _is_small(planned), _stall_limit_s)
@@ -263,14 +265,16 @@ def _commit_lost(task: VideoTask, how: Loss) -> VideoRecord:
     return commit_failure(task, f"gave no flow for {limit_s:.0f} s: its decoder hangs, or its disk does not answer")
 
 
-def _prepare_engine(engine: str, algorithm: str, progress: Progress) -> None:
+def _prepare_engine(settings: ExtractSettings, progress: Progress) -> None:
     # Once, here: the workers find what they need in the cache on disk.
-    if engine != "numba":
+    engine, algorithm = settings.engine, settings.algorithm
+    is_choosing = settings.max_error_px is not None and has_numba()
+    if engine != "numba" and not is_choosing:
         return
-    if needs_compiling(engine, algorithm) or not are_loops_compiled():
+    if needs_compiling(engine, algorithm) or not are_loops_compiled(is_choosing):
         progress.note("compiling the kernels for this machine, once: some seconds")
     compile_engine(engine, algorithm)
-    compile_loops()
+    compile_loops(is_choosing)
 
 
 def _prepare_store(planned: ExtractPlan) -> None:

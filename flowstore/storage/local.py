@@ -9,9 +9,6 @@ import shutil
 import stat
 from typing import IO
 
-import zarr
-from zarr.abc.store import Store
-
 from flowstore.arguments import existing_place
 from flowstore.errors import StoreError, translated
 from flowstore.limits import check_document_size
@@ -162,10 +159,6 @@ class LocalStorage(Storage):
         except OSError as error:
             raise StoreError(f"cannot read {self.path(key)}: {error.strerror}") from error
         return status.st_ino, status.st_size, status.st_mtime_ns
-
-    def zarr_store(self) -> Store:
-        """Return the same folder as a store of zarr-python."""
-        return zarr.storage.LocalStore(self.root)
 
     def lock(self, is_shared: bool = False, advice: str = SHARE_ADVICE) -> contextlib.AbstractContextManager[bool]:
         """Hold the right to change the store; see `flowstore.storage.locks.writers_lock`."""

@@ -15,9 +15,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import IO, Any, NoReturn
 
-import zarr
-from zarr.abc.store import Store
-
 from flowstore.errors import ArgumentError, ChecksumError, StoreError
 from flowstore.limits import check_document_size
 from flowstore.storage.atomic import replacing
@@ -188,10 +185,6 @@ class ZipStorage(Storage):
             f"cannot write {key or 'a store'} into {self.path}: a zip is never changed in place; write to a folder, "
             "then make a new zip of it with: flowstore copy STORE DEST.zip"
         )
-
-    def zarr_store(self) -> Store:
-        """Return the same file as a store of zarr-python."""
-        return zarr.storage.ZipStore(self.path, mode="r")
 
 
 def _descriptor(archive: zipfile.ZipFile) -> int:

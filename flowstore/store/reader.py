@@ -1,4 +1,4 @@
-"""The flow array of one video, read where it lies: by the direct reader or, in a foreign layout, by zarr-python."""
+"""The flow array of one video, read where it lies: its document, the indices of its shards, and their chunks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from flowstore.errors import ChecksumError, StoreFormatError
 from flowstore.format import zarr_metadata as documents
-from flowstore.format.foreign_arrays import read_foreign_array
 from flowstore.format.record import VideoRecord
 from flowstore.format.shards import chunk_span, decode_chunks, index_size, iter_chunks, parse_shard_index
 from flowstore.format.zarr_metadata import FLOW
@@ -55,7 +54,6 @@ class StoredFlow:
         self._cache = cache
         self._shape = record.n_flows, 2, record.height, record.width
         self._layout: documents.FlowLayout | None = None
-        self._is_foreign = False
 
     def read_into(self, start: int, out: npt.NDArray[Any], crop: Crop | None = None) -> None:
         """Fill an array with the flows from `start` on, in pixels or as stored. Checks no argument.
@@ -75,30 +73,23 @@ class StoredFlow:
             If what is stored is damaged, missing, or not what the record says; the message names video and flows.
         """
         layout = self.read_layout()
-        if layout is None:
-            return self._read_foreign(start, out, crop)
         first, stop = start, start + len(out)
         while first < stop:
             shard, offset = divmod(first, layout.shard_frames)
             last = min(stop, (shard + 1) * layout.shard_frames)
             self._read_shard(layout, shard, offset, first, out[first - start : last - start], crop)
             first = last
-        return None
 
-    def read_layout(self) -> documents.FlowLayout | None:
-        """Return how the flow is laid out, None where only zarr-python can tell.
-
-        Returns
-        -------
-        FlowLayout or None
-            Read once and kept.
+    def read_layout(self) -> documents.FlowLayout:
+        """Return how the flow is laid out; read once and kept.
 
         Raises
         ------
         ChecksumError, StoreFormatError
-            If the flow's document is missing, damaged, or says otherwise than the video's record.
+            If the flow's document is missing, damaged, or says otherwise than the video's record; or if others laid
+            the array out.
         """
-        if self._layout is None and not self._is_foreign:
+        if self._layout is None:
             where = f"{self._path}/{FLOW}/zarr.json"
             data = self._storage.read(where)
             if data is None:
@@ -106,13 +97,7 @@ class StoredFlow:
             document = documents.parse_document(data, where)
             if self._record.flow_digest and documents.flow_digest(document) != self._record.flow_digest:
                 raise ChecksumError(f"{self.key}: {where} is damaged: it is not the one that was written")
-            try:
-                layout = documents.parse_flow_document(document, where)
-            except StoreFormatError:
-                if document.get("node_type") != "array":
-                    raise
-                self._is_foreign = True
-                return None
+            layout = documents.parse_flow_document(document, where)
             if layout.shape != self._shape or layout.codec.dtype != self._quantizer.dtype.name:
                 raise StoreFormatError(
                     f"{self.key}: flow of shape {layout.shape} and type {layout.codec.dtype}, "
@@ -177,14 +162,6 @@ class StoredFlow:
         part = _crop(scratch, crop)
         for number in iter_chunks(data, begin, index, offset, stop, layout.codec, itertools.repeat(scratch)):
             self._convert(part, out[number])
-
-    def _read_foreign(self, start: int, out: npt.NDArray[Any], crop: Crop | None) -> None:
-        path, stop = f"{self._path}/{FLOW}", start + len(out)
-        try:
-            codes = read_foreign_array(self._storage, path, self._shape, self._quantizer.dtype.name, start, stop)
-        except (ChecksumError, StoreFormatError) as error:
-            raise type(error)(f"{self.key}: flows [{start}, {stop}), {path}/zarr.json: {error}") from error
-        self._convert(_crop(codes, crop), out)
 
     def _convert(self, codes: Codes, out: npt.NDArray[Any]) -> None:
         if out.dtype == codes.dtype:

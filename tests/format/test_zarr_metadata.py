@@ -202,7 +202,7 @@ def test_any_change_is_refused_or_read_as_a_layout(path, value):
 
 
 # What the reader has no use for, what has a default in Zarr's specification, and a compressor, which need not be.
-UNUSED = {"zarr_format", "node_type", "fill_value", "attributes", "dimension_names", "storage_transformers"}
+UNUSED = {"zarr_format", "fill_value", "attributes", "dimension_names", "storage_transformers"}
 DEFAULTS = {"typesize", "blocksize", "index_location", "endian"}
 NEEDED = [
     path
