@@ -104,7 +104,7 @@ def command(
     **chosen: Any,
 ) -> int:
     """Write STORE as files of flow below DEST; run again to finish what is missing."""
-    from flowstore.export.manifest import check_former
+    from flowstore.export.manifest import check_target
     from flowstore.export.plan import ExportOptions, plan_export
     from flowstore.export.run import run_export
     from flowstore.jobs.schedulers import check_scheduler
@@ -127,7 +127,7 @@ def command(
     opened, names = open_inside(store)
     planned = plan_export(select_inside(opened, names), dest, layout, options)
     if dry_run:
-        check_former(planned, options.overwrite)
+        check_target(planned, options.overwrite)
         with working():
             size_bytes = planned.estimate_bytes()
         if is_json:

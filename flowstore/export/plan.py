@@ -270,10 +270,7 @@ def plan_export(
     def take_damaged(path: str, error: StoreError) -> None:
         damaged.append(VideoExport(printable_name(path), problem=str(error)))
 
-    tasks = [
-        ExportTask(video, target, chosen, conversion, is_overwriting=True)
-        for video in selected.iter_videos(take_damaged)
-    ]
+    tasks = [ExportTask(video, target, chosen, conversion) for video in selected.iter_videos(take_damaged)]
     tasks.sort(key=lambda task: -task.n_flows)
     check_paths(tasks, target, has_lists=bool(lists))
     check_outside_store(tasks, target, store)
