@@ -20,7 +20,7 @@ from flowstore.format.settings import ExtractSettings
 from flowstore.names import video_path
 from flowstore.sources.discovery import LIST_SUFFIXES, discover
 from flowstore.sources.frames import Frame
-from flowstore.sources.images import configure_opencv, read_image, resize_frame
+from flowstore.sources.images import configured_opencv, read_image, resize_frame
 from flowstore.sources.listing import list_folder, natural_key, split_suffix
 from flowstore.sources.source import VideoSource
 from flowstore.sources.videos import read_frames
@@ -137,6 +137,7 @@ class SourceFrames:
                 self._naming_of[row] = known.setdefault(naming, len(known))
         self._namings = list(known)
 
+    @configured_opencv()
     def read(self, row: int, numbers: Sequence[int]) -> list[Frame]:
         """Read frames of a video of the table, each uint8 (H, W, 3): red, green, blue.
 
@@ -145,7 +146,6 @@ class SourceFrames:
         DecodeError
             If a frame is missing or cannot be decoded.
         """
-        configure_opencv()
         wanted = sorted(set(numbers))
         frames = dict(zip(wanted, self._read(row, wanted), strict=True))
         return [frames[number] for number in numbers]

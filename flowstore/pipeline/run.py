@@ -222,7 +222,7 @@ def _run_locked(
                 operation.run(function, tasks, gathered.take, _commit_lost, _is_small(planned), _stall_limit_s)
         except KeyboardInterrupt:
             # Before the root there is no store, and a folder with nothing but an index would be refused the next time.
-            if planned.storage.read("zarr.json"):
+            if planned.storage.size_bytes("zarr.json"):
                 _index_store(planned, operation.progress)
             raise
         _index_store(planned, operation.progress)

@@ -132,7 +132,7 @@ def check_there(storage: Storage) -> None:
     StoreNotFoundError, StoreFormatError
         If there is none.
     """
-    if storage.read("zarr.json") is None or enclosing_store(storage) is not None:
+    if storage.size_bytes("zarr.json") is None or enclosing_store(storage) is not None:
         read_root(storage)
 
 
