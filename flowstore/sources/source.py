@@ -34,6 +34,10 @@ class VideoSource:
         Estimated number of frames.
     problem : str
         Why it cannot be extracted, where that is known already.
+    flow_patterns : tuple of str
+        Of a folder of frames: expressions of the names of its images that are flow.
+    allow_gaps : bool
+        Of a folder of frames: whether names that are no series of a constant stride are taken in natural order.
     """
 
     class_name: str
@@ -43,6 +47,8 @@ class VideoSource:
     kind: SourceKind
     cost: float = 0.0
     problem: str = ""
+    flow_patterns: tuple[str, ...] = ()
+    allow_gaps: bool = False
 
     @property
     def key(self) -> str:
@@ -58,7 +64,7 @@ class VideoSource:
             If it cannot be read.
         """
         if self.kind == "frames":
-            return fingerprint_files(self.path, list_frames(self.path))
+            return fingerprint_files(self.path, list_frames(self.path, self.flow_patterns))
         return fingerprint_file(self.path)
 
     def is_readable(self) -> bool:
@@ -96,7 +102,7 @@ class VideoSource:
         """
         if self.problem:
             raise DecodeError(self.problem)
-        return FrameFolder(self.path) if self.kind == "frames" else VideoFile(self.path)
+        return self._open_folder() if self.kind == "frames" else VideoFile(self.path)
 
     def probe(self) -> tuple[int, int, int] | None:
         """Return ``(height, width, frames)`` as the header or the first frame says, None if it cannot be read."""
@@ -104,10 +110,13 @@ class VideoSource:
             if self.problem:
                 return None
             if self.kind == "frames":
-                folder = FrameFolder(self.path)
+                folder = self._open_folder()
                 height, width, _ = read_image(os.path.join(self.path, folder.names[0])).shape
                 return height, width, len(folder.names)
             video = VideoFile(self.path)
             return video.height, video.width, video.n_frames_header
         except FlowStoreError:
             return None
+
+    def _open_folder(self) -> FrameFolder:
+        return FrameFolder(self.path, self.flow_patterns, self.allow_gaps)
