@@ -109,7 +109,7 @@ def write_video(path: str, scene: Filmed, n_frames: int = N_FRAMES) -> None:
     writer.release()
 
 
-def run_demo(folder: str | os.PathLike[str] = "flowstore-demo", progress: Progress | None = None) -> DemoReport:
+def run_demo(folder: str | os.PathLike[str] = "flowstore-demo", progress: Progress | bool | None = None) -> DemoReport:
     """Make the demo's dataset, extract it, compare with the true motion, export and draw it.
 
     Parameters

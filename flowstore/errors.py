@@ -29,6 +29,10 @@ class DecodeError(SourceError):
     """A video or an image cannot be decoded whole."""
 
 
+class MachineError(FlowStoreError, OSError):
+    """The machine lacks what every video needs, such as memory, disk space or file handles: no video's own fault."""
+
+
 class EstimatorError(FlowStoreError, RuntimeError):
     """An estimator cannot work, or gave flow that is not finite."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from flowstore.jobs.progress import Progress as Shown
 from flowstore.names import printable_name
 
 _PLAIN_LINE_EVERY_S = 10.0
@@ -180,3 +182,27 @@ class ConsoleProgress:
             self._bar.stop()
         if self._ticker:
             self._ticker.join()
+
+
+def choose_progress(progress: Shown | bool | None, verb: str) -> Shown | None:
+    """Return what is told how an operation goes on.
+
+    Parameters
+    ----------
+    progress : Progress, bool or None
+        What was given: a progress of the caller's own, True for one on stderr, False for none, None for one where a
+        person looks on: at a terminal, in a notebook.
+    verb : str
+        What goes on, such as ``extract``.
+    """
+    if progress is None:
+        progress = sys.stderr.isatty() or _is_in_notebook()
+    if isinstance(progress, bool):
+        return ConsoleProgress(Console(stderr=True, highlight=False), verb) if progress else None
+    return progress
+
+
+def _is_in_notebook() -> bool:
+    # As rich does: a kernel of Jupyter has this class of shell.
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return type(shell).__name__ == "ZMQInteractiveShell"

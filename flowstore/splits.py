@@ -21,8 +21,9 @@ import numpy.typing as npt
 
 from flowstore.arguments import check_path, check_whole
 from flowstore.errors import ArgumentError, FlowStoreWarning, SourceError
-from flowstore.names import fold_name, printable_name, suggest_name
-from flowstore.store.open import FlowStore
+from flowstore.names import fold_name, printable_name, suggest_name, video_path
+from flowstore.store.open import FlowClass, FlowStore, look_up
+from flowstore.store.video import Video
 from flowstore.store.video_index import VideoIndex
 
 _FORMS = "class=NAME, name=PATTERN or split=KIND:PATH[:NUMBER][:PART]"
@@ -511,6 +512,26 @@ def select_videos(store: FlowStore, choices: Sequence[str]) -> FlowStore:
     if not mask.any():
         raise ArgumentError(f"selections {', '.join(map(repr, choices))}: no video of {store.url} is of each")
     return FlowStore(store.storage, store.root, index.where(mask))
+
+
+def select_inside(store: FlowStore, names: Sequence[str]) -> FlowStore:
+    """Return a store over what a path inside it names: everything, a class, or one video of a class.
+
+    Raises
+    ------
+    NameNotFoundError
+        If the store has no such class or video.
+    """
+    if not names:
+        return store
+    found = look_up(store, names)
+    rows = np.zeros(len(store.videos), bool)
+    if isinstance(found, Video):
+        path = video_path(found.record.class_name, found.record.name)
+        rows[store.videos.column("path").tolist().index(path)] = True
+    elif isinstance(found, FlowClass):
+        rows |= _rows_of_class(store, found.name)
+    return FlowStore(store.storage, store.root, store.videos.where(rows))
 
 
 def read_split(text: str) -> SplitList:

@@ -28,7 +28,7 @@ WRONG = [
     {"workers": 2.0},
     {"workers": True},
     {"workers": np.array([1, 2])},
-    {"progress": True},
+    {"progress": "yes"},
     {"progress": "yes"},
     {"scheduler": None},
     {"scheduler": 3},
@@ -111,7 +111,7 @@ EXPORT_AND_IMPORT = [
     {"layout": 3},
     {"workers": "x"},
     {"scheduler": 1},
-    {"progress": True},
+    {"progress": "yes"},
     {"overwrite": "no"},
     {"pad_last": "no"},
 ]

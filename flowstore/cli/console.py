@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import sys
 import warnings
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
-from rich.console import Console
-from rich.text import Text
 
 from flowstore.errors import ClusterError, ExportError, FlowStoreError, FlowStoreWarning, StoreError
 from flowstore.names import printable_name
 
-ERRORS = Console(stderr=True, highlight=False)
+if TYPE_CHECKING:
+    from rich.console import Console
+
 EXIT_STOPPED = 130
+
+
+@functools.cache
+def stderr_console() -> Console:
+    """Return the console of stderr, for progress and tracebacks."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
 
 
 class WorkError(FlowStoreError):
@@ -46,7 +55,7 @@ def working() -> Iterator[None]:
 
 def say(text: str) -> None:
     """Print a line for people, to stderr."""
-    ERRORS.print(Text(text), soft_wrap=True)
+    click.echo(text, err=True)
 
 
 @contextlib.contextmanager

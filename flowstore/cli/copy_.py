@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
-from flowstore.cli.console import ERRORS, print_result, say, working
+from flowstore.cli.console import print_result, say, stderr_console, working
 from flowstore.cli.options import Place, output_options, worker_options
 
 
-@click.command(short_help="Copy a store: to a folder, a .zip, S3; or packed anew.")
+@click.command("copy")
 @click.argument("store", type=Place())
 @click.argument("dest", type=Place())
 @click.option(
@@ -23,7 +23,7 @@ from flowstore.cli.options import Place, output_options, worker_options
 @click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.")
 @worker_options
 @output_options
-def copy(
+def command(
     store: str,
     dest: str,
     compression: Any,
@@ -44,9 +44,12 @@ def copy(
     from flowstore.copying.run import run_copy
     from flowstore.jobs.schedulers import check_scheduler
     from flowstore.progress import ConsoleProgress
+    from flowstore.splits import select_inside
+    from flowstore.store.open import open_inside
 
     check_scheduler(scheduler, workers)
-    planned = plan_copy(store, dest, compression, select, overwrite)
+    opened, names = open_inside(store)
+    planned = plan_copy(select_inside(opened, names) if names else store, dest, compression, select, overwrite)
     lines = planned.lines()
     if verbose:
         lines += [f"to do:  {key}" for key in planned.keys]
@@ -56,7 +59,7 @@ def copy(
     if not quiet:
         for line in lines:
             say(line)
-    progress = None if quiet else ConsoleProgress(ERRORS, "copy")
+    progress = None if quiet else ConsoleProgress(stderr_console(), "copy")
     with working():
         report = run_copy(planned, workers, scheduler, progress)
     print_result(report, is_json, quiet)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
-from flowstore.cli.console import ERRORS, print_json, say, working
+from flowstore.cli.console import print_json, say, stderr_console, working
 from flowstore.cli.options import Place, output_options
 
 
-@click.command(short_help="Run the whole job on a small dataset that it makes.")
+@click.command("demo")
 @click.argument("folder", type=Place(), default="flowstore-demo", metavar="[DIR]")
 @output_options
-def demo(folder: str, is_json: bool, quiet: bool, verbose: bool) -> int:
+def command(folder: str, is_json: bool, quiet: bool, verbose: bool) -> int:
     """Make a small dataset of known motion in DIR, extract, check, export and draw it.
 
     DIR is flowstore-demo by default.
@@ -20,7 +20,7 @@ def demo(folder: str, is_json: bool, quiet: bool, verbose: bool) -> int:
     from flowstore.progress import ConsoleProgress
 
     with working():
-        report = run_demo(folder, None if quiet else ConsoleProgress(ERRORS, "extract"))
+        report = run_demo(folder, False if quiet else ConsoleProgress(stderr_console(), "extract"))
     worst = max(report.errors_px.values())
     if is_json:
         print_json({"folder": report.folder, "errors_px": report.errors_px, "extract": report.extracted.to_json()})

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import click
 
-from flowstore.cli.console import ERRORS, print_json, print_result, working
+from flowstore.cli.console import print_json, print_result, stderr_console, working
 from flowstore.cli.layouts import CUSTOM, choose_layout, layout_options
 from flowstore.cli.options import Place, Size, output_options, worker_options
 from flowstore.errors import ArgumentError
@@ -53,7 +53,7 @@ def conversion_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-@click.command(name="export", short_help="Write flow as JPEG folders, npy, flo and the like.")
+@click.command("export")
 @click.argument("store", type=Place())
 @click.argument("dest", type=Place(), required=False)
 @layout_options(
@@ -88,7 +88,7 @@ def conversion_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--dry-run", is_flag=True, help="Print the plan, files and bytes, and write nothing.")
 @worker_options
 @output_options
-def export(
+def command(
     store: str,
     dest: str | None,
     layout_name: str,
@@ -110,7 +110,8 @@ def export(
     from flowstore.export.run import run_export
     from flowstore.jobs.schedulers import check_scheduler
     from flowstore.progress import ConsoleProgress
-    from flowstore.store.open import open_store
+    from flowstore.splits import select_inside
+    from flowstore.store.open import open_inside
 
     if dest is None:
         raise click.UsageError("Missing argument 'DEST'.")
@@ -124,7 +125,8 @@ def export(
         file_format=file_format if is_custom else None,
     )
     options = ExportOptions(image_format=None if is_custom else _image_format(file_format), **chosen)
-    planned = plan_export(open_store(store), dest, layout, options)
+    opened, names = open_inside(store)
+    planned = plan_export(select_inside(opened, names), dest, layout, options)
     if dry_run:
         check_former(planned, options.overwrite)
         with working():
@@ -134,7 +136,7 @@ def export(
         else:
             click.echo(f"{planned}, about {format_bytes(size_bytes)}")
         return 0
-    progress = None if quiet else ConsoleProgress(ERRORS, "export")
+    progress = None if quiet else ConsoleProgress(stderr_console(), "export")
     with working():
         report = run_export(planned, options.overwrite, workers, scheduler, progress)
     print_result(report, is_json, quiet)

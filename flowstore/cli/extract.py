@@ -21,7 +21,7 @@ def _parse_params(context: click.Context, param: click.Parameter, values: tuple[
     return params
 
 
-@click.command(short_help="Compute the flow of videos into a store.")
+@click.command("extract")
 @click.argument("source", type=Place())
 @click.argument("store", type=Place())
 @click.option(
@@ -97,7 +97,7 @@ def _parse_params(context: click.Context, param: click.Parameter, values: tuple[
 @click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.")
 @worker_options
 @output_options
-def extract(
+def command(
     source: str,
     store: str,
     list_file: str | None,

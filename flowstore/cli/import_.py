@@ -27,7 +27,7 @@ def _choose_layout(name: str | None, class_folder: bool, file_format: Any, **tem
     return layout.with_image_format(file_format) if file_format and file_format != layout.file_format else layout
 
 
-@click.command(name="import", short_help="Turn folders of flow files into a store.")
+@click.command("import")
 @click.argument("folder", type=Place())
 @click.argument("store", type=Place())
 @layout_options(
@@ -79,7 +79,7 @@ def _choose_layout(name: str | None, class_folder: bool, file_format: Any, **tem
 @click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.")
 @worker_options
 @output_options
-def import_(
+def command(
     folder: str,
     store: str,
     layout_name: str | None,

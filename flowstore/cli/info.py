@@ -12,10 +12,10 @@ _TABLE_WIDTH = 72
 _PIPED_WIDTH = 10_000
 
 
-@click.command(short_help="Show what is in a store, a class or a video.")
+@click.command("info")
 @click.argument("store", type=Place())
 @click.option("--json", "is_json", is_flag=True, help="Print one JSON object.")
-def info(store: str, is_json: bool) -> int:
+def command(store: str, is_json: bool) -> int:
     """Show what is in STORE, STORE/CLASS or STORE/CLASS/VIDEO."""
     from flowstore.cli.description import describe_place
 

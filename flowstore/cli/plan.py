@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from flowstore.cli.console import ERRORS, print_result, say, say_failure, working
+from flowstore.cli.console import print_result, say, say_failure, stderr_console, working
 from flowstore.names import printable_name
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def carry_out(
     if not quiet:
         for line in lines:
             say(line)
-    progress = None if quiet else ConsoleProgress(ERRORS, plan.verb)
+    progress = None if quiet else ConsoleProgress(stderr_console(), plan.verb)
     with working():
         report = run(plan, workers, scheduler, progress)
     print_result(report, is_json, quiet)

@@ -1,4 +1,4 @@
-"""The command line: the group of commands, what their errors look like, and exit codes. A command is a module `cli_*`.
+"""The command line: the group of commands, what their errors look like, and exit codes.
 
 Exit codes: 0 all well; 1 the work was done but some videos failed, or it could not be finished; 2 wrong usage, or
 refused before any work; 130 interrupted.
@@ -9,21 +9,14 @@ from __future__ import annotations
 import io
 import signal
 import sys
+from importlib import import_module
 from typing import NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from flowstore import __version__
-from flowstore.cli.console import ERRORS, EXIT_STOPPED, WorkError, say, saying_warnings
-from flowstore.cli.copy_ import copy
-from flowstore.cli.demo import demo
-from flowstore.cli.export import export
-from flowstore.cli.extract import extract
-from flowstore.cli.import_ import import_
-from flowstore.cli.info import info
-from flowstore.cli.render import render
-from flowstore.cli.stats import stats
-from flowstore.cli.verify import verify
+from flowstore.cli.console import EXIT_STOPPED, WorkError, say, saying_warnings, stderr_console
 from flowstore.errors import FlowStoreError
 
 _EPILOG = """\b
@@ -31,21 +24,49 @@ Examples:
   flowstore demo                                 see it work, in a minute
   flowstore extract videos/ flow.zarr --dry-run  what there is to do
   flowstore extract videos/ flow.zarr            do it; again to resume
-  flowstore info flow.zarr                       what is in it
   flowstore export flow.zarr out/                classic folders of JPEGs
 \b
 flowstore COMMAND --help shows its options; flowstore --version the version.
 """
 
 
+# In the order of the work: where each command is, which is loaded when it is called, and what it does.
+_COMMANDS = {
+    "demo": ("demo", "Run the whole job on a small dataset that it makes."),
+    "extract": ("extract", "Compute the flow of videos into a store."),
+    "info": ("info", "Show what is in a store, a class or a video."),
+    "render": ("render", "Draw flow as a picture, a film or a contact sheet."),
+    "stats": ("stats", "Count motion: by class, for training, for bounds."),
+    "export": ("export", "Write flow as JPEG folders, npy, flo and the like."),
+    "import": ("import_", "Turn folders of flow files into a store."),
+    "verify": ("verify", "Find what is damaged, and repair it."),
+    "copy": ("copy_", "Copy a store: to a folder, a .zip, S3; or packed anew."),
+    "remove": ("remove", "Take videos or classes out of a store."),
+}
+
+
 class _Commands(click.Group):
-    """Shows its commands in the order of the work, and all of its help on a screen of 24 lines."""
+    """Loads a command when it is called; shows all of its help on a screen of 24 lines."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = _COMMANDS[cmd_name][0]
+        command: click.Command = import_module(f"flowstore.cli.{module}").command
+        return command
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        self.format_commands(ctx, formatter)
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help_text) for name, (_, help_text) in _COMMANDS.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        commands = [(name, text) for name, (_, text) in _COMMANDS.items() if name.startswith(incomplete)]
+        return [CompletionItem(name, help=text) for name, text in commands] + click.Command.shell_complete(
+            self, ctx, incomplete
+        )
 
 
 @click.group(
@@ -57,10 +78,6 @@ class _Commands(click.Group):
 @click.version_option(__version__, prog_name="flowstore")
 def cli() -> None:
     """Dense optical flow of video datasets in one chunked, indexed Zarr store."""
-
-
-for command in (demo, extract, info, render, stats, export, import_, verify, copy):
-    cli.add_command(command)
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:
@@ -93,11 +110,11 @@ def main() -> NoReturn:
         sys.exit(EXIT_STOPPED)
     except MemoryError:
         if is_verbose:
-            ERRORS.print_exception()
+            stderr_console().print_exception()
         say("flowstore: there is not enough memory for this; fewer --workers take less")
         sys.exit(1)
     except FlowStoreError as error:
         if is_verbose:
-            ERRORS.print_exception()
+            stderr_console().print_exception()
         say(f"flowstore: {error}")
         sys.exit(1 if isinstance(error, WorkError) else 2)

@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
-from flowstore.cli.console import ERRORS, print_result, say, working
+from flowstore.cli.console import print_result, say, stderr_console, working
 from flowstore.cli.options import Place, output_options
 
 
-@click.command(short_help="Draw flow as a picture, a film or a contact sheet.")
+@click.command("render")
 @click.argument("place", type=Place(), metavar="STORE/CLASS[/VIDEO]")
 @click.option("-o", "--output", required=True, type=Place(), metavar="FILE", help="A .png, .gif or .mp4.")
 @click.option(
@@ -32,7 +32,7 @@ from flowstore.cli.options import Place, output_options
 @click.option("--source", type=Place(), help="What was extracted, to show its frames.  [default: looked for]")
 @click.option("--limit", type=int, metavar="N", help="Videos on the sheet of a class.  [default: 60]")
 @output_options
-def render(
+def command(
     place: str,
     output: str,
     is_json: bool,
@@ -46,7 +46,7 @@ def render(
     from flowstore.sources.images import configure_opencv
     from flowstore.store.open import open_place
 
-    progress = None if quiet else ConsoleProgress(ERRORS, "render")
+    progress = False if quiet else ConsoleProgress(stderr_console(), "render")
     found = open_place(place)
     configure_opencv()
     with working():

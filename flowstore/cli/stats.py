@@ -9,7 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from flowstore.cli.console import ERRORS, print_json, say, working
+from flowstore.cli.console import print_json, say, stderr_console, working
 from flowstore.cli.options import Place, output_options, worker_options
 from flowstore.stats.report import GroupStats, StatsReport
 
@@ -48,7 +48,7 @@ class Bounds(click.ParamType):  # type: ignore[type-arg, unused-ignore]
             self.fail(f"{value!r} is not a list of numbers, such as 10,20,32", param, ctx)
 
 
-@click.command(short_help="Count motion: by class, for training, for bounds.")
+@click.command("stats")
 @click.argument("store", type=Place())
 @click.option("--sample", type=Sample(), help="Count N flows of each video, or a share: 0.1 or 10%.  [default: all]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the sample.")
@@ -70,7 +70,7 @@ class Bounds(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 @click.option("--plot", metavar="FILE", type=Place(), help="Draw it: .png, .pdf or .svg.  [default: no picture]")
 @worker_options
 @output_options
-def stats(
+def command(
     store: str,
     sample: int | float | None,
     seed: int,
@@ -99,7 +99,7 @@ def stats(
     if len(names) > 1:
         raise ArgumentError(f"STORE {store}: a video; give a store or a class of one")
     chosen = opened.select(names[0], status=None) if names else opened
-    progress = None if quiet else ConsoleProgress(ERRORS, "stats")
+    progress = False if quiet else ConsoleProgress(stderr_console(), "stats")
     with working():
         report = count_store(
             chosen,

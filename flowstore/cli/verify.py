@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from flowstore.cli.console import ERRORS, print_result, say, working
+from flowstore.cli.console import print_result, say, stderr_console, working
 from flowstore.cli.options import Place, output_options, worker_options
 
 
-@click.command(short_help="Find what is damaged, and repair it.")
+@click.command("verify")
 @click.argument("store", type=Place())
 @click.option(
     "--source", type=Place(), metavar="SOURCE", help="Also compare with what it was extracted from.  [default: not]"
@@ -27,7 +27,7 @@ from flowstore.cli.options import Place, output_options, worker_options
 )
 @worker_options
 @output_options
-def verify(
+def command(
     store: str,
     source: str | None,
     source_template: str | None,
@@ -60,8 +60,8 @@ def verify(
             repair=repair,
             workers=workers,
             scheduler=scheduler,
-            progress=None if quiet else ConsoleProgress(ERRORS, "verify"),
-            repair_progress=None if quiet else ConsoleProgress(ERRORS, "extract"),
+            progress=False if quiet else ConsoleProgress(stderr_console(), "verify"),
+            repair_progress=False if quiet else ConsoleProgress(stderr_console(), "extract"),
         )
     for line in [str(fault) for fault in report.faults] if quiet else [*report.mended, *report.notes]:
         say(line)

@@ -16,7 +16,7 @@ from flowstore.copying.task import VideoCopy, is_same_video
 from flowstore.errors import ArgumentError, ChecksumError, StoreFormatError, StoreNotFoundError
 from flowstore.format.codec import Compression
 from flowstore.format.record import VideoRecord
-from flowstore.format.root import RootAttributes, read_root
+from flowstore.format.root import RootAttributes, check_outside_stores, read_root
 from flowstore.names import escape_name, format_bytes, printable_name, video_path
 from flowstore.storage.keys import Storage
 from flowstore.storage.places import check_place, open_storage, room_notes
@@ -216,6 +216,7 @@ def _place(storage: Storage) -> str | None:
 def _look_at_target(target: Storage, root: RootAttributes, is_overwriting: bool) -> str:
     """Return whether the target is ``new``, to be ``overwritten`` or to be ``resumed``; refuse any other."""
     check_place("DEST", target)
+    check_outside_stores("DEST", target)
     try:
         found = read_root(target)
     except StoreNotFoundError:

@@ -18,6 +18,7 @@ from flowstore.format.record import VideoRecord
 from flowstore.jobs.operation import Operation
 from flowstore.jobs.progress import Progress
 from flowstore.names import format_bytes
+from flowstore.progress import choose_progress
 from flowstore.storage.keys import Storage, writing
 from flowstore.storage.zips import writing_zip
 from flowstore.store.index import index_tree, is_indexed, remove_index, write_index
@@ -96,7 +97,7 @@ def copy(
     overwrite: bool = False,
     workers: int | None = None,
     scheduler: str = "auto",
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> CopyReport:
     """Copy a store; run again, it does what is missing.
 
@@ -116,8 +117,9 @@ def copy(
         Videos at a time; all cores by default. A zip takes one.
     scheduler : {"auto", "processes", "threads", "sync"} or address
         Where tasks run.
-    progress : Progress, optional
-        Is told what happens.
+    progress : Progress, bool or None
+        Is told what happens: one of your own, True for a display on stderr, False for none. None displays it at a
+        terminal and in a notebook.
 
     Returns
     -------
@@ -133,6 +135,7 @@ def copy(
     >>> from flowstore.copying import copy
     >>> copy("hmdb51.zarr", "hmdb51.zip", compression="small")  # doctest: +SKIP
     """
+    progress = choose_progress(progress, "copy")
     planned = plan_copy(store, dest, compression, select, overwrite)
     return run_copy(planned, workers, scheduler, progress)
 

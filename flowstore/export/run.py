@@ -19,6 +19,7 @@ from flowstore.jobs.operation import SMALL_FLOWS, Operation
 from flowstore.jobs.progress import Progress
 from flowstore.layouts.layout import LISTS_FOLDER, MANIFEST, Layout
 from flowstore.layouts.presets import find_layout
+from flowstore.progress import choose_progress
 from flowstore.storage.atomic import remove_strays
 from flowstore.storage.locks import writers_lock
 from flowstore.store.open import FlowStore, Place, open_store
@@ -119,7 +120,7 @@ def export(
     *,
     workers: int | None = None,
     scheduler: str = "auto",
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     **options: Any,
 ) -> ExportReport:
     """Export a store as files of flow.
@@ -137,8 +138,9 @@ def export(
         Videos at a time; all cores by default.
     scheduler : {"auto", "processes", "threads", "sync"} or address
         Where tasks run.
-    progress : Progress, optional
-        Is told what happens.
+    progress : Progress, bool or None
+        Is told what happens: one of your own, True for a display on stderr, False for none. None displays it at a
+        terminal and in a notebook.
     **options
         What `flowstore.export.plan.ExportOptions` takes: ``encoding``, ``bound``, ``quality``, ``image_format``,
         ``short_side``, ``size``, ``pad_last``, ``class_folder``, ``select``, ``lists``, ``overwrite``.
@@ -163,6 +165,7 @@ def export(
     >>> from flowstore.export import export
     >>> report = export("hmdb51.zarr", "jpeg/", "mmaction2", lists=["all"])  # doctest: +SKIP
     """
+    progress = choose_progress(progress, "export")
     opened = store if isinstance(store, FlowStore) else open_store(store)
     chosen = layout if isinstance(layout, Layout) else find_layout(layout)
     asked = ExportOptions(**options)

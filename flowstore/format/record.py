@@ -40,7 +40,8 @@ class VideoRecord:
     height, width : int
         Of each flow, in pixels; 0 for a failed video.
     fps : float or None
-        Frames a second of the stored sequence; None for frame folders, which have no clock.
+        Frames per second of the stored sequence, the mean where the rate is not constant; None for frame folders,
+        which have no clock.
     size_bytes : int
         Bytes of the stored flow.
     shard_sizes : tuple of int
@@ -56,7 +57,11 @@ class VideoRecord:
     created : str
         When the record was made, ISO 8601 in UTC.
     versions : dict of str to str
-        Of flowstore and the libraries that made the flow.
+        Of flowstore and the libraries that made the flow, or failed to.
+    times_s : tuple of float
+        Seconds from the first frame to each; empty where the rate is constant or there is no clock.
+    damage : str
+        Where the video is damaged and how much, of one whose flow before the damage was kept; else empty.
 
     Raises
     ------
@@ -84,6 +89,8 @@ class VideoRecord:
     warnings: tuple[str, ...] = ()
     created: str = ""
     versions: dict[str, str] = field(default_factory=dict)
+    times_s: tuple[float, ...] = ()
+    damage: str = ""
 
     def __post_init__(self) -> None:
         if self.status not in ("ok", "failed"):
@@ -96,6 +103,9 @@ class VideoRecord:
             raise ArgumentError(
                 f"video {self.name!r} has {len(self.shard_digests)} digests of {len(self.shard_sizes)} shards"
             )
+
+        if self.times_s and len(self.times_s) != self.n_frames:
+            raise ArgumentError(f"video {self.name!r} has {self.n_frames} frames, but {len(self.times_s)} time stamps")
 
     @property
     def is_ok(self) -> bool:
@@ -112,9 +122,17 @@ class VideoRecord:
         """Length in seconds where the frame rate is known."""
         return self.n_frames / self.fps if self.fps else None
 
+    @property
+    def flow_times_s(self) -> list[float] | None:
+        """Seconds from the first frame to the frame that each flow starts from; None where there is no clock."""
+        if self.times_s:
+            return list(self.times_s[: self.n_flows])
+        return [number / self.fps for number in range(self.n_flows)] if self.fps else None
+
     def to_json(self) -> dict[str, Any]:
-        """Return the record as plain JSON values."""
-        return asdict(self)
+        """Return the record as plain JSON values; what most videos don't have is left out."""
+        values = asdict(self)
+        return {name: value for name, value in values.items() if value or name not in _OPTIONAL_FIELDS}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> VideoRecord:
@@ -136,6 +154,7 @@ class VideoRecord:
                     "shard_sizes": tuple(values.get("shard_sizes", ())),
                     "shard_digests": tuple(values.get("shard_digests", ())),
                     "warnings": tuple(values.get("warnings", ())),
+                    "times_s": tuple(values.get("times_s", ())),
                 }
             )
         except (TypeError, KeyError, AttributeError) as error:
@@ -178,16 +197,20 @@ _STATISTICS_FIELDS: dict[str, Callable[[Any], bool]] = {
 }
 _RECORD_FIELDS: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("class_name", "name", "status", "source_path", "source_kind", "reason"), _is_text),
-    **dict.fromkeys(("flow_digest", "created"), _is_text),
+    **dict.fromkeys(("flow_digest", "created", "damage"), _is_text),
     **dict.fromkeys(("n_frames", "n_flows", "height", "width", "size_bytes"), is_count),
     "fps": lambda value: value is None or (is_number(value) and value > 0),
     "shard_sizes": _is_list_of(is_count),
     "shard_digests": _is_list_of(_is_text),
     "warnings": _is_list_of(_is_text),
     "versions": is_text_mapping,
+    "times_s": _is_list_of(is_number),
     "fingerprint": lambda value: value is None or _check_fields(value, _FINGERPRINT_FIELDS),
     "statistics": lambda value: value is None or _check_fields(value, _STATISTICS_FIELDS),
 }
+
+
+_OPTIONAL_FIELDS = frozenset(("times_s", "damage"))
 
 
 def _check_fields(values: Any, fields: Mapping[str, Callable[[Any], bool]]) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 
-from flowstore.errors import StoreFormatError, StoreNotFoundError
+from flowstore.errors import ArgumentError, StoreFormatError, StoreNotFoundError
 from flowstore.format import zarr_metadata as documents
 from flowstore.format.settings import ExtractSettings
 from flowstore.format.zarr_metadata import FORMAT
@@ -64,6 +65,8 @@ def read_root(storage: Storage) -> RootAttributes:
     where = f"{storage.url}/zarr.json"
     document = documents.parse_document(data, where)
     found = documents.stated_attributes(document, where).get("format")
+    if found is None and (root := enclosing_store(storage)) is not None:
+        raise StoreFormatError(f"{storage.url}: a part of the store {root}; give the path of the store")
     if type(found) is not int or found < 1:
         raise StoreFormatError(f"{where}: the root of a store must state its format, found {found!r}")
     if found > FORMAT:
@@ -78,3 +81,30 @@ def read_root(storage: Storage) -> RootAttributes:
         return RootAttributes(found, settings, attributes["versions"], str(attributes["created"]))
     except (KeyError, TypeError, ValueError) as error:
         raise StoreFormatError(f"{where}: damaged settings ({error})") from error
+
+
+def enclosing_store(storage: Storage) -> str | None:
+    """Return the path of the store that a folder lies inside of, None where there is none."""
+    path = storage.folder
+    while path is not None and (parent := os.path.dirname(path)) != path:
+        path = parent
+        try:
+            with open(os.path.join(path, "zarr.json"), "rb") as file:
+                document = documents.parse_document(file.read(), path)
+            if documents.stated_attributes(document, path).get("format") is not None:
+                return path
+        except (OSError, StoreFormatError):
+            continue
+    return None
+
+
+def check_outside_stores(role: str, storage: Storage) -> None:
+    """Refuse a place inside a store for another one.
+
+    Raises
+    ------
+    ArgumentError
+        If it is there.
+    """
+    if (root := enclosing_store(storage)) is not None:
+        raise ArgumentError(f"{role} {storage.url}: inside the store {root}; give a path outside it")

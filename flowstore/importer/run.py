@@ -22,6 +22,7 @@ from flowstore.layouts.layout import Layout
 from flowstore.pipeline.plan import ExtractPlan, make_plan
 from flowstore.pipeline.report import ExtractReport
 from flowstore.pipeline.run import run_plan
+from flowstore.progress import choose_progress
 from flowstore.quantize.file_quantizer import FileQuantizer
 from flowstore.quantize.quantizer import Quantizer
 from flowstore.sources.selection import select_sources
@@ -36,7 +37,7 @@ def import_flow(
     *,
     workers: int | None = None,
     scheduler: str = "auto",
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     retry_failed: bool = False,
     overwrite: bool = False,
     **options: Any,
@@ -73,6 +74,7 @@ def import_flow(
     >>> from flowstore.importer import import_flow
     >>> report = import_flow("hmdb51_flow/", "hmdb51.zarr", "notebook", bound=20)  # doctest: +SKIP
     """
+    progress = choose_progress(progress, "import")
     planned = plan_import(
         folder, store, layout, ImportOptions(**options), retry_failed=retry_failed, overwrite=overwrite
     )

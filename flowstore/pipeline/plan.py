@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from flowstore.arguments import check_flag, check_part
 from flowstore.errors import ArgumentError, ChecksumError, SettingsMismatchError, StoreFormatError, StoreNotFoundError
-from flowstore.format.root import read_root
+from flowstore.format.root import check_outside_stores, read_root
 from flowstore.format.settings import ExtractSettings, describe_settings
 from flowstore.layouts.flow_names import FlowFinder
 from flowstore.layouts.templates import source_pattern
@@ -266,6 +266,7 @@ def _is_still_missing(source: VideoSource, was_ok: bool) -> bool:
 
 def _has_store(storage: Storage, settings: ExtractSettings, is_overwriting: bool) -> bool:
     check_place("STORE", storage)
+    check_outside_stores("STORE", storage)
     try:
         root = read_root(storage)
     except StoreNotFoundError:

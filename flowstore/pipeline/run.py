@@ -18,6 +18,7 @@ from flowstore.pipeline.plan import ExtractPlan, plan_extract
 from flowstore.pipeline.report import ExtractReport
 from flowstore.pipeline.settings import choose_engine, make_settings
 from flowstore.pipeline.task import VideoTask, commit_failure, extract_video
+from flowstore.progress import choose_progress
 from flowstore.quantize.encoder import are_loops_compiled, compile_loops
 from flowstore.storage.keys import writing
 from flowstore.storage.locks import SHARE_ADVICE
@@ -89,7 +90,7 @@ def extract(
     part: tuple[int, int] | None = None,
     retry_failed: bool = False,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> ExtractReport:
     """Extract the flow of a dataset into a store; run again, it does what is missing.
 
@@ -107,8 +108,9 @@ def extract(
         Where tasks run; an address such as ``tcp://host:8786`` is a running Dask cluster's.
     list_file, source_template, allow_gaps, include, exclude, limit, part, retry_failed, overwrite
         Which videos to take; see `plan_extract`.
-    progress : Progress, optional
-        Is told what happens.
+    progress : Progress, bool or None
+        Is told what happens: one of your own, True for a display on stderr, False for none. None displays it at a
+        terminal and in a notebook.
 
     Returns
     -------
@@ -126,6 +128,7 @@ def extract(
     >>> from flowstore.pipeline import extract
     >>> report = extract("hmdb51/videos", "hmdb51.zarr", workers=4)  # doctest: +SKIP
     """
+    progress = choose_progress(progress, "extract")
     engine, engine_note = choose_engine(store, algorithm, engine, params, overwrite)
     if engine_note and progress:
         progress.note(engine_note)

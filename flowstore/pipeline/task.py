@@ -13,7 +13,7 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
-from flowstore.errors import DecodeError, FlowStoreError, StoppedError, StoreError
+from flowstore.errors import DecodeError, FlowStoreError, MachineError, StoppedError, StoreError
 from flowstore.estimators.registry import FlowStream, library_versions, make_estimator
 from flowstore.format.codec import set_single_threaded
 from flowstore.format.record import VideoRecord
@@ -24,12 +24,15 @@ from flowstore.quantize.encoder import FlowEncoder
 from flowstore.sources.fingerprint import Fingerprint
 from flowstore.sources.frames import FrameReader
 from flowstore.sources.images import configure_opencv, resize_frame
-from flowstore.sources.sampling import is_frame_kept, scaled_size
+from flowstore.sources.sampling import scaled_size
 from flowstore.sources.source import VideoSource
 from flowstore.storage.keys import Storage
 from flowstore.store.tree import read_record
 from flowstore.store.video import Video
 from flowstore.store.writer import VideoWriter, write_failed
+
+# Microseconds: finer than any container's clock that a frame is timed by.
+_TIME_DIGITS = 6
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,14 @@ class VideoTask:
         What to compute.
     storage : Storage
         Of the store.
+    keep_damaged : bool
+        Whether a damaged video's flow is stored up to the damage.
     """
 
     source: VideoSource
     settings: ExtractSettings
     storage: Storage
+    keep_damaged: bool = False
 
 
 class VideoError(FlowStoreError):
@@ -57,12 +63,12 @@ class VideoError(FlowStoreError):
 
 @contextlib.contextmanager
 def one_video() -> Iterator[None]:
-    """Raise a `VideoError` for whatever is wrong with the video at work, but for a store that cannot be used."""
+    """Raise a `VideoError` for whatever is wrong with the video at work, but not with the store or the machine."""
     configure_opencv()
     set_single_threaded()
     try:
         yield
-    except (StoreError, StoppedError):
+    except (StoreError, StoppedError, MachineError):
         raise
     except Exception as error:
         raise VideoError(describe_error(error)) from error
@@ -89,8 +95,8 @@ def extract_video(task: VideoTask, tick: Tick = ignore) -> VideoRecord:
 
     Raises
     ------
-    StoreError
-        If the store cannot be written: a fault that other videos will meet too.
+    StoreError, MachineError
+        If the store cannot be written, or the machine lacks what any video needs: other videos will meet that too.
     StoppedError
         If `tick` raised it.
     """
@@ -138,7 +144,7 @@ def commit_failure(task: VideoTask, reason: str) -> VideoRecord:
         source_kind=task.source.kind,
         fingerprint=found,
         created=now_utc(),
-        versions=library_versions(),
+        versions=library_versions() | task.source.decoder_versions(),
     )
     write_failed(task.storage, record)
     return record
@@ -192,7 +198,7 @@ def _compare(task: VideoTask, tick: Tick) -> Comparison:
     if record is None or not record.is_ok:
         return Comparison(problem="there is no flow in the store")
     video = Video(task.storage, path, record, task.settings)
-    frames = _FrameStream(source.open_frames(), task.settings)
+    frames = _FrameStream(source.open_frames(keep_damaged=bool(record.damage)), task.settings)
     number = n_different = 0
     largest = 0.0
     encoder: FlowEncoder | None = None
@@ -214,7 +220,7 @@ def _compare(task: VideoTask, tick: Tick) -> Comparison:
 def _extract(task: VideoTask, tick: Tick) -> VideoRecord:
     source, settings, quantizer = task.source, task.settings, task.settings.quantizer
     before = source.fingerprint() if not source.problem else None
-    reader = source.open_frames()
+    reader = source.open_frames(task.keep_damaged)
     frames = _FrameStream(reader, settings)
     flows = frames.flows()
     first = next(flows, None)
@@ -243,11 +249,13 @@ def _extract(task: VideoTask, tick: Tick) -> VideoRecord:
                 fingerprint=after,
                 n_frames=frames.n_frames,
                 n_flows=writer.n_flows,
-                fps=frames.fps,
+                fps=reader.fps,
+                times_s=tuple(round(time, _TIME_DIGITS) for time in reader.times_s),
+                damage=reader.damage,
                 statistics=encoder.statistics(),
                 warnings=tuple(reader.warnings),
                 created=now_utc(),
-                versions=library_versions(),
+                versions=library_versions() | source.decoder_versions(),
             )
         )
 
@@ -260,13 +268,6 @@ class _FrameStream:
     settings: ExtractSettings
     n_frames: int = 0
     _stream: FlowStream | None = field(default=None, repr=False)
-
-    @property
-    def fps(self) -> float | None:
-        """Frame rate of the stored sequence."""
-        if self.reader.fps is None or self.settings.fps is None:
-            return self.reader.fps
-        return min(self.reader.fps, self.settings.fps)
 
     def flows(self) -> Iterator[npt.NDArray[np.float32]]:
         """Yield each flow, float32 (2, H, W) in pixels; the array is overwritten by the next."""
@@ -282,9 +283,5 @@ class _FrameStream:
 
     def _frames(self) -> Iterator[npt.NDArray[np.uint8]]:
         settings = self.settings
-        if settings.fps is not None and self.reader.fps is None:
-            raise DecodeError("no frame rate is known, so it cannot be thinned to another: leave out --fps")
-        for index, frame in enumerate(self.reader.read_frames()):
-            if settings.fps is not None and not is_frame_kept(index, self.reader.fps or 0.0, settings.fps):
-                continue
+        for frame in self.reader.read_frames(settings.fps):
             yield resize_frame(frame, *scaled_size(frame.shape[0], frame.shape[1], settings.short_side, settings.size))

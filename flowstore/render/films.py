@@ -1,15 +1,18 @@
-"""Writing a film picture by picture: `.mp4` by OpenCV, `.gif` by Pillow. Holds one picture; whole or not at all."""
+"""Writing a film picture by picture: `.mp4` by PyAV, `.gif` by Pillow. Holds one picture; whole or not at all."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 from collections.abc import Iterator
-from typing import IO, Any, Protocol
+from fractions import Fraction
+from typing import IO, Protocol, cast
 
-import cv2
+import av
 import numpy as np
 import numpy.typing as npt
+from av.container import OutputContainer
+from av.video.stream import VideoStream
 
 from flowstore.errors import ExportError, MissingExtraError
 
@@ -19,14 +22,19 @@ FILM_SUFFIXES = (".gif", ".mp4")
 # Players show pictures of a shorter time than this as slow ones.
 _GIF_SHORTEST_CS = 2
 # An application extension: play for ever.
+_MP4_TICK = Fraction(1, 90_000)
+_ENCODERS = {"libx264": {"crf": "18", "preset": "veryfast"}, "libopenh264": {}, "libvpx-vp9": {"crf": "24", "b": "0"}}
 _GIF_LOOP = b"\x21\xff\x0bNETSCAPE2.0\x03\x01\x00\x00\x00"
 
 
 class FilmWriter(Protocol):
     """A film that is being written."""
 
-    def write(self, picture: Image) -> None:
-        """Append a picture, uint8 (H, W, 3), red, green, blue; all of one size, both sides even."""
+    def write(self, picture: Image, shown_s: float | None = None) -> None:
+        """Append a picture, uint8 (H, W, 3), red, green, blue; all of one size, both sides even.
+
+        It is shown for so many seconds, by default as the film's frame rate has it.
+        """
         ...
 
 
@@ -72,7 +80,6 @@ def open_film(path: str, height: int, width: int, fps: float) -> Iterator[FilmWr
         If a library is missing.
     """
     suffix = os.path.splitext(path)[1].lower()
-    # OpenCV chooses the container by the suffix.
     partial = f"{path}.{os.getpid()}.partial{suffix}"
     try:
         with _open_gif(partial, fps) if suffix == ".gif" else _open_mp4(partial, height, width, fps) as writer:
@@ -88,34 +95,42 @@ def open_film(path: str, height: int, width: int, fps: float) -> Iterator[FilmWr
 
 
 class _Mp4Writer:
-    """MPEG-4 Part 2, which every build of OpenCV can write."""
+    """Pictures to a video encoder, each at its time."""
 
-    def __init__(self, writer: Any) -> None:
-        self._writer = writer
-        self.n_written = 0
+    def __init__(self, file: OutputContainer, stream: VideoStream, fps: float) -> None:
+        self._file = file
+        self._stream = stream
+        self._interval_s = 1 / fps
+        self._time_s = 0.0
 
-    def write(self, picture: Image) -> None:
-        self._writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-        self.n_written += 1
+    def write(self, picture: Image, shown_s: float | None = None) -> None:
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24")
+        frame.pts, frame.time_base = round(self._time_s / _MP4_TICK), _MP4_TICK
+        self._file.mux(self._stream.encode(frame))
+        self._time_s += self._interval_s if shown_s is None else shown_s
 
 
 @contextlib.contextmanager
 def _open_mp4(path: str, height: int, width: int, fps: float) -> Iterator[FilmWriter]:
-    # OpenCV says neither why a file cannot be opened nor that the disk is full.
-    open(path, "wb").close()
-    writer = cv2.VideoWriter(path, cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*"mp4v"), fps, (width, height))
-    film = _Mp4Writer(writer)
-    try:
-        if not writer.isOpened():
-            raise ExportError(f"OpenCV cannot write an .mp4 of {width}x{height} at {fps:g} fps")
-        yield film
-    finally:
-        writer.release()
-    capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG)
-    n_found = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
-    capture.release()
-    if n_found != film.n_written:
-        raise ExportError(f"{n_found} of {film.n_written} pictures were written: free some room and try again")
+    codec, options = _video_encoder()
+    # The index first: a browser begins to play before it has the file.
+    with av.open(path, "w", format="mp4", options={"movflags": "faststart"}) as file:
+        rate = Fraction(fps).limit_denominator(1001)
+        stream = cast(VideoStream, file.add_stream(codec, rate=rate, options=options))
+        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+        stream.thread_count = 1
+        stream.time_base = stream.codec_context.time_base = _MP4_TICK
+        yield _Mp4Writer(file, stream, fps)
+        file.mux(stream.encode(None))
+
+
+def _video_encoder() -> tuple[str, dict[str, str]]:
+    """Return an encoder whose films browsers play: H.264, or VP9 where FFmpeg was built without it."""
+    for codec, options in _ENCODERS.items():
+        with contextlib.suppress(ValueError):
+            av.Codec(codec, "w")
+            return codec, options
+    raise ExportError(f"FFmpeg {av.ffmpeg_version_info} has none of the encoders {', '.join(_ENCODERS)}: use a .gif")
 
 
 class _GifWriter:
@@ -132,14 +147,15 @@ class _GifWriter:
 
     def __init__(self, file: IO[bytes], fps: float) -> None:
         self._file = file
-        self._fps = fps
-        self._n_written = 0
+        self._interval_s = 1 / fps
+        self._time_s = 0.0
+        self._has_begun = False
 
-    def write(self, picture: Image) -> None:
+    def write(self, picture: Image, shown_s: float | None = None) -> None:
         from PIL import Image as PillowImage
         from PIL.GifImagePlugin import getdata
 
-        if self._n_written == 0:
+        if not self._has_begun:
             height, width = picture.shape[:2]
             # The screen's size; no palette for all, no background, square pixels.
             sizes = width.to_bytes(2, "little") + height.to_bytes(2, "little")
@@ -149,11 +165,11 @@ class _GifWriter:
         sample = PillowImage.fromarray(np.ascontiguousarray(picture[::3, ::3]))
         palette = sample.quantize(256, PillowImage.Quantize.MAXCOVERAGE)
         image = PillowImage.fromarray(picture).quantize(palette=palette, dither=PillowImage.Dither.NONE)
-        times_cs = [round(100 * number / self._fps) for number in (self._n_written, self._n_written + 1)]
-        duration_cs = max(_GIF_SHORTEST_CS, times_cs[1] - times_cs[0])
+        end_s = self._time_s + (self._interval_s if shown_s is None else shown_s)
+        duration_cs = max(_GIF_SHORTEST_CS, round(100 * end_s) - round(100 * self._time_s))
         for block in getdata(image, duration=10 * duration_cs, include_color_table=True):
             self._file.write(block)
-        self._n_written += 1
+        self._time_s, self._has_begun = end_s, True
 
 
 @contextlib.contextmanager

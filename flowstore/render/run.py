@@ -17,6 +17,7 @@ from flowstore.errors import ArgumentError, DecodeError, ExportError
 from flowstore.jobs.operation import Operation
 from flowstore.jobs.progress import Progress
 from flowstore.names import printable_name
+from flowstore.progress import choose_progress
 from flowstore.render.contact_sheet import MAX_TILES, draw_sheet
 from flowstore.render.films import FILM_SUFFIXES, check_film_library, fastest_fps, open_film
 from flowstore.render.pictures import Style, VideoPictures, plan_pictures
@@ -85,7 +86,7 @@ def render(
     path: str | os.PathLike[str],
     *,
     limit: int | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     **options: Any,
 ) -> RenderReport:
     """Draw a video, or a class, into a file.
@@ -98,8 +99,9 @@ def render(
         Ends in ``.png``, or for a video also in ``.gif`` or ``.mp4``.
     limit : int, optional
         Videos on the sheet of a class.
-    progress : Progress, optional
-        Is told how a film goes on.
+    progress : Progress, bool or None
+        Is told what happens: one of your own, True for a display on stderr, False for none. None displays it at a
+        terminal and in a notebook.
     **options
         See `render_video` and `render_class`.
 
@@ -119,6 +121,7 @@ def render(
     >>> report = render(store["wave/some_video"], "flow.mp4", style="arrows")  # doctest: +SKIP
     >>> report = render(store["wave"], "sheet.png")  # doctest: +SKIP
     """
+    progress = choose_progress(progress, "render")
     if isinstance(place, Video):
         if limit is not None:
             raise ArgumentError("--limit: for a class; a video is drawn whole or from --start to --stop")

@@ -16,7 +16,6 @@ from flowstore.layouts.flow_names import FlowFinder
 from flowstore.names import printable_name
 from flowstore.sources.frames import FrameReader
 from flowstore.sources.listing import list_folder
-from flowstore.sources.sampling import is_frame_kept
 from flowstore.sources.source import VideoSource
 from flowstore.store.video import Video
 
@@ -32,6 +31,8 @@ class Footage:
         The file or folder.
     fps : float or None
         Frame rate to which the extraction thinned it.
+    keep_damaged : bool
+        Whether the frames before damage are those that were extracted.
 
     Raises
     ------
@@ -39,9 +40,9 @@ class Footage:
         If there is nothing to decode.
     """
 
-    def __init__(self, source: VideoSource, fps: float | None) -> None:
+    def __init__(self, source: VideoSource, fps: float | None, keep_damaged: bool = False) -> None:
         self.path = source.path
-        self._reader: FrameReader = source.open_frames()
+        self._reader: FrameReader = source.open_frames(keep_damaged)
         self._fps = fps
 
     def read(self, numbers: Sequence[int]) -> Iterator[Image]:
@@ -65,11 +66,9 @@ class Footage:
         wanted = iter(numbers)
         following = next(wanted, None)
         number = 0
-        for index, frame in enumerate(self._reader.read_color_frames()):
+        for frame in self._reader.read_color_frames(self._fps):
             if following is None:
                 return
-            if not is_frame_kept(index, self._reader.fps or 1.0, self._fps if self._reader.fps else None):
-                continue
             if number == following:
                 yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
                 following = next(wanted, None)
@@ -108,7 +107,7 @@ def find_footage(video: Video, source: str | os.PathLike[str] | None = None) -> 
             problem = f"{printable_name(path)} is not the source that was extracted, it differs"
             continue
         try:
-            return Footage(found, video.settings.fps), ""
+            return Footage(found, video.settings.fps, bool(video.record.damage)), ""
         except DecodeError as error:
             problem = f"{printable_name(path)}: {error}"
     if source is not None:

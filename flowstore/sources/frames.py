@@ -17,16 +17,22 @@ class FrameReader(Protocol):
     Attributes
     ----------
     fps : float or None
-        Frames a second; None where the source has no clock.
+        Frames per second of the frames read, the mean where the rate is not constant; None where there is no clock.
+    times_s : list of float
+        Seconds from the first frame to each frame read; empty where the rate is constant or there is no clock.
+    damage : str
+        Where and how much the source is damaged, if its frames before the damage are wanted; empty where it is whole.
     warnings : list of str
-        What was worth saying, complete once the frames were read.
+        What was worth saying. All of these are complete once the frames were read.
     """
 
     fps: float | None
+    times_s: list[float]
+    damage: str
     warnings: list[str]
 
-    def read_frames(self) -> Iterator[Frame]:
-        """Yield the frames in order.
+    def read_frames(self, fps: float | None = None) -> Iterator[Frame]:
+        """Yield the frames in order, or those nearest to the ticks of a clock of so many frames per second.
 
         Yields
         ------
@@ -36,12 +42,13 @@ class FrameReader(Protocol):
         Raises
         ------
         DecodeError
-            If a frame cannot be decoded or has another size, or the video ends early.
+            If a frame cannot be decoded or has another size, the video ends early, or `fps` is given and there is no
+            clock.
         """
         ...
 
-    def read_color_frames(self) -> Iterator[Frame]:
-        """Yield the frames in order as decoded.
+    def read_color_frames(self, fps: float | None = None) -> Iterator[Frame]:
+        """Yield the frames of `read_frames` as decoded.
 
         Yields
         ------

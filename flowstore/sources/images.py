@@ -47,6 +47,8 @@ class FrameFolder:
         self.path = path
         self.warnings: list[str] = []
         self.fps: float | None = None
+        self.times_s: list[float] = []
+        self.damage = ""
         self.names, problem = order_frames(list_frames(path, flow_patterns))
         if not self.names:
             raise DecodeError("no frame images in this folder")
@@ -60,13 +62,17 @@ class FrameFolder:
         if problem:
             self.warnings.append(problem)
 
-    def read_frames(self) -> Iterator[Frame]:
+    def read_frames(self, fps: float | None = None) -> Iterator[Frame]:
         """Yield the frames in order; see `FrameReader.read_frames`."""
-        for frame in self.read_color_frames():
+        for frame in self.read_color_frames(fps):
             yield to_gray(frame)
 
-    def read_color_frames(self) -> Iterator[Frame]:
+    def read_color_frames(self, fps: float | None = None) -> Iterator[Frame]:
         """Yield the frames in order as decoded; see `FrameReader.read_color_frames`."""
+        if fps is not None:
+            raise DecodeError(
+                "a folder of frames has no frame rate, so it cannot be thinned to another: leave out --fps"
+            )
         shape: tuple[int, ...] | None = None
         scale: npt.NDArray[np.uint8] | None = None
         n_bits = 0
@@ -255,10 +261,9 @@ def resize_frame(frame: Frame, height: int, width: int) -> Frame:
 def configure_opencv() -> None:
     """Keep OpenCV to the calling thread and off the terminal, for the whole process.
 
-    Tasks run beside one another already; and what FFmpeg and OpenCV would print stands in the videos' records.
+    Tasks run beside one another already; and what OpenCV would print stands in the videos' records.
     """
     cv2.setNumThreads(1)
     # OpenCV 5 moved it.
     set_log_level = cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel
     set_log_level(_SILENT)
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")

@@ -3,43 +3,80 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from flowstore.errors import ArgumentError
 
+# Rounding of time stamps in seconds.
+_SLACK_S = 1e-9
 
-def is_frame_kept(index: int, source_fps: float, target_fps: float | None) -> bool:
-    """Tell whether a decoded frame belongs to a sequence thinned to a lower frame rate.
+
+T = TypeVar("T")
+
+
+def nearest_to_ticks(frames: Iterable[tuple[float, T]], fps: float) -> Iterator[tuple[float, T]]:
+    """Yield the frames nearest to the ticks of a clock that starts with the first frame; holds one frame back.
 
     Parameters
     ----------
-    index : int
-        Number of the decoded frame, from 0.
-    source_fps, target_fps : float
-        Frames a second of the video, and wanted. None, or a target at or above the source, keeps every frame.
-
-    Returns
-    -------
-    bool
-        The first frame of each target interval ``[k/target_fps, (k+1)/target_fps)`` is kept, frame 0 always.
-
-    Raises
-    ------
-    ArgumentError
-        If a rate is not a positive finite number.
+    frames : iterable of tuple
+        Seconds and frame, the seconds ascending.
+    fps : float
+        Ticks per second, a finite number above 0. A tick just between two frames takes the later. A frame that is
+        nearest to several ticks comes once.
 
     Examples
     --------
-    >>> [i for i in range(10) if is_frame_kept(i, 30, 10)]
-    [0, 3, 6, 9]
+    >>> [time for time, _ in nearest_to_ticks([(i / 30, None) for i in range(10)], 10)]
+    [0.0, 0.1, 0.2, 0.3]
+    >>> [time for time, _ in nearest_to_ticks([(time, None) for time in (0, 0.1, 0.2, 0.9, 1.0, 2.5)], 1)]
+    [0, 1.0, 2.5]
     """
-    for rate in (source_fps, target_fps):
-        if rate is not None and not (math.isfinite(rate) and rate > 0):
-            raise ArgumentError(f"frame rate is {rate}, expected a finite number above 0")
-    if target_fps is None or target_fps >= source_fps or index == 0:
-        return True
-    # The small shift keeps rates such as 29.97 of 59.94 from landing just below a whole number.
-    ratio = target_fps / source_fps
-    return math.floor(index * ratio + 1e-9) > math.floor((index - 1) * ratio + 1e-9)
+    if not (math.isfinite(fps) and fps > 0):
+        raise ArgumentError(f"frame rate is {fps}, expected a finite number above 0")
+    held: tuple[float, T] | None = None
+    start = before = 0.0
+    tick = 0
+    for time, frame in frames:
+        if held is None:
+            start = before = time
+        else:
+            middle = (held[0] + time) / 2 - start - _SLACK_S
+            if tick / fps < middle:
+                yield held
+                tick = math.ceil(middle * fps)
+            before = held[0]
+        held = time, frame
+    # The last frame stands for as long as the one before it did.
+    if held is not None and (tick == 0 or tick / fps < held[0] + (held[0] - before) / 2 - start - _SLACK_S):
+        yield held
+
+
+def constant_rate(times_s: Sequence[float], nominal: float | None, tolerance_s: float) -> float | None:
+    """Return the rate at which frames come where it is constant, None where it is not or cannot be told.
+
+    Parameters
+    ----------
+    times_s : sequence of float
+        Of each frame, ascending.
+    nominal : float or None
+        What a header says of the rate; it is taken where the times bear it out.
+    tolerance_s : float
+        By how much each time may be off: a container's clock ticks in whole milliseconds, or slower.
+
+    Examples
+    --------
+    >>> constant_rate([0, 0.033, 0.067, 0.1], 30.0, 0.001), constant_rate([0, 0.033, 0.1, 0.133], 30.0, 0.001)
+    (30.0, None)
+    """
+    if len(times_s) < 2:
+        return nominal
+    span = times_s[-1] - times_s[0]
+    for rate in (nominal, (len(times_s) - 1) / span):
+        if rate and all(abs(time - times_s[0] - i / rate) <= tolerance_s for i, time in enumerate(times_s)):
+            return rate
+    return None
 
 
 def scaled_size(height: int, width: int, short_side: int | None, size: tuple[int, int] | None) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from flowstore.sources.fingerprint import Fingerprint, SourceKind, fingerprint_f
 from flowstore.sources.frames import FrameReader
 from flowstore.sources.images import FrameFolder, read_image
 from flowstore.sources.listing import list_frames
-from flowstore.sources.videos import VideoFile
+from flowstore.sources.videos import VideoFile, decoder_versions
 
 UNLABELED = "unlabeled"
 
@@ -92,8 +92,8 @@ class VideoSource:
         except OSError:
             return False
 
-    def open_frames(self) -> FrameReader:
-        """Return a reader of the frames.
+    def open_frames(self, keep_damaged: bool = False) -> FrameReader:
+        """Return a reader of the frames; of a damaged video file's frames before the damage if they are wanted.
 
         Raises
         ------
@@ -102,7 +102,11 @@ class VideoSource:
         """
         if self.problem:
             raise DecodeError(self.problem)
-        return self._open_folder() if self.kind == "frames" else VideoFile(self.path)
+        return self._open_folder() if self.kind == "frames" else VideoFile(self.path, keep_damaged)
+
+    def decoder_versions(self) -> dict[str, str]:
+        """Return the versions of what decodes the frames."""
+        return decoder_versions() if self.kind == "video" else {}
 
     def probe(self) -> tuple[int, int, int] | None:
         """Return ``(height, width, frames)`` as the header or the first frame says, None if it cannot be read."""

@@ -13,6 +13,7 @@ from flowstore.jobs.job import Loss
 from flowstore.jobs.operation import SMALL_FLOWS, Operation
 from flowstore.jobs.progress import Progress
 from flowstore.names import printable_name, unescape_name
+from flowstore.progress import choose_progress
 from flowstore.stats.counts import CountRules, MotionCounts, choose_bins
 from flowstore.stats.report import ClippedShare, GroupStats, Origin, StatsReport
 from flowstore.stats.task import FlowSample, StatResult, StatTask, VideoProblem, count_videos
@@ -41,7 +42,7 @@ def stats(
     moving: float = MOVING_PX,
     workers: int | None = None,
     scheduler: str = "auto",
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> StatsReport:
     """Count the motion of a store: histograms, moments for training, and what bounds would clip.
 
@@ -61,8 +62,9 @@ def stats(
         Tasks at a time; all cores by default.
     scheduler : {"auto", "processes", "threads", "sync"} or address
         Where tasks run.
-    progress : Progress, optional
-        Is told what happens.
+    progress : Progress, bool or None
+        Is told what happens: one of your own, True for a display on stderr, False for none. None displays it at a
+        terminal and in a notebook.
 
     Returns
     -------
@@ -86,6 +88,7 @@ def stats(
     >>> stats("hmdb51.zarr", sample=10).overall.channels.std_px  # doctest: +SKIP
     [1.62, 1.21]
     """
+    progress = choose_progress(progress, "stats")
     chosen = FlowSample(sample, seed)
     operation = Operation(scheduler, workers, progress)
     opened = store if isinstance(store, FlowStore) else open_store(store)

@@ -215,6 +215,9 @@ def _tree_of(names: list[str]) -> dict[str, set[str]]:
 class ZipTarget:
     """A zip in the making, to write each key once; see `writing_zip`."""
 
+    folder = None
+    is_near = True
+
     def __init__(self, path: str, archive: zipfile.ZipFile) -> None:
         self.path = path
         self._archive = archive

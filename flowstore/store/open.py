@@ -532,7 +532,17 @@ def open_place(place: str) -> FlowStore | FlowClass | Video:
     NameNotFoundError
         If the store has no such class or video.
     """
-    store, names = open_inside(place)
+    return look_up(*open_inside(place))
+
+
+def look_up(store: FlowStore, names: Sequence[str]) -> FlowStore | FlowClass | Video:
+    """Return what the names of a class and a video lead to in a store.
+
+    Raises
+    ------
+    NameNotFoundError
+        If the store has no such class or video.
+    """
     found: FlowStore | FlowClass | Video = store
     for name in names:
         found = _look_up(found, name)

@@ -48,7 +48,8 @@ def write_root(
     """
     attributes = {"format": FORMAT, "settings": settings.to_json(), "versions": versions, "created": created}
     data = documents.to_bytes(documents.group_document(attributes))
-    if not is_new:
+    # On a disk of this machine the lock keeps others out.
+    if not is_new or storage.is_near:
         storage.write("zarr.json", data, is_durable=True)
     elif not storage.write_new("zarr.json", data):
         raise ArgumentError(

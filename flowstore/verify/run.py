@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from flowstore.errors import ArgumentError, StoreError
 from flowstore.estimators.registry import make_estimator
 from flowstore.format.record import VideoRecord
-from flowstore.format.root import read_root
+from flowstore.format.root import enclosing_store, read_root
 from flowstore.format.settings import IMPORTED, ExtractSettings
 from flowstore.jobs.job import Loss
 from flowstore.jobs.operation import SMALL_FLOWS, Operation
@@ -20,6 +20,7 @@ from flowstore.layouts.templates import source_pattern
 from flowstore.names import printable_name, unescape_name, video_path
 from flowstore.pipeline.plan import check_names
 from flowstore.pipeline.task import Comparison, VideoTask, compare_video
+from flowstore.progress import choose_progress
 from flowstore.sources.discovery import discover
 from flowstore.sources.source import VideoSource
 from flowstore.storage.keys import Storage
@@ -50,8 +51,8 @@ def verify(
     repair: bool = False,
     workers: int | None = None,
     scheduler: str = "auto",
-    progress: Progress | None = None,
-    repair_progress: Progress | None = None,
+    progress: Progress | bool | None = None,
+    repair_progress: Progress | bool | None = None,
 ) -> VerifyReport:
     """Read everything in a store once, and name every fault.
 
@@ -75,8 +76,9 @@ def verify(
         Videos at a time; all cores by default.
     scheduler : {"auto", "processes", "threads", "sync"} or address
         Where tasks run.
-    progress : Progress, optional
-        Is told what happens.
+    progress : Progress, bool or None
+        Is told what happens: one of your own, True for a display on stderr, False for none. None displays it at a
+        terminal and in a notebook.
     repair_progress : Progress, optional
         Is told of videos that are extracted again.
 
@@ -99,6 +101,8 @@ def verify(
     >>> verify("hmdb51.zarr", source="hmdb51/videos").is_all_well  # doctest: +SKIP
     True
     """
+    progress = choose_progress(progress, "verify")
+    repair_progress = choose_progress(repair_progress, "extract")
     operation = Operation(scheduler, workers, progress)
     if deep and source is None:
         raise ArgumentError("--deep extracts anew, so it needs --source")
@@ -133,7 +137,7 @@ def check_there(storage: Storage) -> None:
     StoreNotFoundError, StoreFormatError
         If there is none.
     """
-    if storage.read("zarr.json") is None:
+    if storage.read("zarr.json") is None or enclosing_store(storage) is not None:
         read_root(storage)
 
 

@@ -16,7 +16,7 @@ from flowstore.cli.program import cli
 
 pytestmark = pytest.mark.system
 
-COMMANDS = ["verify", "extract", "import", "info", "stats", "export", "copy", "render", "demo"]
+COMMANDS = ["verify", "extract", "import", "info", "stats", "export", "copy", "render", "demo", "remove"]
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_help_fits_a_terminal(command, flag):
 
 
 def test_every_command_is_in_the_help():
-    assert sorted(cli.commands) == sorted(COMMANDS)
+    assert sorted(cli.list_commands(None)) == sorted(COMMANDS)
     shown = call("--help").out
     # A screen has 24 lines, and the prompt takes one.
     assert len(shown.splitlines()) <= 23
@@ -86,8 +86,9 @@ def test_a_shell_completes(typed, offered):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_option_says_what_it_does_and_takes_by_default(command):
-    context = click.Context(cli.commands[command])
-    for option in cli.commands[command].params:
+    found = cli.get_command(None, command)
+    context = click.Context(found)
+    for option in found.params:
         if isinstance(option, click.Option):
             name, text = option.get_help_record(context)
             assert len(text) > 10, name

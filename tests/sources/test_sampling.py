@@ -4,9 +4,11 @@ import math
 from fractions import Fraction
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flowstore.errors import ArgumentError
-from flowstore.sources.sampling import is_frame_kept, scaled_size
+from flowstore.sources.sampling import constant_rate, nearest_to_ticks, scaled_size
 
 RATES = [
     Fraction(30),
@@ -27,41 +29,59 @@ RATES = [
 ]
 
 
+def taken(times, fps):
+    return [index for _, index in nearest_to_ticks([(float(time), index) for index, time in enumerate(times)], fps)]
+
+
 @pytest.mark.parametrize("source", RATES, ids=float)
-def test_the_first_frame_of_each_interval_is_kept(source):
+def test_the_frame_nearest_to_each_tick_is_taken(source):
     for target in RATES:
         if target >= source:
             continue
-        # Frame i stands at i/source seconds, in the interval number floor(i·target/source).
-        intervals = [math.floor(i * target / source) for i in range(3000)]
-        expected = [i for i, number in enumerate(intervals) if i == 0 or number != intervals[i - 1]]
-        assert [i for i in range(3000) if is_frame_kept(i, float(source), float(target))] == expected, target
+        times = [5 + index / source for index in range(2000)]
+        # In exact arithmetic: the nearest to tick k, the later of two that are as near.
+        nearest = [math.floor(k * source / target + Fraction(1, 2)) for k in range(2000)]
+        assert taken(times, float(target)) == [index for index in nearest if index < 2000], target
 
 
-@pytest.mark.parametrize(("source", "target"), [(30, 29.97), (29.97, 10), (59.94, 29.97), (25, 0.04)])
-def test_no_interval_is_lost_far_into_a_video(source, target):
-    ratio = Fraction(str(target)) / Fraction(str(source))
-    start = 10**6
-    for i in range(start, start + 2000):
-        expected = math.floor(i * ratio) != math.floor((i - 1) * ratio)
-        assert is_frame_kept(i, source, target) is expected
+@given(
+    st.lists(st.integers(1, 400), min_size=1, max_size=60),
+    st.sampled_from([Fraction(1), Fraction(7), Fraction(25, 2), Fraction(30)]),
+)
+def test_of_a_variable_rate_the_nearest_frames_are_taken_once(gaps_ms, target):
+    times = [Fraction(sum(gaps_ms[:index]), 1000) for index in range(len(gaps_ms) + 1)]
+    end = times[-1] + (times[-1] - times[-2]) / 2
+    nearest, tick = set(), Fraction(0)
+    while tick < end:
+        # The later of two that are as near.
+        nearest.add(min(range(len(times)), key=lambda index: (abs(times[index] - tick), -index)))
+        tick += 1 / target
+    assert taken(times, float(target)) == sorted(nearest)
 
 
-@pytest.mark.parametrize("target", [None, 25.0, 25.000001, 1000.0])
-def test_every_frame_is_kept_without_a_lower_rate(target):
-    assert all(is_frame_kept(i, 25.0, target) for i in range(100))
-
-
-def test_frame_0_is_always_kept():
-    assert is_frame_kept(0, 30, 1e-6)
-    assert not any(is_frame_kept(i, 30, 1e-6) for i in range(1, 1000))
+def test_a_higher_rate_takes_every_frame():
+    for target in (25.0, 25.000001, 1000.0):
+        assert taken([index / 25 for index in range(100)], target) == list(range(100))
+    assert taken([0.3], 1e-6) == [0]
+    assert taken([], 10.0) == []
+    assert taken([index / 30 for index in range(1000)], 1e-6) == [0]
 
 
 @pytest.mark.parametrize("rate", [0, -1, math.nan, math.inf])
 def test_rates_that_mean_nothing_are_refused(rate):
-    for source, target in ((30, rate), (rate, 10), (rate, None)):
-        with pytest.raises(ArgumentError, match=f"frame rate is {rate}, expected a finite number above 0"):
-            is_frame_kept(5, source, target)
+    with pytest.raises(ArgumentError, match=f"frame rate is {rate}, expected a finite number above 0"):
+        taken([0, 1], rate)
+
+
+def test_a_rate_is_constant_where_every_time_bears_it_out():
+    milliseconds = [round(1000 * index / 30) / 1000 for index in range(1000)]
+    assert constant_rate(milliseconds, 30.0, 0.001) == 30.0
+    # A header that is wrong by a little is seen in the end; the times tell the rate.
+    for claimed in (29.97, 1000.0, None):
+        assert constant_rate(milliseconds, claimed, 0.001) == pytest.approx(30, abs=1e-3)
+    assert constant_rate([*milliseconds[:500], *milliseconds[501:]], 30.0, 0.001) is None
+    assert constant_rate([7.0], 30.0, 0.001) == 30.0
+    assert constant_rate([], None, 0.001) is None
 
 
 @pytest.mark.parametrize(

@@ -66,10 +66,26 @@ def store(tmp_path):
 
 def test_importing_flowstore_loads_no_heavy_library():
     heavy = ["cv2", "dask", "torch", "xarray", "pandas", "matplotlib", "numba", "distributed", "llvmlite"]
-    script = f"import sys, flowstore; print([name for name in {heavy} if name in sys.modules], 'zarr' in sys.modules)"
+    script = (
+        f"import sys, flowstore; at_once = sorted({{'numpy', 'zarr'}} & {{*sys.modules}}); flowstore.open_store; "
+        f"print([name for name in {heavy} if name in sys.modules], at_once)"
+    )
     environment = os.environ | {"PYTHONPATH": os.path.dirname(os.path.dirname(flowstore.__file__))}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
-    assert done.stdout.strip() == "[] True"
+    assert done.stdout.strip() == "[] []"
+
+
+def test_every_name_at_the_top_is_the_one_of_its_room():
+    assert flowstore.extract is flowstore.pipeline.extract
+    assert flowstore.export_flow is flowstore.export.export
+    assert flowstore.import_flow is flowstore.importer.import_flow
+    assert flowstore.verify_store is flowstore.verify.verify
+    assert flowstore.copy_store is flowstore.copying.copy
+    assert flowstore.motion_stats is flowstore.stats.stats
+    assert flowstore.render_flow is flowstore.render.render
+    assert {*flowstore.__all__} <= {*dir(flowstore)}
+    with pytest.raises(AttributeError, match="no attribute 'extracts'"):
+        print(flowstore.extracts)
 
 
 def test_reading_flow_loads_no_heavy_library(store):

@@ -1,0 +1,47 @@
+"""Taking videos out of a store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from flowstore.names import escape_name
+from flowstore.storage.keys import writing
+from flowstore.store.index import index_tree
+from flowstore.store.open import FlowStore
+from flowstore.store.unfinished import remove_leftovers
+from flowstore.store.writer import remove_video
+
+
+def remove_videos(store: FlowStore, rows: Iterable[int]) -> int:
+    """Remove videos, failed ones too, and a class that is empty then.
+
+    Parameters
+    ----------
+    store : FlowStore
+        Of all its videos.
+    rows : iterable of int
+        Of `store.videos`.
+
+    Returns
+    -------
+    int
+        How many were removed.
+
+    Raises
+    ------
+    ArgumentError
+        If a run is writing to the store.
+    StoreError
+        If it cannot be written.
+    """
+    names = [(store.videos[row]["class"], store.videos[row]["video"]) for row in rows]
+    with store.storage.lock(advice="wait for it") as is_locked, writing(store.storage.url):
+        for class_name, name in names:
+            remove_video(store.storage, class_name, name)
+        for class_path in sorted({escape_name(class_name) for class_name, _ in names}):
+            if store.storage.list_children(class_path) == ["zarr.json"]:
+                store.storage.delete_tree(class_path)
+        if is_locked:
+            remove_leftovers(store.storage)
+        index_tree(store.storage)
+    return len(names)
