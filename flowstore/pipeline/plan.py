@@ -16,7 +16,7 @@ from flowstore.arguments import check_flag, check_part
 from flowstore.errors import ArgumentError, ChecksumError, SettingsMismatchError, StoreFormatError, StoreNotFoundError
 from flowstore.format.root import check_outside_stores, read_root
 from flowstore.format.settings import ExtractSettings, describe_settings
-from flowstore.layouts.flow_names import FlowFinder
+from flowstore.layouts.flow_names import flow_finder
 from flowstore.layouts.templates import source_pattern
 from flowstore.names import escape_name, fold_name, format_bytes, printable_name, video_path
 from flowstore.pipeline.forecast import Estimate, estimate_work
@@ -378,7 +378,7 @@ def plan_extract(
         )
     check_flag("allow_gaps", allow_gaps)
     pattern = None if source_template is None else source_pattern(source_template)
-    discovery = discover(source, list_file, find_flow=FlowFinder(), pattern=pattern, allow_gaps=allow_gaps)
+    discovery = discover(source, list_file, find_flow=flow_finder(), pattern=pattern, allow_gaps=allow_gaps)
     chosen = select_sources(discovery.sources, include, exclude, limit, part)
     if is_part:
         note = "a part leaves the index to a last run without --part, which also says whether anything is missing"

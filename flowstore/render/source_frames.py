@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from flowstore.arguments import check_path
 from flowstore.errors import DecodeError, SourceError
-from flowstore.layouts.flow_names import FlowFinder
+from flowstore.layouts.flow_names import flow_finder
 from flowstore.names import printable_name
 from flowstore.sources.frames import FrameReader
 from flowstore.sources.listing import list_folder
@@ -123,7 +123,7 @@ def _source_of(video: Video, path: str) -> VideoSource:
     if kind != "frames" or not os.path.isdir(path):
         return found
     # What was extracted with gaps is read in the same order.
-    flow = FlowFinder()(path, list_folder(path).images)
+    flow = flow_finder()(path, list_folder(path).images)
     return dataclasses.replace(found, flow_patterns=flow.patterns, allow_gaps=True)
 
 

@@ -15,7 +15,7 @@ from flowstore.format.settings import IMPORTED, ExtractSettings
 from flowstore.jobs.job import Loss
 from flowstore.jobs.operation import SMALL_FLOWS, Operation
 from flowstore.jobs.progress import Progress
-from flowstore.layouts.flow_names import FlowFinder
+from flowstore.layouts.flow_names import flow_finder
 from flowstore.layouts.templates import source_pattern
 from flowstore.names import printable_name, unescape_name, video_path
 from flowstore.pipeline.plan import check_names
@@ -155,7 +155,7 @@ def _find_sources(
             )
     pattern = None if source_template is None else source_pattern(source_template)
     # Which frames were taken with gaps stands in the store's records; their order is the same.
-    found = discover(source, find_flow=FlowFinder(), pattern=pattern, allow_gaps=True).sources
+    found = discover(source, find_flow=flow_finder(), pattern=pattern, allow_gaps=True).sources
     check_names(found, storage)
     return {video_path(one.class_name, one.name): one for one in found}
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowstore.errors import ArgumentError, SourceError
-from flowstore.layouts.flow_names import FlowFinder
+from flowstore.layouts.flow_names import flow_finder
 from flowstore.sources.discovery import discover as discover_with
 from flowstore.sources.listing import VIDEO_SUFFIXES, list_frames, natural_key
 from flowstore.sources.selection import select_sources
@@ -20,7 +20,7 @@ from flowstore.sources.source import VideoSource
 
 
 def discover(source, list_file=None, **options):
-    return discover_with(source, list_file, find_flow=FlowFinder(), **options)
+    return discover_with(source, list_file, find_flow=flow_finder(), **options)
 
 
 def touch(root, *names):
