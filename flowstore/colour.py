@@ -155,8 +155,29 @@ def plane_to_color(plane: npt.NDArray[np.float32], full_scale_px: float) -> Imag
     return np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
 
 
+def flow_scale_px(flow: npt.NDArray[np.float32]) -> float:
+    """Return the full scale of one flow's picture: the 95th percentile of its magnitudes, to three digits.
+
+    Parameters
+    ----------
+    flow : float32 array (2, H, W)
+        Components x and y in pixels.
+
+    Returns
+    -------
+    float
+        Pixels, above 0; 1 for a flow in which nothing moves.
+
+    Examples
+    --------
+    >>> flow_scale_px(np.full((2, 3, 4), 1.5, np.float32))
+    2.12
+    """
+    return automatic_scale_px(float(np.percentile(np.hypot(flow[0], flow[1]), 95)))
+
+
 def automatic_scale_px(p99_magnitude_px: float) -> float:
-    """Return the full scale of a video's pictures: the 99th percentile of its magnitudes, to three digits.
+    """Return the full scale of the pictures of a film: the 99th percentile of all magnitudes, to three digits.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""A store as a dataset for PyTorch: clips of flow and their labels, drawn at random or by a rule.
+"""A store as a dataset for PyTorch: clips of flow, the frames beside them and their labels, drawn by a rule.
 
-The only owner of torch. What a clip holds is decided in `flowstore.clips.sampling`, what is done to it in
+The only owner of torch. What a clip holds is decided in `flowstore.clips`, what is done to it in
 `flowstore.transforms`; here clips are drawn, read into one array for a whole batch, and handed over.
 """
 
@@ -9,76 +9,122 @@ from __future__ import annotations
 import itertools
 import math
 import operator
+import os
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from flowstore.arguments import check_choice, check_whole
+from flowstore.arguments import check_choice, check_flag, check_whole
 from flowstore.clips.sampling import Sampling, Short
-from flowstore.clips.shared_memory import Slot, process_pool, receive
+from flowstore.clips.shared_memory import SharedNumbers, Slot, process_pool, receive
+from flowstore.clips.source_frames import (
+    FramesAt,
+    SourceFrames,
+    chosen_flows,
+    frame_view_size,
+    source_numbers,
+    view_frame,
+)
 from flowstore.clips.table import ClipDraw, ClipRule, ClipTable, Labels
-from flowstore.errors import ArgumentError, FlowStoreWarning, MissingExtraError, NameNotFoundError
+from flowstore.errors import (
+    ArgumentError,
+    DecodeError,
+    FlowStoreWarning,
+    MissingExtraError,
+    NameNotFoundError,
+    ReplacedError,
+    StoreNotFoundError,
+)
 from flowstore.names import is_shortened, unescape_name
 from flowstore.splits import Split, SplitList
 from flowstore.store.open import FlowStore, Place, open_store
 from flowstore.store.tree import read_record
-from flowstore.transforms import Array, Compose, Crop, FlowTransform, Window
+from flowstore.transforms import Array, Compose, Crop, FlowTransform, View, Window, check_size, name_of
 
 try:
     import torch
+    import torch.distributed
     from torch.utils.data import Dataset, default_collate, get_worker_info
 except ImportError as error:
     raise MissingExtraError("flowstore.loaders needs PyTorch: pip install 'flowstore[torch]'") from error
 
 Dtype = Literal["float32", "uint8"]
 Layout = Literal["stack", "time"]
-Item = tuple[torch.Tensor, int]
+Item = tuple[Any, ...]
+Info = dict[str, Any]
 _N_SHOWN = 5
-_FORGOTTEN = -1
 _LARGEST_EPOCH = 10**9
+# Items whose fetches are counted, in 64 MB at most.
+_MOST_COUNTED = 2**24
 
 
 class ClipBatch(list[Item]):
-    """The items of a batch, which lie in one tensor.
+    """The items of a batch, which lie in one tensor, or two.
 
     Parameters
     ----------
     flow : tensor (n, …)
         The flow of all of them.
+    frames : tensor (n, …) or None
+        Their frames.
     labels : list of int
         Their labels.
-    slot : Slot or None
-        The shared memory that the flow lies in, in a worker.
+    infos : list of dict or None
+        What was drawn for them.
+    slots : list of Slot
+        The shared memory that frames and flow lie in, in a worker.
     """
 
-    def __init__(self, flow: torch.Tensor, labels: list[int], slot: Slot | None) -> None:
-        super().__init__(zip(flow, labels, strict=True))
-        self.flow = flow
+    def __init__(
+        self,
+        flow: torch.Tensor,
+        frames: torch.Tensor | None,
+        labels: list[int],
+        infos: list[Info] | None,
+        slots: Sequence[Slot | None],
+    ) -> None:
+        pictures: Iterable[Any] = flow if frames is None else zip(frames, flow, strict=True)
+        columns = [pictures, labels, *([infos] if infos is not None else [])]
+        super().__init__(zip(*columns, strict=True))
+        self.tensors = [flow] if frames is None else [frames, flow]
         self.labels = labels
-        self.slot = slot
+        self.infos = infos
+        self.slots = [slot for slot in slots if slot is not None]
 
 
-class _SharedBatch(tuple[torch.Tensor, torch.Tensor]):
-    """Flow and labels that are sent to another process as the slot they lie in, and arrive as a plain tuple."""
+def _batch_of(tensors: Sequence[torch.Tensor], labels: Array, infos: Mapping[str, Any] | None) -> Item:
+    pictures = tensors[0] if len(tensors) == 1 else tuple(tensors)
+    batch = pictures, torch.from_numpy(labels)
+    if infos is None:
+        return batch
+    told = {name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value for name, value in infos.items()}
+    return *batch, told
 
-    slot: Slot
+
+class _SharedBatch(tuple[Any, ...]):
+    """A batch that is sent to another process as the slots it lies in, and arrives as a plain tuple."""
+
+    sent: tuple[ClipBatch, Array, Mapping[str, Any] | None]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        flow, labels = self
-        return _receive_batch, (*self.slot.send(), tuple(flow.shape), flow.numpy().dtype, labels.numpy())
+        items, labels, infos = self.sent
+        places = [
+            (*slot.send(), tuple(tensor.shape), tensor.numpy().dtype)
+            for slot, tensor in zip(items.slots, items.tensors, strict=True)
+        ]
+        return _receive_batch, (places, labels, infos)
 
 
-def _receive_batch(
-    handle: Any, size_bytes: int, shape: tuple[int, ...], dtype: np.dtype[Any], labels: npt.NDArray[np.int64]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.from_numpy(receive(handle, size_bytes, shape, dtype)), torch.from_numpy(labels)
+def _receive_batch(places: Sequence[tuple[Any, ...]], labels: Array, infos: Mapping[str, Any] | None) -> Item:
+    return _batch_of([torch.from_numpy(receive(*place)) for place in places], labels, infos)
 
 
 class FlowClips(Dataset[Item]):
-    """Clips of a store, for `torch.utils.data.DataLoader`.
+    """Clips of a store and the frames beside them, for `torch.utils.data.DataLoader`.
 
     Parameters
     ----------
@@ -113,6 +159,18 @@ class FlowClips(Dataset[Item]):
         whatever `set_epoch` is told.
     labels : {"class", "split"}
         The number of a video's class among the sorted names of the store's classes, or the label in the split's file.
+    frames : path, optional
+        Gives frames beside the flow: what the store was extracted from, or another dataset of the same classes, videos
+        and frames, such as larger ones.
+    frames_at : {"first", "middle", "all"}
+        The frames that these flows of each clip start from; the middle one is flow ``length // 2``.
+    frame_size : int or tuple of int, optional
+        Side or ``(height, width)`` of the frames given, in pixels; by default the flow's size in the frame's own
+        pixels: twice the flow's where the frames on disk are twice as large as the flow in the store.
+    frame_dtype : {"uint8", "float32"}
+        Of the frames given: 0 to 255, or 0 to 1.
+    return_info : bool
+        Whether an item ends with a dict of what was drawn for it.
 
     Attributes
     ----------
@@ -138,11 +196,21 @@ class FlowClips(Dataset[Item]):
     -----
     An item is ``(flow, label)``, flow as `layout` says, with an axis of clips before it if `clips` is above 1.
 
-    *Draws* depend on the seed, the epoch and the item's number, and on nothing else: not on the workers, nor on the
-    order. Call `set_epoch` before each epoch, as with torch's DistributedSampler; persistent workers hear of it too.
-    Where it is never called, an item's epoch is how many times it has been fetched before, counted in memory that
-    workers share, so that each epoch still draws anew; with ``all``, or for testing, it is 0. A sampler with
-    replacement and one spread over machines need `set_epoch`.
+    *Frames*: with `frames` an item is ``((rgb, flow), label)``, rgb of red, green and blue: ``(3, H, W)`` for one frame
+    of one clip, else ``(clips·n, 3, H, W)``, clip after clip. They are of the moment at which a flow starts, and are
+    cropped, resized and mirrored as the flow is. A crop falls on whole pixels of the frame.
+
+    *Info*: with `return_info` an item ends with a dict, which torch's own collate takes too: ``name`` (class/video),
+    ``number`` of the item, ``flows`` int64 (clips, length), ``frames`` int64 (clips, n): numbers in the source of the
+    frames given, without `frames` of those that the flows start from; ``crop`` float32 (4,): top, left, height and
+    width of the part of the stored flow that is seen, in its pixels; ``flip``, ``epoch``, ``fetch`` and ``rank``.
+
+    *Draws* depend on the seed, the epoch, the item's number, on how often it was fetched in that epoch before, and on
+    the rank of the training process; not on the workers, nor on the order. So each fetch draws anew: of a sampler with
+    replacement, in every epoch of a trainer that never calls `set_epoch`, on each of several ranks. With `set_epoch`
+    before each epoch an epoch can be had again. Without `training` an item is always the same.
+
+    *State*: `state_dict` and `load_state_dict` go on with the draws where they were left.
 
     *Processes*: a dataset carries the path of its store and columns of numbers, no open file. It may be forked,
     spawned or pickled.
@@ -172,9 +240,19 @@ class FlowClips(Dataset[Item]):
         seed: int = 0,
         training: bool = True,
         labels: Labels = "class",
+        frames: str | os.PathLike[str] | None = None,
+        frames_at: FramesAt = "first",
+        frame_size: int | tuple[int, int] | None = None,
+        frame_dtype: Dtype = "uint8",
+        return_info: bool = False,
     ) -> None:
         check_choice("dtype", dtype, Dtype)
         check_choice("layout", layout, Layout)
+        check_choice("frames_at", frames_at, FramesAt)
+        check_choice("frame_dtype", frame_dtype, Dtype)
+        check_flag("return_info", return_info)
+        self.frames_at, self.frame_dtype, self.return_info = frames_at, frame_dtype, return_info
+        self.frame_size = None if frame_size is None else check_size(frame_size)
         self.dtype, self.layout, self.transform = dtype, layout, transform
         opened = store if isinstance(store, FlowStore) else open_store(store)
         self.quantizer = opened.settings.quantizer
@@ -190,14 +268,18 @@ class FlowClips(Dataset[Item]):
         self.classes = self.table.classes
         self.class_to_idx = {name: number for number, name in enumerate(self.classes)}
         self._crop, self._rest = _split_transform(transform)
-        self._check_transform()
+        self._check_transform(has_frames=frames is not None)
+        self._frames = (
+            None if frames is None else SourceFrames(frames, opened.videos, self.table, opened.settings.fps is not None)
+        )
         # Without an index: look-ups go straight to the place, and what is sent to a worker stays small.
         self._store = FlowStore(opened.storage, opened.root)
-        n_counted = len(self) if training and sampling != "all" else 0
-        self._fetched = torch.zeros(n_counted, dtype=torch.int32).share_memory_()
-        self._epoch = torch.full((1,), _FORGOTTEN, dtype=torch.int64).share_memory_()
+        # The epoch, then how often each item was fetched in it.
+        n_counted = len(self.table) if training and len(self.table) <= _MOST_COUNTED else 0
+        self._numbers = SharedNumbers(1 + n_counted)
+        self._process, self._rank = os.getpid(), None
 
-    def _check_transform(self) -> None:
+    def _check_transform(self, has_frames: bool) -> None:
         if self._crop is not None:
             is_small = (self.table.sizes < self._crop.size).any(axis=1)
             if is_small.any():
@@ -208,6 +290,11 @@ class FlowClips(Dataset[Item]):
                     f"{self.table.path(row)} of {width}×{height}; put a Resize before it"
                 )
         for transform in self._rest or ():
+            if has_frames and not (isinstance(transform, FlowTransform) and transform.is_drawn):
+                raise ArgumentError(
+                    f"{name_of(transform)} moves flow alone, and may leave its frames behind: make it a FlowTransform "
+                    "with a draw, which both follow, or call it on the batch"
+                )
             for name in getattr(transform, "swap", {}):
                 if name not in self.class_to_idx:
                     raise ArgumentError(f"{transform!r}: no class {name!r}; there are {', '.join(self.classes)}")
@@ -218,10 +305,16 @@ class FlowClips(Dataset[Item]):
         return self.table.item_targets
 
     def __len__(self) -> int:
+        self._keep_apart()
         return len(self.table)
 
+    @property
+    def epoch(self) -> int:
+        """The epoch that draws are of: the last one that `set_epoch` was told, 0 before."""
+        return int(self._numbers.values[0])
+
     def set_epoch(self, epoch: int) -> None:
-        """Say which epoch comes next: the same epoch draws the same clips.
+        """Begin an epoch: the same epoch draws the same clips, and no fetch counts yet.
 
         Parameters
         ----------
@@ -234,19 +327,74 @@ class FlowClips(Dataset[Item]):
             If it is not a whole number, or below 0.
         """
         check_whole("epoch", epoch, 0, _LARGEST_EPOCH)
-        self._epoch[0] = epoch
+        self._keep_apart()
+        self._numbers.values[1:] = 0
+        self._numbers.values[0] = epoch
 
-    def _next_epoch(self, number: int) -> int:
-        epoch = int(self._epoch[0])
-        if epoch != _FORGOTTEN:
-            return epoch
-        if len(self._fetched) == 0:
-            return 0
-        counts = self._fetched.numpy()
-        counts[number] += 1
-        return int(counts[number]) - 1
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the draws are: what `load_state_dict` of a dataset made alike goes on from.
 
-    def flows_of(self, number: int, epoch: int = 0) -> tuple[str, npt.NDArray[np.int64]]:
+        Returns
+        -------
+        dict
+            ``seed``, ``n_items``, ``epoch``, and ``fetched``: int32 tensor (n_items,), how often each was fetched in
+            the epoch. Items that workers fetched ahead are counted: save it between epochs.
+        """
+        self._keep_apart()
+        fetched = torch.tensor(self._numbers.values[1:], dtype=torch.int32)
+        return {"seed": self.table.rule.seed, "n_items": len(self.table), "epoch": self.epoch, "fetched": fetched}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on with the draws from where `state_dict` was called; each rank from its own.
+
+        Parameters
+        ----------
+        state : mapping
+            What `state_dict` returned.
+
+        Raises
+        ------
+        ArgumentError
+            If the state is of a dataset with another seed or another number of items.
+        """
+        own = self.state_dict()
+        for name in ("seed", "n_items"):
+            if state.get(name) != own[name]:
+                raise ArgumentError(
+                    f"the state is of a dataset whose {name} is {state.get(name)}, here it is {own[name]}"
+                )
+        if len(state["fetched"]) != len(own["fetched"]):
+            raise ArgumentError("the state is of a dataset for training, or not for training, this one is the other")
+        self.set_epoch(int(state["epoch"]))
+        self._numbers.values[1:] = torch.as_tensor(state["fetched"]).numpy()
+
+    def _keep_apart(self) -> None:
+        """Give a training process that was started with this dataset counts of its own; workers share theirs."""
+        if self._process != os.getpid() and get_worker_info() is None:
+            self._numbers, self._process = self._numbers.copy(), os.getpid()
+
+    def _current_rank(self) -> int:
+        """Return the rank of the training process, in its workers too."""
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            return int(torch.distributed.get_rank())
+        return int(os.environ.get("RANK", "0")) if self._rank is None else self._rank
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A spawned worker knows nothing of its parent's process group.
+        return self.__dict__ | {"_rank": self._current_rank()}
+
+    def _next_draw(self, number: int) -> tuple[ClipDraw, dict[str, int]]:
+        """Return what the next fetch of an item holds, and the numbers that it was drawn of."""
+        told = {"epoch": 0, "fetch": 0, "rank": 0}
+        if self.table.rule.is_training:
+            told = {"epoch": self.epoch, "fetch": 0, "rank": self._current_rank()}
+            counts = self._numbers.values[1:]
+            if len(counts):
+                told["fetch"] = int(counts[number])
+                counts[number] += 1
+        return self.table.draw(number, **told), told
+
+    def flows_of(self, number: int, epoch: int = 0, fetch: int = 0, rank: int = 0) -> tuple[str, npt.NDArray[np.int64]]:
         """Say what an item holds in an epoch, without reading it.
 
         Parameters
@@ -255,6 +403,10 @@ class FlowClips(Dataset[Item]):
             Of the item, from the end where negative.
         epoch : int
             0 or more.
+        fetch : int
+            How often it was fetched in that epoch before: 0 but for a sampler with replacement.
+        rank : int
+            Of several training processes.
 
         Returns
         -------
@@ -268,8 +420,9 @@ class FlowClips(Dataset[Item]):
         ArgumentError
             If there is no such epoch.
         """
-        check_whole("epoch", epoch, 0)
-        draw = self.table.draw(self._check_number(number), epoch)
+        for name, value in (("epoch", epoch), ("fetch", fetch), ("rank", rank)):
+            check_whole(name, value, 0)
+        draw = self.table.draw(self._check_number(number), epoch, fetch, rank)
         return self._key(draw), draw.flows
 
     def _check_number(self, number: int) -> int:
@@ -309,36 +462,99 @@ class FlowClips(Dataset[Item]):
         """
         if len(numbers) == 0:
             raise ArgumentError("a batch of no items")
+        self._keep_apart()
         checked = [self._check_number(number) for number in numbers]
-        draws = [self.table.draw(number, self._next_epoch(number)) for number in checked]
+        draws, told = zip(*[self._next_draw(number) for number in checked], strict=True)
         keys = [self._key(draw) for draw in draws]
-        windows = [self._crop.window(*draw.size, draw.rng) if self._crop else None for draw in draws]
-        sizes = [draw.size if window is None else window[2:] for draw, window in zip(draws, windows, strict=True)]
+        moves = [self._crop.draw(draw.size[0], draw.size[1], draw.rng) if self._crop else None for draw in draws]
+        views = [
+            View.of(*draw.size) if move is None else View.of(*draw.size).then(move)
+            for draw, move in zip(draws, moves, strict=True)
+        ]
         if self._rest is None:
-            _check_sizes(keys, sizes)
+            _check_sizes(keys, [view.size for view in views])
         targets = [draw.target for draw in draws]
         rule = self.table.rule
         slot, n_flows = None, rule.clips * rule.length
-        if len(set(sizes)) == 1:
-            flow, slot = _empty((len(draws), n_flows, 2, *sizes[0]), np.dtype(self.dtype))
+        windows = [None if move is None else move.window for move in moves]
+        if len({view.size for view in views}) == 1:
+            flow, slot = _empty("flow", (len(draws), n_flows, 2, *views[0].size), np.dtype(self.dtype))
             self._read(keys, draws, windows, flow)
             clips = list(flow)
         else:
-            clips = [np.empty((n_flows, 2, *size), self.dtype) for size in sizes]
+            clips = [np.empty((n_flows, 2, *view.size), self.dtype) for view in views]
             for key, draw, window, clip in zip(keys, draws, windows, clips, strict=True):
                 self._read([key], [draw], [window], clip)
         if self._rest is not None:
-            results, targets = self._transformed(keys, draws, clips)
+            results, targets, views = self._transformed(keys, draws, clips, views)
             _check_sizes(keys, [result.shape[-2:] for result in results])
             _check_types(keys, [result.dtype for result in results])
             # Back to where the clips lie, if they fit there.
-            if len(set(sizes)) > 1 or flow.shape[1:] != results[0].shape or flow.dtype != results[0].dtype:
-                flow, slot = _empty((len(draws), *results[0].shape), results[0].dtype)
+            if slot is None or flow.shape[1:] != results[0].shape or flow.dtype != results[0].dtype:
+                flow, slot = _empty("flow", (len(draws), *results[0].shape), results[0].dtype)
                 clips = list(flow)
             for clip, result in zip(clips, results, strict=True):
                 if result is not clip:
                     clip[...] = result
-        return ClipBatch(self._laid_out(torch.from_numpy(flow)), targets, slot)
+        frames, frame_numbers, frame_slot = self._read_frames(keys, draws, views)
+        infos = None
+        if self.return_info:
+            infos = [
+                {
+                    "name": key,
+                    "number": number,
+                    "flows": torch.from_numpy(draw.flows),
+                    "frames": torch.from_numpy(shown),
+                    "crop": torch.tensor(view.window, dtype=torch.float32),
+                    "flip": view.is_mirrored,
+                    **numbers_drawn,
+                }
+                for key, number, draw, shown, view, numbers_drawn in zip(
+                    keys, checked, draws, frame_numbers, views, told, strict=True
+                )
+            ]
+        return ClipBatch(self._laid_out(torch.from_numpy(flow)), frames, targets, infos, [frame_slot, slot])
+
+    def _read_frames(
+        self, keys: Sequence[str], draws: Sequence[ClipDraw], views: Sequence[View]
+    ) -> tuple[torch.Tensor | None, list[Array], Slot | None]:
+        """Return the frames of a batch, (n, 3, H, W) or (n, clips·n, 3, H, W), their numbers and where they lie."""
+        at: FramesAt = "all" if self._frames is None else self.frames_at
+        if self._frames is None and not self.return_info:
+            return None, [], None
+        numbers = [
+            self._source_numbers(key, chosen_flows(draw.flows, at)) for key, draw in zip(keys, draws, strict=True)
+        ]
+        if self._frames is None:
+            return None, numbers, None
+        out: Array = np.empty(0)
+        slot, first = None, ""
+        for row, (key, draw, view, wanted) in enumerate(zip(keys, draws, views, numbers, strict=True)):
+            try:
+                pictures = self._frames.read(draw.row, wanted.ravel().tolist())
+            except DecodeError as error:
+                raise DecodeError(f"{key}: {error}") from error
+            size = self.frame_size or frame_view_size(view, pictures[0])
+            if not row:
+                out, slot = _empty("frames", (len(draws), len(pictures), 3, *size), np.dtype(self.frame_dtype))
+                first = key
+            elif size != out.shape[-2:]:
+                one, other = (f"{width}×{height}" for height, width in (out.shape[-2:], size))
+                raise ArgumentError(
+                    f"frames of different sizes in one batch: {first} gives {one}, {key} {other}; give frame_size"
+                )
+            for place, picture in zip(out[row], pictures, strict=True):
+                place[...] = view_frame(picture, view, size).transpose(2, 0, 1)
+        if self.frame_dtype == "float32":
+            out *= np.float32(1 / 255)
+        is_single = self.frames_at != "all" and self.table.rule.clips == 1
+        return torch.from_numpy(out[:, 0] if is_single else out), numbers, slot
+
+    def _source_numbers(self, key: str, flows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        if self._store.settings.fps is None:
+            return flows
+        with _naming(key):
+            return source_numbers(flows, self._store[key].record, self._store.settings)
 
     def _read(
         self, keys: Sequence[str], draws: Sequence[ClipDraw], windows: Sequence[Window | None], out: Array
@@ -366,23 +582,28 @@ class FlowClips(Dataset[Item]):
                     crop=[window for _, _, window in members if window is not None] or None,
                     out=part,
                 )
-            except (ArgumentError, NameNotFoundError) as error:
+            except (ArgumentError, NameNotFoundError, ReplacedError) as error:
+                if self._store.storage.size_bytes("zarr.json") is None:
+                    raise StoreNotFoundError(
+                        f"{self._store.url} is gone since the dataset was made: if it was moved, make the dataset anew "
+                        "of where it is now"
+                    ) from error
                 raise type(error)(
                     f"{error}; {self._store.url} is not as it was when the dataset was made: make the dataset anew"
                 ) from error
 
     def _transformed(
-        self, keys: Sequence[str], draws: Sequence[ClipDraw], clips: Sequence[Array]
-    ) -> tuple[list[Array], list[int]]:
-        """Return each item's flow (clips·length, 2, H, W) as the transform leaves it, and its label."""
+        self, keys: Sequence[str], draws: Sequence[ClipDraw], clips: Sequence[Array], views: Sequence[View]
+    ) -> tuple[list[Array], list[int], list[View]]:
+        """Return each item's flow (clips·length, 2, H, W) as the transform leaves it, its label and its view."""
         assert self._rest is not None
         quantizer = self.quantizer if self.dtype == "uint8" else None
-        results, targets = [], []
-        for key, draw, clip in zip(keys, draws, clips, strict=True):
-            try:
-                transformed, name = self._rest.apply(clip, self.classes[draw.target], draw.rng, quantizer)
-            except ArgumentError as error:
-                raise ArgumentError(f"{key}: {error}") from error
+        results, targets, seen = [], [], []
+        for key, draw, clip, view in zip(keys, draws, clips, views, strict=True):
+            with _naming(key):
+                transformed, name, view_after = self._rest.apply_seen(
+                    clip, self.classes[draw.target], draw.rng, quantizer, view
+                )
             result = np.asarray(transformed)
             if result.ndim != 4 or result.shape[:2] != clip.shape[:2]:
                 raise ArgumentError(
@@ -390,7 +611,8 @@ class FlowClips(Dataset[Item]):
                 )
             results.append(result)
             targets.append(draw.target if name is None else self.class_to_idx[name])
-        return results, targets
+            seen.append(view_after)
+        return results, targets, seen
 
     def _laid_out(self, flow: torch.Tensor) -> torch.Tensor:
         """Return a batch (n, clips·length, 2, H, W) in the layout asked for: a view."""
@@ -400,8 +622,8 @@ class FlowClips(Dataset[Item]):
         return flow.view(*shape, *flow.shape[-2:])
 
     @staticmethod
-    def collate(items: Sequence[Item]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Make a batch of items: for ``DataLoader(collate_fn=…)``. Copies no flow that was fetched as one batch.
+    def collate(items: Sequence[Item]) -> Item:
+        """Make a batch of items: for ``DataLoader(collate_fn=…)``. Copies nothing that was fetched as one batch.
 
         Parameters
         ----------
@@ -410,25 +632,31 @@ class FlowClips(Dataset[Item]):
 
         Returns
         -------
-        tuple of tensor
-            Flow ``(n, …)`` and int64 labels ``(n,)``.
+        tuple
+            Flow ``(n, …)``, or rgb and flow, and int64 labels ``(n,)``; with `return_info` a dict of lists and tensors.
         """
-        if isinstance(items, ClipBatch):
-            labels = torch.tensor(items.labels, dtype=torch.int64)
-            if items.slot is None:
-                return items.flow, labels
-            batch = _SharedBatch((items.flow, labels))
-            batch.slot = items.slot
+        if not isinstance(items, ClipBatch):
+            pictures, *rest = default_collate(list(items))
+            return tuple(pictures) if isinstance(pictures, list) else pictures, *rest
+        labels = np.array(items.labels, np.int64)
+        infos = None if items.infos is None else default_collate(items.infos)
+        if infos is not None:
+            infos = {name: told.numpy() if isinstance(told, torch.Tensor) else told for name, told in infos.items()}
+        batch = _batch_of(items.tensors, labels, infos)
+        if not items.slots:
             return batch
-        flow, labels = default_collate(list(items))
-        return flow, labels
+        shared = _SharedBatch(batch)
+        shared.sent = items, labels, infos
+        return shared
 
     def __repr__(self) -> str:
         rule = self.table.rule
         clips = f"{rule.clips} clips of " if rule.clips > 1 else ""
+        frames = "" if self._frames is None else f"; frames of {self._frames.source}, {self.frames_at}"
         return (
             f"<FlowClips {self._store.url}: {len(self)} items, {self.table.n_videos} videos in {len(self.classes)} "
-            f"classes; {clips}{rule.length} flows, stride {rule.stride}, {rule.sampling}; {self.dtype}, {self.layout}>"
+            f"classes; {clips}{rule.length} flows, stride {rule.stride}, {rule.sampling}; {self.dtype}, "
+            f"{self.layout}{frames}>"
         )
 
 
@@ -462,9 +690,21 @@ def _check_types(keys: Sequence[str], types: Sequence[np.dtype[Any]]) -> None:
             )
 
 
-def _empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[Array, Slot | None]:
+def _empty(part: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[Array, Slot | None]:
     """Return a new array, in a worker in a slot of memory that the main process can map."""
     if get_worker_info() is None:
         return np.empty(shape, dtype), None
-    slot = process_pool().take(math.prod(shape) * dtype.itemsize)
+    slot = process_pool(part).take(math.prod(shape) * dtype.itemsize)
     return slot.lend(shape, dtype), slot
+
+
+@contextmanager
+def _naming(key: str) -> Iterator[None]:
+    """Name the video in what goes wrong with it, in a transform of a user's too."""
+    try:
+        yield
+    except ArgumentError as error:
+        raise ArgumentError(f"{key}: {error}") from error
+    except Exception as error:
+        error.add_note(f"in a transform of {key}")
+        raise

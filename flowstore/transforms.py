@@ -1,12 +1,14 @@
 """Transforms of flow that know what flow is. Pure numpy; the same generator gives the same result.
 
 Each takes flow ``(…, 2, H, W)``, component 0 = x (right), 1 = y (down): float pixels, or uint8 codes with the quantizer
-that made them. What moves the picture moves the vectors with it.
+that made them. What moves the picture moves the vectors with it, and can be said of frames beside the flow: a `Move` is
+what one transform did to one picture, a `View` what all of them did.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -23,14 +25,100 @@ Where = Literal["random", "center"]
 _MIRROR = {"centred": 256, "denseflow": 255, "truncate": 254}
 
 
+@dataclass(frozen=True)
+class Move:
+    """What a transform does to one picture: cuts a window out, resamples it, mirrors it, in this order.
+
+    Parameters
+    ----------
+    window : tuple of int, optional
+        ``(top, left, height, width)``, in pixels.
+    size : tuple of int, optional
+        ``(height, width)``, in pixels.
+    is_mirrored : bool
+        Left for right.
+    """
+
+    window: Window | None = None
+    size: tuple[int, int] | None = None
+    is_mirrored: bool = False
+
+
+@dataclass(frozen=True)
+class View:
+    """What part of a picture is seen after some moves, at what size, and whether mirrored.
+
+    Parameters
+    ----------
+    whole : tuple of int
+        ``(height, width)`` of the picture, in pixels.
+    window : tuple of float
+        ``(top, left, height, width)`` in the picture's pixels; whole numbers but for a window in a resized picture.
+    size : tuple of int
+        ``(height, width)`` at which it is seen, in pixels.
+    is_mirrored : bool
+        Left for right.
+    """
+
+    whole: tuple[int, int]
+    window: tuple[float, float, float, float]
+    size: tuple[int, int]
+    is_mirrored: bool = False
+
+    @classmethod
+    def of(cls, height: int, width: int) -> View:
+        """Return the view of a whole picture.
+
+        Examples
+        --------
+        >>> View.of(240, 320).then(Move((8, 40, 224, 224))).then(Move(is_mirrored=True)).window
+        (8.0, 40.0, 224.0, 224.0)
+        """
+        return cls((height, width), (0.0, 0.0, float(height), float(width)), (height, width))
+
+    def then(self, move: Move) -> View:
+        """Return the view after one more move."""
+        window, size = self.window, self.size
+        if move.window is not None:
+            top, left, height, width = move.window
+            if self.is_mirrored:
+                left = size[1] - left - width
+            down, across = window[2] / size[0], window[3] / size[1]
+            window = window[0] + top * down, window[1] + left * across, height * down, width * across
+            size = height, width
+        return View(self.whole, window, move.size or size, self.is_mirrored ^ move.is_mirrored)
+
+
 class FlowTransform:
     """A transform of flow and, where the meaning changes with it, of the label.
 
     Notes
     -----
     ``transform(flow, rng)`` transforms an array; a dataset calls `apply`, which also carries the name of the class. All
-    random numbers come from `rng`, and as many are drawn whatever they turn out to be.
+    random numbers come from `rng`, and as many are drawn whatever they turn out to be. One of your own defines `draw`,
+    which frames beside the flow follow too; or `apply`, for flow alone.
     """
+
+    def draw(self, height: int, width: int, rng: np.random.Generator) -> Move:
+        """Return what is done to a picture this time.
+
+        Parameters
+        ----------
+        height, width : int
+            Of the flow, in pixels.
+        rng : numpy.random.Generator
+            Source of random numbers.
+
+        Returns
+        -------
+        Move
+
+        Raises
+        ------
+        ArgumentError
+            If it cannot be done at that size.
+        """
+        raise NotImplementedError
 
     def apply(
         self, flow: Array, label: str | None, rng: np.random.Generator, quantizer: Quantizer | None = None
@@ -58,11 +146,61 @@ class FlowTransform:
         ArgumentError
             If the array is no flow, or is of codes and no quantizer says which.
         """
-        raise NotImplementedError
+        _check_flow(flow, quantizer)
+        return self._moved(flow, label, self.draw(flow.shape[-2], flow.shape[-1], rng), quantizer)
+
+    def _moved(
+        self, flow: Array, label: str | None, move: Move, quantizer: Quantizer | None
+    ) -> tuple[Array, str | None]:
+        """Return flow and label after a move that was drawn."""
+        return move_flow(flow, move, quantizer), label
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether `draw` says all that is done to the picture, so that frames can follow."""
+        return type(self).apply is FlowTransform.apply
 
     def __call__(self, flow: Array, rng: np.random.Generator, quantizer: Quantizer | None = None) -> Array:
         """Return transformed flow; see `apply`."""
         return self.apply(flow, None, rng, quantizer)[0]
+
+
+def move_flow(flow: Array, move: Move, quantizer: Quantizer | None = None) -> Array:
+    """Return flow after a move, its vectors scaled and mirrored with the picture.
+
+    Parameters
+    ----------
+    flow : float or uint8 array (…, 2, H, W)
+        Pixels, or codes with the `quantizer` that made them. Not changed.
+    move : Move
+        What is done.
+    quantizer : Quantizer, optional
+        Needed for uint8.
+
+    Returns
+    -------
+    array (…, 2, H', W')
+        A view of `flow` where nothing but a window is cut.
+    """
+    if move.window is not None:
+        top, left, height, width = move.window
+        flow = flow[..., top : top + height, left : left + width]
+    if move.size is not None and move.size != flow.shape[-2:]:
+        if flow.dtype == np.uint8:
+            assert quantizer is not None
+            flow = quantizer.encode(_resize(quantizer.decode(flow), *move.size))
+        else:
+            flow = _resize(flow, *move.size)
+    return _mirror(flow, quantizer) if move.is_mirrored else flow
+
+
+def _mirror(flow: Array, quantizer: Quantizer | None) -> Array:
+    flipped = np.empty_like(flow)
+    flipped[..., 1, :, :] = flow[..., 1, :, ::-1]
+    x = flow[..., 0, :, ::-1]
+    # Not the minus sign, which turns zero into minus zero.
+    flipped[..., 0, :, :] = mirror_codes(x, quantizer) if flow.dtype == np.uint8 and quantizer else 0 - x
+    return flipped
 
 
 class Crop(FlowTransform):
@@ -87,24 +225,23 @@ class Crop(FlowTransform):
     """
 
     def __init__(self, size: int | tuple[int, int], where: Where = "random") -> None:
-        self.size = _check_size(size)
+        self.size = check_size(size)
         check_choice("where", where, Where)
         self.where = where
 
-    def window(self, height: int, width: int, rng: np.random.Generator) -> Window:
-        """Return the rectangle to cut out of flow of some size.
+    def draw(self, height: int, width: int, rng: np.random.Generator) -> Move:
+        """Return the window to cut out; for the center no number is drawn.
 
         Parameters
         ----------
         height, width : int
             Of the flow, in pixels.
         rng : numpy.random.Generator
-            Source of random numbers; for the center none is drawn.
+            Source of random numbers.
 
         Returns
         -------
-        tuple of int
-            ``(top, left, height, width)``, in pixels.
+        Move
 
         Raises
         ------
@@ -117,16 +254,8 @@ class Crop(FlowTransform):
                 f"a crop of {self.size[1]}×{self.size[0]} does not fit into flow of {width}×{height}; resize it first"
             )
         if self.where == "center":
-            return rows // 2, columns // 2, *self.size
-        return int(rng.integers(rows + 1)), int(rng.integers(columns + 1)), *self.size
-
-    def apply(
-        self, flow: Array, label: str | None, rng: np.random.Generator, quantizer: Quantizer | None = None
-    ) -> tuple[Array, str | None]:
-        """Return the rectangle (a view); see `FlowTransform.apply`."""
-        _check_flow(flow, quantizer)
-        top, left, height, width = self.window(flow.shape[-2], flow.shape[-1], rng)
-        return flow[..., top : top + height, left : left + width], label
+            return Move((rows // 2, columns // 2, *self.size))
+        return Move((int(rng.integers(rows + 1)), int(rng.integers(columns + 1)), *self.size))
 
     def __repr__(self) -> str:
         return f"Crop({self.size}, {self.where!r})"
@@ -163,22 +292,25 @@ class Resize(FlowTransform):
     """
 
     def __init__(self, size: int | tuple[int, int]) -> None:
-        height, width = _check_size(size)
+        height, width = check_size(size)
         self.size = (height, width) if isinstance(size, tuple | list) else height
 
-    def apply(
-        self, flow: Array, label: str | None, rng: np.random.Generator, quantizer: Quantizer | None = None
-    ) -> tuple[Array, str | None]:
-        """Return resized flow; see `FlowTransform.apply`."""
-        _check_flow(flow, quantizer)
+    def draw(self, height: int, width: int, rng: np.random.Generator) -> Move:
+        """Return the new size.
+
+        Parameters
+        ----------
+        height, width : int
+            Of the flow, in pixels.
+        rng : numpy.random.Generator
+            Source of random numbers.
+
+        Returns
+        -------
+        Move
+        """
         short_side, size = (self.size, None) if isinstance(self.size, int) else (None, self.size)
-        height, width = scaled_size(flow.shape[-2], flow.shape[-1], short_side, size)
-        if (height, width) == flow.shape[-2:]:
-            return flow, label
-        if flow.dtype == np.uint8:
-            assert quantizer is not None
-            return quantizer.encode(_resize(quantizer.decode(flow), height, width)), label
-        return _resize(flow, height, width), label
+        return Move(size=scaled_size(height, width, short_side, size))
 
     def __repr__(self) -> str:
         return f"Resize({self.size})"
@@ -244,19 +376,28 @@ class HorizontalFlip(FlowTransform):
                 if self.swap.setdefault(name, mirrored) != mirrored:
                     raise ArgumentError(f"class {name!r} is swapped with {self.swap[name]!r} and with {mirrored!r}")
 
-    def apply(
-        self, flow: Array, label: str | None, rng: np.random.Generator, quantizer: Quantizer | None = None
+    def draw(self, height: int, width: int, rng: np.random.Generator) -> Move:
+        """Return whether to mirror.
+
+        Parameters
+        ----------
+        height, width : int
+            Of the flow, in pixels.
+        rng : numpy.random.Generator
+            Source of random numbers.
+
+        Returns
+        -------
+        Move
+        """
+        return Move(is_mirrored=bool(rng.random() < self.p))
+
+    def _moved(
+        self, flow: Array, label: str | None, move: Move, quantizer: Quantizer | None
     ) -> tuple[Array, str | None]:
-        """Return flow, mirrored or as it is, and the label that goes with it; see `FlowTransform.apply`."""
-        _check_flow(flow, quantizer)
-        if rng.random() >= self.p:
-            return flow, label
-        flipped = np.empty_like(flow)
-        flipped[..., 1, :, :] = flow[..., 1, :, ::-1]
-        x = flow[..., 0, :, ::-1]
-        # Not the minus sign, which turns zero into minus zero.
-        flipped[..., 0, :, :] = mirror_codes(x, quantizer) if flow.dtype == np.uint8 and quantizer else 0 - x
-        return flipped, label if label is None else self.swap.get(label, label)
+        if move.is_mirrored and label is not None:
+            label = self.swap.get(label, label)
+        return move_flow(flow, move, quantizer), label
 
     def __repr__(self) -> str:
         return f"HorizontalFlip({self.p}, {self.swap})" if self.swap else f"HorizontalFlip({self.p})"
@@ -328,11 +469,25 @@ class Normalize(FlowTransform):
         if not (self.std > 0).all():
             raise ArgumentError(f"std is {std}, expected finite numbers above 0")
 
-    def apply(
-        self, flow: Array, label: str | None, rng: np.random.Generator, quantizer: Quantizer | None = None
+    def draw(self, height: int, width: int, rng: np.random.Generator) -> Move:
+        """Return that the picture stays where it is.
+
+        Parameters
+        ----------
+        height, width : int
+            Of the flow, in pixels.
+        rng : numpy.random.Generator
+            Source of random numbers.
+
+        Returns
+        -------
+        Move
+        """
+        return Move()
+
+    def _moved(
+        self, flow: Array, label: str | None, move: Move, quantizer: Quantizer | None
     ) -> tuple[Array, str | None]:
-        """Return normalized flow; see `FlowTransform.apply`."""
-        _check_flow(flow, quantizer)
         if flow.dtype == np.uint8:
             raise ArgumentError("Normalize takes pixels, found codes; ask for dtype='float32'")
         return (flow - self.mean) / self.std, label
@@ -403,18 +558,62 @@ class Compose(FlowTransform):
         self, flow: Array, label: str | None, rng: np.random.Generator, quantizer: Quantizer | None = None
     ) -> tuple[Array, str | None]:
         """Return what the last transform gives; see `FlowTransform.apply`."""
+        return self.apply_seen(flow, label, rng, quantizer, View.of(*flow.shape[-2:]))[:2]
+
+    def apply_seen(
+        self, flow: Array, label: str | None, rng: np.random.Generator, quantizer: Quantizer | None, view: View
+    ) -> tuple[Array, str | None, View]:
+        """Return what `apply` gives, and the view after it, of a flow that is what `view` says.
+
+        Parameters
+        ----------
+        flow, label, rng, quantizer
+            As `FlowTransform.apply` takes them.
+        view : View
+            What part of a stored flow `flow` is.
+
+        Returns
+        -------
+        tuple
+            Flow, label and View; the view knows of the transforms that have a `draw`.
+
+        Raises
+        ------
+        ArgumentError
+            If a transform refuses the flow, or makes float64 of it.
+        """
         for transform in self:
-            if isinstance(transform, FlowTransform):
-                flow, label = transform.apply(flow, label, rng, quantizer)
-            else:
+            before = getattr(flow, "dtype", None)
+            if not isinstance(transform, FlowTransform):
                 flow = transform(flow)
-        return flow, label
+            elif transform.is_drawn:
+                _check_flow(flow, quantizer)
+                move = transform.draw(flow.shape[-2], flow.shape[-1], rng)
+                flow, label = transform._moved(flow, label, move, quantizer)
+                view = view.then(move)
+            else:
+                flow, label = transform.apply(flow, label, rng, quantizer)
+            # Of torch, too.
+            if str(getattr(flow, "dtype", before)).endswith("float64") and not str(before).endswith("float64"):
+                raise ArgumentError(
+                    f"{name_of(transform)} made float64 of {before}, twice or eight times the memory: "
+                    "use numbers of np.float32, or return flow.astype(np.float32)"
+                )
+        return flow, label, view
 
     def __repr__(self) -> str:
         return f"Compose({', '.join(map(repr, self.transforms))})"
 
 
-def _check_size(size: int | tuple[int, int]) -> tuple[int, int]:
+def name_of(transform: FlowTransform | Callable[[Array], Array]) -> str:
+    """Return what a transform is called in a message."""
+    if isinstance(transform, FlowTransform):
+        return repr(transform)
+    return getattr(transform, "__qualname__", repr(transform))
+
+
+def check_size(size: int | tuple[int, int]) -> tuple[int, int]:
+    """Return ``(height, width)`` of a side or of both; ArgumentError if it is neither."""
     sides = size if isinstance(size, tuple | list) else (size, size)
     if len(sides) != 2:
         raise ArgumentError(f"size is {size!r}, expected a side or (height, width), in pixels")

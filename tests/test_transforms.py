@@ -37,13 +37,13 @@ def test_a_crop_is_a_part_of_the_flow(size, where, rng):
 
 
 def test_crops_are_at_every_place_and_at_both_ends():
-    windows = {Crop((4, 6)).window(6, 8, np.random.default_rng(seed)) for seed in range(200)}
+    windows = {Crop((4, 6)).draw(6, 8, np.random.default_rng(seed)).window for seed in range(200)}
     assert windows == {(top, left, 4, 6) for top in range(3) for left in range(3)}
 
 
 @pytest.mark.parametrize(("size", "top", "left"), [((6, 8), 0, 0), ((5, 7), 0, 0), ((4, 6), 1, 1), ((3, 3), 1, 2)])
 def test_the_center(size, top, left, rng):
-    assert Crop(size, "center").window(6, 8, rng) == (top, left, *size)
+    assert Crop(size, "center").draw(6, 8, rng).window == (top, left, *size)
 
 
 @pytest.mark.parametrize("size", [(7, 8), (6, 9)])

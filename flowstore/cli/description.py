@@ -131,7 +131,8 @@ def _quantizer_text(store: FlowStore) -> str:
     quantizer = store.settings.quantizer
     if quantizer.bound_px is None:
         return "float16 pixels"
-    return f"uint8 {quantizer.encoding}, ±{quantizer.bound_px:g} px, step {quantizer.scale:.4g} px"
+    step = f"uint8 {quantizer.encoding}, ±{quantizer.bound_px:g} px, step {quantizer.scale:.4g} px"
+    return f"{step}, error up to {store.settings.largest_error_px:.4g} px"
 
 
 def _resize_text(store: FlowStore) -> str:

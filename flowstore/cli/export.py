@@ -11,7 +11,6 @@ from flowstore.cli.console import print_json, print_result, stderr_console, work
 from flowstore.cli.layouts import CUSTOM, choose_layout, layout_options
 from flowstore.cli.options import Place, Size, output_options, worker_options
 from flowstore.errors import ArgumentError
-from flowstore.layouts.layout import FileFormat
 from flowstore.layouts.presets import LAYOUTS
 from flowstore.names import format_bytes
 from flowstore.quantize.file_quantizer import FileEncoding
@@ -95,7 +94,7 @@ def command(
     x_template: str | None,
     y_template: str | None,
     first: int | None,
-    file_format: FileFormat | None,
+    file_format: str | None,
     dry_run: bool,
     workers: int | None,
     scheduler: str,
@@ -105,7 +104,7 @@ def command(
     **chosen: Any,
 ) -> int:
     """Write STORE as files of flow below DEST; run again to finish what is missing."""
-    from flowstore.export.manifest import check_former
+    from flowstore.export.manifest import check_target
     from flowstore.export.plan import ExportOptions, plan_export
     from flowstore.export.run import run_export
     from flowstore.jobs.schedulers import check_scheduler
@@ -128,7 +127,7 @@ def command(
     opened, names = open_inside(store)
     planned = plan_export(select_inside(opened, names), dest, layout, options)
     if dry_run:
-        check_former(planned, options.overwrite)
+        check_target(planned, options.overwrite)
         with working():
             size_bytes = planned.estimate_bytes()
         if is_json:
@@ -143,7 +142,7 @@ def command(
     return 0 if report.is_all_well else 1
 
 
-def _image_format(file_format: FileFormat | None) -> Any:
+def _image_format(file_format: str | None) -> Any:
     if file_format not in (None, "jpg", "png"):
         raise ArgumentError(f"--format {file_format} is for --layout custom; presets take jpg or png")
     return file_format

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from flowstore.cli.console import say
-from flowstore.cli.options import Part, Place, Size, output_options, worker_options
+from flowstore.cli.options import Part, Place, Size, max_error_option, output_options, worker_options
 from flowstore.cli.plan import carry_out
 
 
@@ -51,6 +51,7 @@ def _parse_params(context: click.Context, param: click.Parameter, values: tuple[
     type=click.Choice(["centred", "denseflow", "truncate"]),
     help="How pixels become uint8.  [default: centred]",
 )
+@max_error_option
 @click.option("--step", type=int, default=1, show_default=True, metavar="FRAMES", help="Flow from frame i to i + step.")
 @click.option(
     "--short-side", type=int, metavar="PX", help="Resize frames to this shorter side.  [default: as they are]"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any
 
 import click
 
 from flowstore.cli.options import completing
 from flowstore.errors import ArgumentError
-from flowstore.layouts.layout import FileFormat, Layout, custom_layout
+from flowstore.layouts.kinds import KINDS
+from flowstore.layouts.layout import Layout, custom_layout
 from flowstore.layouts.presets import LAYOUTS, find_layout
 
 CUSTOM = "custom"
@@ -33,7 +34,7 @@ def layout_options(
             click.option(
                 "--format",
                 "file_format",
-                type=click.Choice(get_args(FileFormat)),
+                type=click.Choice(list(KINDS)),
                 help="Of images jpg or png; of a custom layout any.  [default: the layout's, jpg]",
             ),
             click.option("--first", type=int, metavar="N", help=first_help),

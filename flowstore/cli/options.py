@@ -72,6 +72,16 @@ def output_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def max_error_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--max-error``."""
+    return click.option(
+        "--max-error",
+        type=float,
+        metavar="PX",
+        help="Largest error of a uint8 component, in pixels: more packs smaller.  [default: half a step, the nearest]",
+    )(function)
+
+
 def worker_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add what says where the work runs: ``--workers``, ``--scheduler``."""
     for option in (

@@ -20,12 +20,15 @@ from flowstore.cli.options import Place, output_options
     show_default=True,
     help="The color wheel, arrows over the frame, or x and y apart.",
 )
-@click.option("--frame", type=int, metavar="N", help="The flow of a picture, from 0.  [default: the middle one]")
+@click.option("--frame", type=int, metavar="N", help="The flow of a picture, from 0.  [default: a lively one]")
 @click.option("--start", type=int, metavar="N", help="First flow of a film.  [default: 0]")
 @click.option("--stop", type=int, metavar="N", help="The one after its last.  [default: the end]")
 @click.option("--every", type=int, metavar="N", help="Take each N-th.  [default: 1]")
 @click.option(
-    "--scale", type=float, metavar="PX", help="Full scale.  [default: what 99 % of the video's magnitudes are below]"
+    "--scale",
+    type=float,
+    metavar="PX",
+    help="Full scale.  [default: 95 % of the flow is below; of a film, 99 %]",
 )
 @click.option("--fps", type=float, metavar="F", help="Of a film.  [default: the video's]")
 @click.option("--zoom", type=float, metavar="Z", help="Size of the drawing over the flow's.  [default: by its size]")

@@ -1,18 +1,19 @@
-"""Memory of batches that goes from a worker process to the main one without a copy, and comes back for the next batch.
+"""Memory that processes share: batches that come back for the next batch, and numbers that all workers see.
 
 New shared memory is slow: the system hands it out page by page, which for a batch of flow takes longer than reading and
 decoding it. Here a worker fills a slot, the main process sees the same pages as an array, and when that array is gone
-the worker fills the slot again. Knows bytes and processes; imports nothing of flowstore.
+the worker fills the slot again. No file stands for it, and on Linux none of it lies in ``/dev/shm``, of which a
+container has 64 MB. Knows bytes and processes; imports nothing of flowstore.
 """
 
 from __future__ import annotations
 
-import errno
 import math
 import mmap
 import os
 import tempfile
 import weakref
+from multiprocessing.context import get_spawning_popen
 from multiprocessing.reduction import DupFd
 from typing import Any
 
@@ -26,7 +27,6 @@ Array = npt.NDArray[Any]
 MAX_SLOTS = 16
 # Received arrays that a process holds where they lie: each has a file descriptor, of which there are often 1024.
 MAX_HELD = 128
-_SHARED_FOLDER = "/dev/shm"
 # The first byte says whether the main process holds the slot; the batch begins on the next page.
 _HEADER_BYTES = mmap.PAGESIZE
 _FREE, _SENT = 0, 1
@@ -43,18 +43,12 @@ class Slot:
     Raises
     ------
     OSError
-        If there is not that much shared memory; the message says what to do.
+        If there is not that much memory.
     """
 
     def __init__(self, size_bytes: int) -> None:
         self.size_bytes = size_bytes
-        folder = _SHARED_FOLDER if os.path.isdir(_SHARED_FOLDER) else None
-        with tempfile.TemporaryFile(prefix="flowstore-", dir=folder) as file:
-            # Not only cut to length: where the memory is not there, this raises, and a write into it would crash.
-            if hasattr(os, "posix_fallocate"):
-                _reserve(file.fileno(), _HEADER_BYTES + size_bytes)
-            file.truncate(_HEADER_BYTES + size_bytes)
-            self.fd = os.dup(file.fileno())
+        self.fd = _open_memory(_HEADER_BYTES + size_bytes)
         weakref.finalize(self, os.close, self.fd).atexit = False
         self._memory = mmap.mmap(self.fd, _HEADER_BYTES + size_bytes)
         self._n_lent = 0
@@ -78,18 +72,69 @@ class Slot:
         return DupFd(self.fd), _HEADER_BYTES + self.size_bytes
 
 
-def _reserve(fd: int, size_bytes: int) -> None:
+def _open_memory(size_bytes: int) -> int:
+    """Return the descriptor of new memory that other processes can map."""
+    if hasattr(os, "memfd_create"):
+        fd = os.memfd_create("flowstore")
+        os.ftruncate(fd, size_bytes)
+        return fd
+    with tempfile.TemporaryFile(prefix="flowstore-") as file:
+        # Not only cut to length: where there is no room, this raises, and a write into it would crash.
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size_bytes)
+        file.truncate(size_bytes)
+        return os.dup(file.fileno())
+
+
+class SharedNumbers:
+    """Whole numbers that this process and its workers see alike; int32, 0 at first.
+
+    A forked worker has them without any file. For a spawned one they move into memory that is sent; a copy by pickle
+    alone is a copy.
+
+    Parameters
+    ----------
+    n : int
+        How many.
+    """
+
+    def __init__(self, n: int) -> None:
+        self._fd: int | None = None
+        self._map(n, mmap.mmap(-1, max(1, 4 * n)))
+
+    def _map(self, n: int, memory: mmap.mmap) -> None:
+        self.values: npt.NDArray[np.int32] = np.frombuffer(memory, np.int32, n)
+
+    def copy(self) -> SharedNumbers:
+        """Return the same numbers, shared with nobody yet."""
+        return _copy_numbers(self.values)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if get_spawning_popen() is None:
+            return _copy_numbers, (self.values.copy(),)
+        if self._fd is None:
+            values, size_bytes = self.values, max(1, self.values.nbytes)
+            self._fd = _open_memory(size_bytes)
+            weakref.finalize(self, os.close, self._fd).atexit = False
+            self._map(len(values), mmap.mmap(self._fd, size_bytes))
+            self.values[:] = values
+        return _receive_numbers, (DupFd(self._fd), len(self.values))
+
+
+def _copy_numbers(values: npt.NDArray[np.int32]) -> SharedNumbers:
+    numbers = SharedNumbers(len(values))
+    numbers.values[:] = values
+    return numbers
+
+
+def _receive_numbers(handle: Any, n: int) -> SharedNumbers:
+    numbers = SharedNumbers(0)
+    fd = handle.detach()
     try:
-        os.posix_fallocate(fd, 0, size_bytes)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        place = _SHARED_FOLDER if os.path.isdir(_SHARED_FOLDER) else tempfile.gettempdir()
-        raise OSError(
-            error.errno,
-            f"{place} has no room for a batch of {size_bytes} bytes: give the container more shared memory (docker run "
-            "--shm-size=8g), or load smaller batches, by fewer workers, with a smaller prefetch_factor",
-        ) from error
+        numbers._map(n, mmap.mmap(fd, max(1, 4 * n)))
+    finally:
+        os.close(fd)
+    return numbers
 
 
 def receive(handle: Any, size_bytes: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
@@ -165,9 +210,9 @@ class SlotPool:
         return slot
 
 
-_POOLS: dict[int, SlotPool] = {}
+_POOLS: dict[tuple[int, str], SlotPool] = {}
 
 
-def process_pool() -> SlotPool:
-    """Return this process's pool; a forked child has its own."""
-    return _POOLS.setdefault(os.getpid(), SlotPool())
+def process_pool(name: str) -> SlotPool:
+    """Return this process's pool of slots for one part of a batch; a forked child has its own."""
+    return _POOLS.setdefault((os.getpid(), name), SlotPool())

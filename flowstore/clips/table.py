@@ -6,6 +6,7 @@ and is cheap to send to another process.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -72,12 +73,44 @@ class ClipRule:
         return clip_span(self.length, self.stride)
 
 
+class TextColumn:
+    """Texts in one string, so that very many are cheap to keep and to send. File names of any bytes, too.
+
+    Parameters
+    ----------
+    texts : iterable of str
+        Without null characters.
+
+    Examples
+    --------
+    >>> TextColumn(["a", "", "b/c"])[2]
+    'b/c'
+    """
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._data = b"\0".join(map(os.fsencode, texts))
+
+    @cached_property
+    def _ends(self) -> Numbers:
+        breaks = np.flatnonzero(np.frombuffer(self._data, np.uint8) == 0)
+        return np.append(breaks, len(self._data)).astype(np.int64)
+
+    def __getitem__(self, row: int) -> str:
+        start = int(self._ends[row - 1]) + 1 if row else 0
+        return os.fsdecode(self._data[start : int(self._ends[row])])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_data": self._data}
+
+
 @dataclass(frozen=True)
 class ClipDraw:
     """What an item holds.
 
     Parameters
     ----------
+    row : int
+        Of the video in the table.
     path : str
         Of the video's group, escaped.
     flows : int64 array (clips, length)
@@ -90,6 +123,7 @@ class ClipDraw:
         For what else is drawn for the item.
     """
 
+    row: int
     path: str
     flows: Numbers
     size: tuple[int, int]
@@ -151,19 +185,15 @@ class ClipTable:
         self.n_flows: Numbers = n_flows[rows].astype(np.int64)
         self.sizes: Numbers = np.stack([index.column(name)[rows] for name in ("height", "width")], 1).astype(np.int64)
         paths = index.column("path")[rows]
-        # No path holds a line break: it would be escaped.
-        self._paths = "\n".join(paths).encode()
+        # Not sent on: an index is large, and only the places of source frames are looked up in it.
+        self.index_rows: Numbers = rows
+        self._paths = TextColumn(paths)
         self.targets: Numbers
         if labels == "class":
             numbers, self.classes = _number_classes(index)
             self.targets = numbers[rows]
         else:
             self.targets, self.classes = _split_targets(split, paths)
-
-    @cached_property
-    def _path_ends(self) -> Numbers:
-        breaks = np.flatnonzero(np.frombuffer(self._paths, np.uint8) == ord("\n"))
-        return np.append(breaks, len(self._paths)).astype(np.int64)
 
     @cached_property
     def _stops(self) -> Numbers:
@@ -187,24 +217,26 @@ class ClipTable:
 
     def path(self, row: int) -> str:
         """Return the path of a video's group, escaped."""
-        start = int(self._path_ends[row - 1]) + 1 if row else 0
-        return self._paths[start : int(self._path_ends[row])].decode()
+        return self._paths[row]
 
-    def draw(self, number: int, epoch: int) -> ClipDraw:
+    def draw(self, number: int, epoch: int, fetch: int = 0, rank: int = 0) -> ClipDraw:
         """Return what an item holds in an epoch.
 
         Parameters
         ----------
         number, epoch : int
-            The item, in ``[0, len)``, and the epoch, at least 0: with the rule's seed they decide alone. For testing
-            every epoch is 0.
+            The item, in ``[0, len)``, and the epoch, at least 0.
+        fetch, rank : int
+            How many times the item was fetched in this epoch before, and by which of several training processes. With
+            the rule's seed these four decide alone. For testing all but the item are 0.
 
         Returns
         -------
         ClipDraw
         """
         rule = self.rule
-        rng = np.random.default_rng([rule.seed, epoch if rule.is_training else 0, number])
+        again = [fetch, rank] if rule.is_training and (fetch or rank) else []
+        rng = np.random.default_rng([rule.seed, epoch if rule.is_training else 0, number, *again])
         row = number
         if rule.sampling == "all":
             row = int(np.searchsorted(self._stops, number, side="right"))
@@ -216,10 +248,10 @@ class ClipTable:
             starts = draw_starts(rule.sampling, n_starts, rule.clips, rule.span, rng, rule.is_training)
         flows = clip_flows(starts, rule.length, rule.stride, n_flows, rule.short)
         height, width = self.sizes[row].tolist()
-        return ClipDraw(self.path(row), flows, (height, width), int(self.targets[row]), rng)
+        return ClipDraw(row, self.path(row), flows, (height, width), int(self.targets[row]), rng)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("_path_ends", "_stops")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("index_rows", "_stops")}
 
 
 def _number_classes(index: VideoIndex) -> tuple[Numbers, list[str]]:

@@ -1,6 +1,6 @@
 """A store to files of other tools: `export`.
 
-Owns what is planned (`plan`, `paths`, `lists`), what of an earlier export still stands (`manifest`, `present`), the
+Owns what is planned (`plan`, `paths`, `lists`), what of an earlier export still stands (`manifest`), the
 work on one video (`task`), and the run. What the files are is `flowstore.layouts`. Begin with `task`.
 """
 

@@ -149,7 +149,7 @@ def frame_dir_of(layout: Layout, class_name: str, video: str, step: int = 1) -> 
     ['wave/v1', 'v1', 'v1', 'wave/v1.npy']
     """
     paths = layout.paths(class_name, video, 0, step)
-    if layout.packing == "video":
+    if not layout.is_numbered:
         return paths[0]
     folders = {os.path.dirname(path) for path in paths}
     if layout.has_own_folders and len(folders) == 1:

@@ -1,61 +1,60 @@
-"""The ``flowstore-export.json`` of an export: what it says, and what a later run learns from that of before."""
+"""What stands where an export would write, and what becomes of it; writes the export's ``flowstore-export.json``.
+
+No clock decides. The manifest names, for each video, the digest of the flow that its files are of:
+
+====================================== ================================== =====================
+the manifest says of a video           its files are there                with ``--overwrite``
+====================================== ================================== =====================
+the digest of its flow                 kept                               removed, written anew
+another digest, of the same store      removed, written anew              removed, written anew
+another digest, of another store       refused                            removed, written anew
+nothing                                refused: files of something else   removed, written anew
+that they are of before                removed, written anew              removed, written anew
+====================================== ================================== =====================
+
+A file that is not there is written. What is to be removed is noted first, and the digest of today stands in the
+manifest only when that is done: whenever a run is killed, what the next one keeps is of the flow that is named.
+"""
 
 from __future__ import annotations
 
-import json
+import contextlib
+import itertools
 import os
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from flowstore.errors import ArgumentError, ExportError
 from flowstore.export.plan import ExportPlan
-from flowstore.export.present import refuse_files_of_another_store, refuse_files_of_others
-from flowstore.export.task import cannot_write
+from flowstore.export.task import ExportTask, cannot_write, find_present
 from flowstore.layouts.layout import MANIFEST
-from flowstore.storage.atomic import is_stray, write_whole
+from flowstore.layouts.manifest import Manifest
+from flowstore.names import printable_name
+from flowstore.storage.atomic import is_stray, remove_if_there, write_whole
 
-# What has to be the same for files that are there to be left as they are.
-_COMPARED = (
-    "layout", "x_template", "y_template", "format", "packing", "first", "padded", "encoding", "bound_px", "quality",
-    "short_side", "size", "step", "source_settings",
-)  # fmt: skip
-# Of these, what leads to other paths: the files of before would stay beside the new ones.
-_OF_PATHS = ("x_template", "y_template")
-# In the manifest of a folder that had files before: what is older is not of the export.
-_SINCE = "files_since_ns"
-# And whether that was to be replaced; when the stores were made whose videos are there.
-_REPLACES, _STORES = "replaces_older", "stores_created"
+# What leads to other paths: the files of before would stay beside the new ones.
+_OF_PATHS = {"x_template", "y_template"}
+_ANOTHER_DIGEST = ""
 
 
 @dataclass(frozen=True)
-class Former:
+class Standing:
     """What stands in a target, where an export may go on with it.
 
     Parameters
     ----------
-    since_ns : int or None
-        From when on files are of the export's settings, in nanoseconds; None if none is.
-    noted : dict
-        What the manifest is to say of that.
+    manifest : Manifest
+        Of the export, whose files are those of its videos once `renewed` is seen to.
+    renewed : tuple of ExportTask
+        Videos whose files have to be removed first.
     """
 
-    since_ns: int | None
-    noted: dict[str, Any]
+    manifest: Manifest
+    renewed: tuple[ExportTask, ...]
 
 
-def check_former(planned: ExportPlan, overwrite: bool = False) -> Former:
-    """Refuse a target that holds something with which an export does not go together.
-
-    Parameters
-    ----------
-    planned : ExportPlan
-        What is to be exported.
-    overwrite : bool
-        Whether files that are there are written anew.
-
-    Returns
-    -------
-    Former
+def check_target(planned: ExportPlan, overwrite: bool = False) -> Standing:
+    """Refuse a target that holds something with which an export does not go together; writes nothing.
 
     Raises
     ------
@@ -66,114 +65,123 @@ def check_former(planned: ExportPlan, overwrite: bool = False) -> Former:
         If what is there cannot be read.
     """
     try:
-        before = _read_manifest(planned.dest)
+        before = _read(planned.dest)
     except ExportError:
         if not overwrite:
             raise
-        before = {}
-    manifest = planned.manifest()
-    differ = {name for name in _COMPARED if name in before and before[name] != manifest[name]}
-    is_elsewhere = not differ.isdisjoint(_OF_PATHS) or ("step" in differ and "{step}" in planned.layout.x_template)
+        before = Manifest(videos={})
+    manifest = Manifest(planned.manifest())
+    is_other = before is not None and _check_settings(planned, before, manifest, overwrite)
+    videos = _stated_videos(planned, before)
+    if is_other:
+        videos = dict.fromkeys(videos)
+    own = planned.store.root.created
+    stores = (own,) if before is None or before.stores is None else before.stores
+    is_empty = before is None and not _has_files(planned.dest)
+    renewed = []
+    for task in planned.tasks:
+        if is_empty or (videos.get(task.key) == task.digest and not overwrite):
+            continue
+        path = _first_present(task)
+        if path:
+            if not overwrite:
+                _check_may_renew(planned, path, task.key in videos, videos.get(task.key) is None or own in stores)
+            renewed.append(task)
+    digests = {task.key: task.digest for task in planned.tasks}
+    return Standing(replace(manifest, videos=videos | digests, stores=tuple({own, *stores})), tuple(renewed))
+
+
+def _check_settings(planned: ExportPlan, before: Manifest, manifest: Manifest, overwrite: bool) -> bool:
+    """Refuse an export of other settings, and tell whether it is one that may be written over."""
+    differ = before.differences(manifest)
+    is_elsewhere = not _OF_PATHS.isdisjoint(differ) or ("step" in differ and "{step}" in planned.layout.x_template)
     if is_elsewhere if overwrite else differ:
-        listed = "; ".join(f"{name}: {before[name]} against {manifest[name]}" for name in _COMPARED if name in differ)
+        listed = "; ".join(f"{name}: {there} against {here}" for name, (there, here) in differ.items())
         advice = "remove this one: its files would stay among the new ones" if is_elsewhere else "--overwrite"
         raise ArgumentError(
             f"DEST {planned.dest} holds an export with other settings (there against here): {listed}. "
             f"Use another folder or {advice}"
         )
-    return _find_former(planned, {} if overwrite else before, overwrite)
+    return bool(differ)
 
 
-def start_manifest(planned: ExportPlan, manifest: dict[str, Any], is_overwriting: bool) -> tuple[int, bool]:
-    """Write the manifest of an unfinished export.
+def _stated_videos(planned: ExportPlan, before: Manifest | None) -> dict[str, str | None]:
+    if before is None:
+        return {}
+    if before.videos is None:
+        # A release that wrote down no digests: all of its files are an export's, of a flow that nobody knows.
+        return dict.fromkeys((task.key for task in planned.tasks), _ANOTHER_DIGEST)
+    return dict(before.videos)
 
-    Parameters
-    ----------
-    planned : ExportPlan
-        The export.
-    manifest : dict
-        What it says of the export; what it has to say of files of before is added.
-    is_overwriting : bool
-        Whether files that are there are written anew.
 
-    Returns
-    -------
-    tuple
-        From when on files are of these settings, in nanoseconds; and whether all that are there are older.
+def _check_may_renew(planned: ExportPlan, path: str, is_named: bool, is_own: bool) -> None:
+    found = printable_name(os.path.relpath(path, planned.dest))
+    if not is_named:
+        raise ArgumentError(
+            f"DEST {planned.dest} has files of something else where this export would write, such as {found}: use "
+            "another folder, or --overwrite to replace them"
+        )
+    if not is_own:
+        raise ArgumentError(
+            f"DEST {planned.dest} holds the export of another store, which has videos of the same names, such as "
+            f"{found}: use another folder, or --overwrite to replace them"
+        )
+
+
+def _first_present(task: ExportTask) -> str:
+    with _writing_to(task.dest):
+        return next(find_present(task), "")
+
+
+def start_manifest(planned: ExportPlan, versions: dict[str, str], overwrite: bool) -> Manifest:
+    """Write the manifest of an unfinished export, and remove what is written anew; see the module's table.
 
     Raises
     ------
     ArgumentError, ExportError
-        As `check_former`; or if the target cannot be written.
+        As `check_target`; or if the target cannot be written.
     """
-    target, former = planned.dest, check_former(planned, is_overwriting)
+    target, standing = planned.dest, check_target(planned, overwrite)
+    manifest = standing.manifest.saying(versions=versions)
+    unfinished = manifest.saying(complete=False)
+    if standing.renewed:
+        of_before: dict[str, None] = {task.key: None for task in standing.renewed}
+        write_manifest(target, replace(unfinished, videos={**(manifest.videos or {}), **of_before}))
+        with _writing_to(target):
+            for path in itertools.chain.from_iterable(map(find_present, standing.renewed)):
+                remove_if_there(path)
+    write_manifest(target, unfinished)
+    return manifest
+
+
+@contextlib.contextmanager
+def _writing_to(target: str) -> Iterator[None]:
     try:
-        os.makedirs(target, exist_ok=True)
+        yield
     except OSError as error:
         raise cannot_write(target, error) from error
-    manifest |= former.noted
-    if former.since_ns is not None:
-        write_manifest(target, manifest, former.since_ns, {"complete": False})
-        return former.since_ns, False
-    # Files of before can be anything. A run that is killed from here on leaves some of them: the next one tells them
-    # by their age, measured with the clock of the file system.
-    write_manifest(target, manifest, None, {"complete": False})
-    try:
-        since_ns = os.stat(os.path.join(target, MANIFEST)).st_mtime_ns
-    except OSError as error:
-        raise cannot_write(target, error) from error
-    write_manifest(target, manifest, since_ns, {"complete": False})
-    return since_ns, True
 
 
-def _find_former(planned: ExportPlan, before: dict[str, Any], is_overwriting: bool) -> Former:
-    since_ns = before.get(_SINCE, 0) if "layout" in before else None if _has_files(planned.dest) else 0
-    since_ns = since_ns if type(since_ns) is int else None
-    replaces_older = is_overwriting or before.get(_REPLACES) is True
-    if since_ns != 0 and not replaces_older:
-        refuse_files_of_others(planned, since_ns)
-    own, stores = planned.store.root.created, before.get(_STORES)
-    # An export that does not say of which stores it is was made before any did.
-    stores = [str(created) for created in stores] if isinstance(stores, list) else [own]
-    if own not in stores:
-        refuse_files_of_another_store(planned)
-    replaced = {} if since_ns == 0 else {_REPLACES: replaces_older}
-    return Former(since_ns, {_STORES: sorted({own, *stores})} | replaced)
-
-
-def _read_manifest(target: str) -> dict[str, Any]:
+def _read(target: str) -> Manifest | None:
     path = os.path.join(target, MANIFEST)
     try:
         with open(path, encoding="utf-8") as file:
-            found = json.load(file)
+            return Manifest.parse(file.read())
     except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, RecursionError) as error:
+        return None
+    except (OSError, ValueError) as error:
         raise ExportError(f"{path}: cannot be read ({error}); remove it or use --overwrite") from error
-    if not isinstance(found, dict):
-        raise ExportError(f"{path}: not of an export; remove it or use --overwrite")
-    return found
 
 
 def _has_files(target: str) -> bool:
-    try:
-        return any(not (is_stray(name) or name.endswith(".lock")) for name in os.listdir(target))
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        raise cannot_write(target, error) from error
+    with _writing_to(target), contextlib.suppress(FileNotFoundError):
+        return any(not is_stray(name) for name in os.listdir(target))
+    return False
 
 
-def write_manifest(target: str, manifest: dict[str, Any], since_ns: int | None, counts: dict[str, Any]) -> None:
-    """Write the manifest: of the export, from when on files are of it (see `start_manifest`), and counts.
-
-    Raises
-    ------
-    ExportError
-        If it cannot be written.
-    """
-    since = {} if since_ns == 0 else {_SINCE: since_ns}
-    write_own_file(target, MANIFEST, json.dumps(manifest | since | counts, indent=1))
+def write_manifest(target: str, manifest: Manifest) -> None:
+    """Write the manifest; raises `ExportError` if it cannot be written."""
+    write_own_file(target, MANIFEST, manifest.to_text())
 
 
 def write_own_file(target: str, path: str, text: str) -> None:
@@ -184,9 +192,7 @@ def write_own_file(target: str, path: str, text: str) -> None:
     ExportError
         If it cannot be written.
     """
-    try:
+    with _writing_to(target):
         place = os.path.join(target, path)
         os.makedirs(os.path.dirname(place), exist_ok=True)
         write_whole(place, os.fsencode(text))
-    except OSError as error:
-        raise cannot_write(target, error) from error

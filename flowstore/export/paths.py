@@ -9,16 +9,11 @@ from collections.abc import Iterable
 from flowstore.arguments import existing_place
 from flowstore.errors import ArgumentError
 from flowstore.export.task import ExportTask
-from flowstore.layouts.images import MAX_PIXELS
+from flowstore.layouts.file_kind import MAX_PIXELS
 from flowstore.layouts.layout import LISTS_FOLDER, MANIFEST
 from flowstore.names import fold_name
 from flowstore.storage.local import is_case_blind
 from flowstore.store.open import FlowStore
-
-# What a run locks, below its target; the file of the lock ends in .lock.
-LOCKED = "flowstore-export"
-# Of one picture, by format: what encoders and decoders of the formats take.
-_LARGEST_SIDE = {"jpg": 65500}
 
 
 def check_dest(target: str, store: FlowStore) -> None:
@@ -85,8 +80,7 @@ def check_paths(tasks: Iterable[ExportTask], target: str, has_lists: bool = Fals
     ArgumentError
         If it is such an export.
     """
-    # Its lock stands among the files while it runs.
-    own = {MANIFEST, f"{LOCKED}.lock", *([LISTS_FOLDER] if has_lists else [])}
+    own = {MANIFEST, *([LISTS_FOLDER] if has_lists else [])}
     fold = fold_name if is_case_blind(target) else str
     by_path: defaultdict[str, list[ExportTask]] = defaultdict(list)
     for task in tasks:
@@ -117,11 +111,11 @@ def check_sizes(tasks: Iterable[ExportTask]) -> None:
     Raises
     ------
     ArgumentError
-        If a side is too long, or a picture has more than `flowstore.layouts.images.MAX_PIXELS` pixels.
+        If a side is too long, or a picture has more than `flowstore.layouts.file_kind.MAX_PIXELS` pixels.
     """
     for task in tasks:
         height, width = task.picture_size
-        longest = _LARGEST_SIDE.get(task.layout.file_format)
+        longest = task.layout.kind.longest_side
         if longest is not None and max(height, width) > longest:
             raise ArgumentError(
                 f"{task.video.key} would be {width}×{height} px, {task.layout.file_format} files have sides of at most "

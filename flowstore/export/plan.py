@@ -15,9 +15,9 @@ from flowstore.errors import ArgumentError, StoreError
 from flowstore.export.conversion import Conversion
 from flowstore.export.lists import VideoList, check_list_names, plan_lists
 from flowstore.export.paths import check_dest, check_outside_store, check_paths, check_sizes
-from flowstore.export.task import ExportTask, VideoExport, encode_files, read_values
+from flowstore.export.task import ExportTask, VideoExport, read_values
 from flowstore.format.settings import describe_settings
-from flowstore.layouts.hdf5 import import_h5py
+from flowstore.layouts.file_kind import FlowFile, VideoFile
 from flowstore.layouts.layout import LISTS_FOLDER, Layout
 from flowstore.names import printable_name
 from flowstore.quantize.file_quantizer import CODE_ENCODINGS, FLOAT_ENCODINGS, FileEncoding, FileQuantizer, has_bound
@@ -26,9 +26,7 @@ from flowstore.splits import select_videos
 from flowstore.store.open import FlowStore
 
 _I3D_BOUND_PX = 20.0
-_KITTI_STEP_PX = 1 / 64
 _N_SAMPLES = 24
-_FILE_BYTES = {"npy": 128, "hdf5": 4096}
 
 
 @dataclass(frozen=True)
@@ -155,7 +153,7 @@ class ExportPlan:
             "first": layout.first,
             "padded": layout.is_padded,
             **conversion.exported.to_json(),
-            "quality": layout.quality if layout.file_format == "jpg" else None,
+            "quality": None if layout.kind.is_lossless else layout.quality,
             "short_side": conversion.short_side,
             "size": list(conversion.size) if conversion.size else None,
             "step": self.store.settings.step,
@@ -185,8 +183,10 @@ class ExportPlan:
             If the flows that are looked at are damaged.
         """
         n_values = sum(2 * int(np.prod(task.picture_size)) * task.n_flows for task in self.tasks)
-        if self.layout.packing == "video":
-            return 4 * n_values + _FILE_BYTES[self.layout.file_format] * self.n_files
+        kind = self.layout.kind
+        if isinstance(kind, VideoFile):
+            return 4 * n_values + kind.overhead_bytes * self.n_files
+        assert isinstance(kind, FlowFile)
         if not self.tasks:
             return 0
         stops = np.cumsum([task.video.n_flows for task in self.tasks])
@@ -196,7 +196,7 @@ class ExportPlan:
             number = int(np.searchsorted(stops, at, side="right"))
             task, index = self.tasks[number], int(at - stops[number]) + self.tasks[number].video.n_flows
             for values in read_values(task, index, index + 1):
-                sample_bytes += sum(len(data) for data in encode_files(self.layout, values))
+                sample_bytes += sum(map(len, kind.encode(values, self.layout.packing, self.layout.quality)))
                 sample_values += values.size
         return round(n_values * sample_bytes / sample_values)
 
@@ -256,8 +256,7 @@ def plan_export(
     """
     options = options or ExportOptions()
     chosen = choose_layout(layout, options)
-    if chosen.file_format == "hdf5":
-        import_h5py()
+    chosen.kind.check_usable()
     exported = choose_quantizer(store.settings.quantizer, chosen, options)
     conversion = Conversion(store.settings.quantizer, exported, options.short_side, options.size)
     if options.encoding == "keep" and conversion.is_resizing:
@@ -271,10 +270,7 @@ def plan_export(
     def take_damaged(path: str, error: StoreError) -> None:
         damaged.append(VideoExport(printable_name(path), problem=str(error)))
 
-    tasks = [
-        ExportTask(video, target, chosen, conversion, is_overwriting=True)
-        for video in selected.iter_videos(take_damaged)
-    ]
+    tasks = [ExportTask(video, target, chosen, conversion) for video in selected.iter_videos(take_damaged)]
     tasks.sort(key=lambda task: -task.n_flows)
     check_paths(tasks, target, has_lists=bool(lists))
     check_outside_store(tasks, target, store)
@@ -306,12 +302,12 @@ def choose_layout(layout: Layout, options: ExportOptions) -> Layout:
     """
     if not options.class_folder:
         layout = layout.without_class_folder()
-    if options.encoding in FLOAT_ENCODINGS and layout.encoding in FLOAT_ENCODINGS:
+    if options.encoding in FLOAT_ENCODINGS and not layout.has_codes:
         layout = dataclasses.replace(layout, encoding=cast(FileEncoding, options.encoding))
     if options.image_format:
         layout = layout.with_image_format(options.image_format)
     if options.quality is not None:
-        if layout.file_format != "jpg":
+        if layout.kind.is_lossless:
             raise ArgumentError(f"quality is of JPEG files, layout {layout.name} has {layout.file_format} files")
         layout = dataclasses.replace(layout, quality=options.quality)
     return dataclasses.replace(layout, is_padded=layout.is_padded or options.pad_last)
@@ -327,7 +323,7 @@ def choose_quantizer(stored: Quantizer, layout: Layout, options: ExportOptions) 
     """
     encoding: FileEncoding = layout.encoding
     if options.encoding != "layout" and options.encoding != layout.encoding:
-        if layout.encoding not in CODE_ENCODINGS:
+        if not layout.has_codes:
             raise ArgumentError(f"layout {layout.name} holds no codes: its encoding is i3d-float or pixels")
         if options.encoding == "keep":
             return _kept(stored, options.bound)
@@ -373,7 +369,8 @@ def describe_encoding(conversion: Conversion, layout: Layout, sizes: Iterable[tu
             f"within {differ} of the code of the float flow"
         )
     step = 0.0 if stored.encoding == "float16" else stored.scale
-    rounding = " and 1/128 px of rounding to 1/64 px" if layout.file_format == "kitti" else ""
+    file_step = layout.kind.step_px
+    rounding = f" and 1/{2 / file_step:g} px of rounding to 1/{1 / file_step:g} px" if file_step else ""
     origin = f"decoded from {stored.encoding}{resized}, "
     within = f"within {step / 2:.3g} px of the float flow" if step else "the float16 flow"
     if conversion.is_resizing:

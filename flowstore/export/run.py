@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +10,6 @@ import cv2
 
 from flowstore.export.lists import list_files
 from flowstore.export.manifest import start_manifest, write_manifest, write_own_file
-from flowstore.export.paths import LOCKED
 from flowstore.export.plan import ExportOptions, ExportPlan, plan_export
 from flowstore.export.task import ExportTask, VideoExport, export_video
 from flowstore.jobs.job import Loss
@@ -204,19 +202,18 @@ def run_export(
     operation = Operation(scheduler, workers, progress)
     if planned.tasks:
         operation.check_workers(planned.store.storage.folder, planned.dest)
-    manifest = planned.manifest() | {"versions": planned.store.root.versions | {"opencv": cv2.__version__}}
-    with writers_lock(os.path.join(planned.dest, LOCKED), is_shared=False, advice="wait for it"):
-        since_ns, is_anew = start_manifest(planned, manifest, overwrite)
+    versions = planned.store.root.versions | {"opencv": cv2.__version__}
+    with writers_lock(planned.dest, is_shared=False, advice="wait for it"):
+        manifest = start_manifest(planned, versions, overwrite)
         if planned.tasks:
             # Every machine may have a folder of the name in which the target is made; this file, only those that share.
             operation.check_workers(os.path.join(planned.dest, MANIFEST))
         _remove_strays(planned)
-        tasks = [dataclasses.replace(task, is_overwriting=is_anew, since_ns=since_ns) for task in planned.tasks]
         gathered = _Gathered(operation.progress)
-        with operation.telling(len(tasks), planned.n_flows):
+        with operation.telling(len(planned.tasks), planned.n_flows):
             for damaged in planned.damaged:
                 gathered.add(damaged)
-            operation.run(export_video, tasks, gathered.take, _report_lost, planned.n_flows < SMALL_FLOWS)
+            operation.run(export_video, planned.tasks, gathered.take, _report_lost, planned.n_flows < SMALL_FLOWS)
         good = [result for result in gathered.results if not result.problem]
         lists = _write_lists(planned, good)
         n_flows = sum(result.n_flows for result in good)
@@ -227,7 +224,7 @@ def run_export(
             "lists": lists,
             "complete": len(good) == len(gathered.results),
         }
-        write_manifest(planned.dest, manifest, since_ns, counts)
+        write_manifest(planned.dest, manifest.saying(**counts))
     seconds = operation.seconds
     n_written = sum(result.n_written for result in gathered.results)
     return ExportReport(

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from flowstore.errors import ChecksumError, ExportError, FlowStoreError, StoreFormatError
 from flowstore.export.conversion import Conversion
+from flowstore.format.zarr_metadata import json_digest
 from flowstore.jobs.job import Tick
-from flowstore.layouts.hdf5 import Hdf5FlowWriter
-from flowstore.layouts.images import ImageFormat, encode_flo, encode_kitti, encode_pair, encode_plane
+from flowstore.layouts.file_kind import FlowFile, VideoFile
 from flowstore.layouts.layout import Layout
-from flowstore.layouts.npy import WrittenAxes, encode_npy_flow, npy_header
+from flowstore.layouts.manifest import video_key
 from flowstore.layouts.templates import PathPattern
 from flowstore.names import printable_name, video_path
 from flowstore.sources.images import configure_opencv
@@ -41,8 +39,6 @@ class ExportTask:
     dest: str
     layout: Layout
     conversion: Conversion
-    is_overwriting: bool
-    since_ns: int = 0
 
     @property
     def path(self) -> str:
@@ -58,15 +54,19 @@ class ExportTask:
     @property
     def n_files(self) -> int:
         """Files that are written."""
-        return 1 if self.layout.packing == "video" else self.n_flows * len(self.layout.templates)
+        return self.n_flows * len(self.layout.templates) if self.layout.is_numbered else 1
 
-    @functools.cached_property
-    def created(self) -> float:
-        """When the flow was committed, in seconds since 1970; where its record does not say, later than any file."""
-        try:
-            return datetime.fromisoformat(self.video.record.created).timestamp()
-        except ValueError:
-            return float("inf")
+    @property
+    def key(self) -> str:
+        """What a manifest calls the video: the path of its first files."""
+        return video_key(self.layout.path_patterns(self.video.class_name, self.video.name, self.video.settings.step))
+
+    @property
+    def digest(self) -> str:
+        """What tells the flow of the video from every other."""
+        record = self.video.record
+        # Older stores have no digests: there the whole record stands for the flow.
+        return json_digest([record.flow_digest, *record.shard_digests] if record.shard_digests else record.to_json())
 
     @property
     def picture_size(self) -> tuple[int, int]:
@@ -115,7 +115,7 @@ def export_video(task: ExportTask, tick: Tick) -> VideoExport:
         If the target cannot be written: a fault that other videos will meet too.
     """
     configure_opencv()
-    writer = _VideoFile(task, tick) if task.layout.packing == "video" else _FlowFiles(task, tick)
+    writer = _FlowFiles(task, tick) if task.layout.is_numbered else _VideoFile(task, tick)
     problem = ""
     try:
         writer.write()
@@ -150,38 +150,14 @@ def read_values(task: ExportTask, start: int, stop: int) -> Values:
     return values[np.minimum(np.arange(start, stop), n_flows - 1) - min(start, n_flows - 1)]
 
 
-def encode_files(layout: Layout, values: Values) -> Iterator[bytes]:
-    """Yield the files of one flow, in the order of the layout's templates.
-
-    Parameters
-    ----------
-    layout : Layout
-        One of a file or two a flow.
-    values : uint8 or float32 array (2, H, W)
-        What files hold.
-    """
-    if layout.packing == "planes":
-        for plane in values:
-            yield encode_plane(plane, cast(ImageFormat, layout.file_format), layout.quality)
-    elif layout.packing == "rgb":
-        yield encode_pair(values, cast(ImageFormat, layout.file_format), layout.quality)
-    else:
-        yield encode_kitti(values) if layout.file_format == "kitti" else encode_flo(values)
-
-
 class _Writer:
-    """What the two ways of writing a video share: counts, batches, and which files are to be trusted."""
+    """What the two ways of writing a video share: counts, and batches."""
 
     def __init__(self, task: ExportTask, tick: Tick) -> None:
         self.task = task
         self.tick = tick
         self.n_written = self.n_present = 0
         self._whole = WholeWriter()
-
-    def is_current(self, status: os.stat_result) -> bool:
-        if self.task.is_overwriting or status.st_mtime_ns < self.task.since_ns:
-            return False
-        return can_be_of_flow(self.task, status)
 
     def batches(self) -> Iterator[tuple[int, int]]:
         flow_bytes = int(np.prod(self.task.video.shape[1:])) * self.task.video.quantizer.dtype.itemsize
@@ -194,7 +170,8 @@ class _FlowFiles(_Writer):
     """A file or two for each flow."""
 
     def write(self) -> None:
-        layout = self.task.layout
+        layout, kind = self.task.layout, self.task.layout.kind
+        assert isinstance(kind, FlowFile)
         patterns = self.task.patterns()
         present = [self._open_folder(pattern) for pattern in patterns]
         for start, stop in self.batches():
@@ -204,7 +181,8 @@ class _FlowFiles(_Writer):
                 self.tick(len(numbers))
                 continue
             for number, values in zip(numbers, read_values(self.task, start, stop), strict=True):
-                for pattern, found, data in zip(patterns, present, encode_files(layout, values), strict=True):
+                files = kind.encode(values, layout.packing, layout.quality)
+                for pattern, found, data in zip(patterns, present, files, strict=True):
                     if number in found:
                         self.n_present += 1
                     else:
@@ -213,7 +191,7 @@ class _FlowFiles(_Writer):
                 self.tick(1)
 
     def _open_folder(self, pattern: PathPattern) -> frozenset[int]:
-        """Make a folder, or clear it of what is stray and of what lies beyond; return the numbers that are current."""
+        """Make a folder, or clear it of what is stray and of what lies beyond; return the numbers that are there."""
         folder, prefix = os.path.split(pattern.before)
         try:
             os.makedirs(folder)
@@ -233,7 +211,8 @@ class _FlowFiles(_Writer):
                 elif not first <= number < stop:
                     # Readers count files: those of another flow that was here would be taken for this video's.
                     remove_if_there(entry.path)
-                elif self.is_current(entry.stat()):
+                elif entry.stat().st_size:
+                    # An empty file is what a power cut leaves.
                     current.add(number)
         return frozenset(current)
 
@@ -248,30 +227,18 @@ def _number_of(name: str, prefix: str, pattern: PathPattern) -> int | None:
     return int(digits) if pattern.path(int(digits)).endswith(f"{prefix}{digits}{pattern.after}") else None
 
 
-def can_be_of_flow(task: ExportTask, status: os.stat_result) -> bool:
-    """Tell whether a file can be of the flow that is stored."""
-    # One that is older than the video's commit shows a flow that was replaced; an empty one, a power cut.
-    return status.st_mtime >= task.created and status.st_size > 0
-
-
-def find_present(task: ExportTask) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield what is there of the files that a task would write anew, or remove since no flow has their number.
-
-    Yields
-    ------
-    tuple
-        Path and status.
-    """
+def find_present(task: ExportTask) -> Iterator[str]:
+    """Yield the paths of what is there of a task's files, whatever their numbers."""
     for pattern in task.patterns():
         if pattern.n_digits is None:
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                yield pattern.path(0), os.stat(pattern.path(0))
+            if os.path.lexists(pattern.path(0)):
+                yield pattern.path(0)
             continue
         folder, prefix = os.path.split(pattern.before)
         with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
             for entry in entries:
                 if _number_of(entry.name, prefix, pattern) is not None:
-                    yield entry.path, entry.stat()
+                    yield entry.path
 
 
 class _VideoFile(_Writer):
@@ -282,36 +249,22 @@ class _VideoFile(_Writer):
         (pattern,) = task.patterns()
         path = pattern.path(0)
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        if os.path.exists(path) and self.is_current(os.stat(path)):
+        if os.path.exists(path) and os.stat(path).st_size:
             self.n_present += 1
             self.tick(task.n_flows)
             return
-        height, width = task.picture_size
-        if task.layout.file_format == "hdf5":
-            self._write_hdf5(path, height, width)
-        else:
-            axes: WrittenAxes = "1thw2" if task.layout.encoding == "i3d-float" else "t2hw"
-            header = npy_header(task.n_flows, height, width, axes)
-            parts = (encode_npy_flow(values, axes) for values in self._flows())
-            self._whole.write(path, _chain(header, parts))
-        self.n_written += 1
-
-    def _write_hdf5(self, path: str, height: int, width: int) -> None:
+        kind = task.layout.kind
+        assert isinstance(kind, VideoFile)
         with self._whole.open(path) as file:
             kept = FaultKeepingFile(file)
-            with Hdf5FlowWriter(kept, self.task.n_flows, height, width) as flows:
-                for values in self._flows():
-                    flows.append(values)
-                    kept.check()
+            flows = self._flows(kept)
+            kind.write(kept, (task.n_flows, *task.picture_size), flows, task.layout.encoding)
             kept.check()
+        self.n_written += 1
 
-    def _flows(self) -> Iterator[Values]:
+    def _flows(self, kept: FaultKeepingFile) -> Iterator[Values]:
         for start, stop in self.batches():
             for values in read_values(self.task, start, stop):
                 yield values
+                kept.check()
                 self.tick(1)
-
-
-def _chain(first: bytes, parts: Iterator[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from parts

@@ -142,7 +142,7 @@ class ChunkCodec:
         Raises
         ------
         StoreFormatError
-            If it is one that only zarr-python can read.
+            If it is none of `to_json`.
         """
         names = [codec["name"] for codec in codecs]
         endian = codecs[0].get("configuration", {}).get("endian", "little") if codecs else ""

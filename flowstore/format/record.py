@@ -60,6 +60,8 @@ class VideoRecord:
         Of flowstore and the libraries that made the flow, or failed to.
     times_s : tuple of float
         Seconds from the first frame to each; empty where the rate is constant or there is no clock.
+    frame_numbers : tuple of int
+        Number in the source of each frame, where frames were thinned by a clock; empty where all were taken.
     damage : str
         Where the video is damaged and how much, of one whose flow before the damage was kept; else empty.
 
@@ -90,6 +92,7 @@ class VideoRecord:
     created: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     times_s: tuple[float, ...] = ()
+    frame_numbers: tuple[int, ...] = ()
     damage: str = ""
 
     def __post_init__(self) -> None:
@@ -103,9 +106,9 @@ class VideoRecord:
             raise ArgumentError(
                 f"video {self.name!r} has {len(self.shard_digests)} digests of {len(self.shard_sizes)} shards"
             )
-
-        if self.times_s and len(self.times_s) != self.n_frames:
-            raise ArgumentError(f"video {self.name!r} has {self.n_frames} frames, but {len(self.times_s)} time stamps")
+        for values, what in ((self.times_s, "time stamps"), (self.frame_numbers, "numbers of frames")):
+            if values and len(values) != self.n_frames:
+                raise ArgumentError(f"video {self.name!r} has {self.n_frames} frames, but {len(values)} {what}")
 
     @property
     def is_ok(self) -> bool:
@@ -155,6 +158,7 @@ class VideoRecord:
                     "shard_digests": tuple(values.get("shard_digests", ())),
                     "warnings": tuple(values.get("warnings", ())),
                     "times_s": tuple(values.get("times_s", ())),
+                    "frame_numbers": tuple(values.get("frame_numbers", ())),
                 }
             )
         except (TypeError, KeyError, AttributeError) as error:
@@ -205,12 +209,13 @@ _RECORD_FIELDS: dict[str, Callable[[Any], bool]] = {
     "warnings": _is_list_of(_is_text),
     "versions": is_text_mapping,
     "times_s": _is_list_of(is_number),
+    "frame_numbers": _is_list_of(is_count),
     "fingerprint": lambda value: value is None or _check_fields(value, _FINGERPRINT_FIELDS),
     "statistics": lambda value: value is None or _check_fields(value, _STATISTICS_FIELDS),
 }
 
 
-_OPTIONAL_FIELDS = frozenset(("times_s", "damage"))
+_OPTIONAL_FIELDS = frozenset(("times_s", "frame_numbers", "damage"))
 
 
 def _check_fields(values: Any, fields: Mapping[str, Callable[[Any], bool]]) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, get_args
 from flowstore.arguments import ParameterValue, check_positive, check_whole
 from flowstore.errors import ArgumentError
 from flowstore.format.codec import Compression
+from flowstore.quantize.error_bounded import check_max_error
 from flowstore.quantize.quantizer import Quantizer
 
 # The algorithm of flow that was computed elsewhere; its engine is the layout of the files that it was in.
@@ -40,6 +41,9 @@ class ExtractSettings:
         Frame rate to which videos are thinned before anything else.
     compression : {"fast", "balanced", "small", "none"}
         Preset of the chunk codec.
+    max_error_px : float or None
+        Largest error of a stored component within the bound; None, and what stores say that say nothing, is half a
+        step: the nearest codes. See `flowstore.quantize.error_bounded`.
 
     Raises
     ------
@@ -56,6 +60,7 @@ class ExtractSettings:
     size: tuple[int, int] | None = None
     fps: float | None = None
     compression: Compression = "fast"
+    max_error_px: float | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.params, Mapping):
@@ -78,6 +83,7 @@ class ExtractSettings:
             raise ArgumentError(
                 f"compression is {self.compression!r}, expected one of {', '.join(get_args(Compression))}"
             )
+        object.__setattr__(self, "max_error_px", check_max_error(self.quantizer, self.max_error_px))
         self._take_numpys_numbers()
 
     def _take_numpys_numbers(self) -> None:
@@ -90,9 +96,16 @@ class ExtractSettings:
         if self.fps is not None:
             object.__setattr__(self, "fps", float(self.fps))
 
+    @property
+    def largest_error_px(self) -> float | None:
+        """Largest error of a stored component within the bound, in pixels; None for float16."""
+        if self.quantizer.bound_px is None:
+            return None
+        return self.quantizer.scale / 2 if self.max_error_px is None else self.max_error_px
+
     def to_json(self) -> dict[str, Any]:
         """Return the settings as plain JSON values."""
-        return {
+        values = {
             "algorithm": self.algorithm,
             "engine": self.engine,
             "params": dict(self.params),
@@ -103,6 +116,7 @@ class ExtractSettings:
             "fps": self.fps,
             "compression": self.compression,
         }
+        return values if self.max_error_px is None else values | {"max_error_px": self.max_error_px}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> ExtractSettings:
@@ -124,6 +138,8 @@ class ExtractSettings:
     def differences(self, other: ExtractSettings) -> list[str]:
         """Return a line for each field in which another settings differs: ``name: this against other``."""
         ours, theirs = self._flat(), other._flat()
+        if self.max_error_px != other.max_error_px:
+            ours["max_error_px"], theirs["max_error_px"] = self.largest_error_px, other.largest_error_px
         return [
             f"{name}: {ours.get(name)!s} against {theirs.get(name)!s}"
             for name in ours | theirs
@@ -141,6 +157,8 @@ def describe_settings(settings: ExtractSettings) -> str:
     stored = "float16 px"
     if quantizer.bound_px is not None:
         stored = f"uint8 {quantizer.encoding} ±{quantizer.bound_px:g} px"
+    if settings.max_error_px is not None:
+        stored += f", max error {settings.max_error_px:g} px"
     return f"{settings.algorithm} ({settings.engine}), {stored}"
 
 

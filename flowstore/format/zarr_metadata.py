@@ -17,6 +17,7 @@ import numpy as np
 from flowstore.errors import ArgumentError, ChecksumError, StoreFormatError
 from flowstore.format.codec import ChunkCodec
 from flowstore.limits import MAX_FLOW_BYTES, check_document_size
+from flowstore.names import printable_name
 from flowstore.quantize.quantizer import Quantizer
 
 FORMAT = 1
@@ -115,6 +116,11 @@ def flow_digest(document: Mapping[str, Any]) -> str:
     return json_digest({**document, "attributes": attributes})
 
 
+def decoding_of(quantizer: Quantizer) -> tuple[float | None, float | None]:
+    """Return the scale and the offset that an array of a quantizer's codes states; none for stored pixels."""
+    return (None, None) if quantizer.bound_px is None else (quantizer.scale, quantizer.offset)
+
+
 def flow_document(
     n_flows: int, height: int, width: int, shard_frames: int, quantizer: Quantizer, codec: ChunkCodec
 ) -> dict[str, Any]:
@@ -137,8 +143,9 @@ def flow_document(
     gives pixels.
     """
     attributes: dict[str, Any] = {"units": "pixel", "long_name": "optical flow", "component": ["x", "y"]}
-    if quantizer.bound_px is not None:
-        attributes |= {"scale_factor": quantizer.scale, "add_offset": quantizer.offset}
+    scale, offset = decoding_of(quantizer)
+    if scale is not None:
+        attributes |= {"scale_factor": scale, "add_offset": offset}
     index_codecs = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
     sharding = {
         "chunk_shape": [1, 2, height, width],
@@ -173,11 +180,15 @@ class FlowLayout:
         Flows in each shard but the last.
     codec : ChunkCodec
         Of the chunks.
+    scale, offset : float or None
+        What makes pixels of the stored numbers; None where these are pixels.
     """
 
     shape: tuple[int, int, int, int]
     shard_frames: int
     codec: ChunkCodec
+    scale: float | None = None
+    offset: float | None = None
 
     @property
     def flow_bytes(self) -> int:
@@ -191,15 +202,18 @@ class FlowLayout:
 
 
 def parse_flow_document(document: Mapping[str, Any], where: str) -> FlowLayout:
-    """Return how a flow array is laid out, if the direct reader can read it.
+    """Return how a flow array is laid out.
 
     Raises
     ------
     StoreFormatError
-        If it is laid out in a way that only zarr-python can read.
+        If it is no array, or one that others laid out: its chunks, its codecs or its keys are not those of format 1.
     ChecksumError
         If its shards would be larger than any.
     """
+    if not isinstance(document, Mapping) or document.get("node_type") != "array":
+        raise StoreFormatError(f"{where}: not the metadata of a Zarr array")
+    of_others = f"{where}: laid out by another program than flowstore; xarray and zarr read it"
     try:
         shape = tuple(document["shape"])
         shard_shape = document["chunk_grid"]["configuration"]["chunk_shape"]
@@ -219,11 +233,13 @@ def parse_flow_document(document: Mapping[str, Any], where: str) -> FlowLayout:
             and document["chunk_key_encoding"] == {"name": "default", "configuration": {"separator": "."}}
             and not document.get("storage_transformers")
         )
-    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
-        raise StoreFormatError(f"{where}: an array laid out in an unknown way ({error})") from error
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError, StoreFormatError) as error:
+        raise StoreFormatError(f"{of_others} ({printable_name(str(error))[:200]})") from error
     if not is_known:
-        raise StoreFormatError(f"{where}: an array laid out in an unknown way")
-    layout = FlowLayout(shape, shard_shape[0], codec)
+        raise StoreFormatError(of_others)
+    attributes = document.get("attributes")
+    stated = attributes if isinstance(attributes, dict) else {}
+    layout = FlowLayout(shape, shard_shape[0], codec, stated.get("scale_factor"), stated.get("add_offset"))
     if layout.shard_frames > shape[0] or layout.shard_frames * layout.flow_bytes > MAX_FLOW_BYTES:
         raise ChecksumError(
             f"{where}: damaged: shards of {layout.shard_frames} flows of {layout.flow_bytes} bytes each, at most "

@@ -6,12 +6,13 @@ Looks at names and sizes only; reading is `flowstore.importer.source`.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from flowstore.errors import ArgumentError, SourceError
 from flowstore.importer.source import FlowSource
 from flowstore.layouts.layout import LISTS_FOLDER, MANIFEST, Layout
+from flowstore.layouts.manifest import video_key
 from flowstore.layouts.templates import PathPattern, component_pattern, fill_template, template_fields
 from flowstore.names import printable_name
 from flowstore.quantize.file_quantizer import FileQuantizer
@@ -66,11 +67,10 @@ _Key = tuple[str, str, str]
 class _Finder:
     """Walks down a folder along the templates of a layout."""
 
-    def __init__(self, root: str, layout: Layout, since_ns: int = 0) -> None:
+    def __init__(self, root: str, layout: Layout) -> None:
         self._root = root
         self._real_root = os.path.realpath(root)
         self._layout = layout
-        self._since_ns = since_ns
         self.videos: dict[_Key, _Video] = {}
         self.n_files = 0
         self.others: list[str] = []
@@ -183,21 +183,14 @@ class _Finder:
             problem = "is a link that leads out of the folder"
         elif not _is(entry.is_file):
             problem = "is not a regular file"
-        elif self._layout.packing == "video":
+        elif not self._layout.is_numbered:
             files.size_bytes = entry.stat().st_size
-        if not problem and self._since_ns and _latest_ns(entry.stat().st_mtime_ns) < self._since_ns:
-            problem = f"is older than the export of which {MANIFEST} tells, and may be of other settings"
         if "number" in trail.known:
             expected = video.patterns[trail.template].path(number)
             if expected != path:
                 problem = problem or f"is not named as the layout has it, {printable_name(os.path.basename(expected))}"
         if problem and not video.problem:
             video.problem = f"{printable_name(entry.name)} {problem}"
-
-
-def _latest_ns(mtime_ns: int) -> int:
-    """Return the latest time that a file can be of: archives keep whole seconds, or every second one, and no more."""
-    return mtime_ns if mtime_ns % 10**9 else mtime_ns + 2 * 10**9
 
 
 def _is(ask: Callable[[], bool]) -> bool:
@@ -213,7 +206,7 @@ def _step_of(text: str) -> int:
 
 
 def find_flow(
-    root: str, layout: Layout, quantizer: FileQuantizer, step: int | None, since_ns: int = 0
+    root: str, layout: Layout, quantizer: FileQuantizer, step: int | None, exported: Collection[str] | None = None
 ) -> tuple[Discovery, int]:
     """Find the videos of a folder of flow files.
 
@@ -227,8 +220,8 @@ def find_flow(
         What the numbers of the files mean.
     step : int, optional
         Take the flow of this step, where names tell the step; by default the only one that there is.
-    since_ns : int
-        A file that is older, in nanoseconds since 1970, is a problem of its video.
+    exported : collection of str, optional
+        By `video_key`, the videos that an export wrote whose manifest says what all is; others are failed ones.
 
     Returns
     -------
@@ -251,7 +244,7 @@ def find_flow(
         choices.append(layout.without_class_folder())
     finders = []
     for choice in choices:
-        finder = _Finder(root, choice, since_ns)
+        finder = _Finder(root, choice)
         finder.find()
         finders.append((finder, choice))
         if finder.n_files:
@@ -267,6 +260,8 @@ def find_flow(
         for key, video in sorted(finder.videos.items())
         if not _tells_step(chosen) or _step_of(key[2]) == chosen_step
     ]
+    if exported is not None:
+        sources = [source if video_key(source.patterns) in exported else _of_others(source) for source in sources]
     if finder.n_others:
         notes.append(
             f"{finder.n_others} files or folders are none of the layout's and left out, such as {finder.others[0]}"
@@ -274,6 +269,11 @@ def find_flow(
     if finder.n_links_out:
         notes.append(f"{finder.n_links_out} links lead out of the folder and are not followed")
     return Discovery(tuple(sources), tuple(notes)), chosen_step
+
+
+def _of_others(source: FlowSource) -> FlowSource:
+    problem = f"is not of the export of which {MANIFEST} tells, and may be of other settings"
+    return replace(source, problem=source.problem or f"{printable_name(source.relative_path)} {problem}")
 
 
 def _tells_step(layout: Layout) -> bool:
@@ -308,12 +308,11 @@ def _source(root: str, layout: Layout, quantizer: FileQuantizer, key: _Key, vide
         n_files=video.files[0].n_files,
         step=step,
     )
-    is_numbered = layout.packing != "video"
     return replace(
         source,
         relative_path=source.paths(0)[0],
-        cost=float(source.n_files) if is_numbered else video.files[0].size_bytes / _TYPICAL_FLOW_BYTES,
-        problem=video.problem or (_numbering_problem(source, video.files) if is_numbered else ""),
+        cost=float(source.n_files) if layout.is_numbered else video.files[0].size_bytes / _TYPICAL_FLOW_BYTES,
+        problem=video.problem or (_numbering_problem(source, video.files) if layout.is_numbered else ""),
     )
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +11,7 @@ from flowstore.errors import ArgumentError
 from flowstore.format.codec import Compression
 from flowstore.format.settings import IMPORTED, ExtractSettings
 from flowstore.layouts.layout import MANIFEST, Layout
+from flowstore.layouts.manifest import Manifest
 from flowstore.layouts.presets import find_layout
 from flowstore.quantize.file_quantizer import FileEncoding, FileQuantizer, has_bound
 from flowstore.quantize.quantizer import Encoding, Quantizer, check_bound
@@ -21,18 +19,6 @@ from flowstore.quantize.quantizer import Encoding, Quantizer, check_bound
 UNKNOWN = "unknown"
 # The formulas of I3D hold the number.
 _I3D_BOUND_PX = 20.0
-
-
-_MANIFEST_KINDS = {
-    "x_template": (str,),
-    "y_template": (str,),
-    "first": (int,),
-    "padded": (bool,),
-    "bound_px": (int, float),
-    "step": (int,),
-    "source_settings": (dict,),
-    "files_since_ns": (int,),
-}
 
 
 @dataclass(frozen=True)
@@ -55,6 +41,8 @@ class ImportOptions:
         Of the store; the files' where a store has it, else ``centred``.
     compression : {"fast", "balanced", "small", "none"}
         Of the store.
+    max_error : float, optional
+        Largest error of a component of the store, in pixels; half a step by default. For files of pixels only.
     """
 
     encoding: FileEncoding | None = None
@@ -64,6 +52,7 @@ class ImportOptions:
     pad_last: bool | None = None
     store_encoding: Encoding | None = None
     compression: Compression = "fast"
+    max_error: float | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("first", 0), ("step", 1)):
@@ -95,8 +84,8 @@ class Origin:
         Algorithm and engine, or ``unknown``.
     notes : tuple of str
         What the user should know, a line each.
-    since_ns : int
-        Files that are older, in nanoseconds, are not those of which ``flowstore-export.json`` tells.
+    exported : frozenset of str or None
+        The videos whose files are those of which ``flowstore-export.json`` tells; None where it does not say.
     """
 
     layout: Layout
@@ -105,7 +94,7 @@ class Origin:
     step: int | None
     computed_by: str
     notes: tuple[str, ...]
-    since_ns: int = 0
+    exported: frozenset[str] | None = None
 
 
 def find_origin(root: str, layout: str | Layout | None, options: ImportOptions) -> Origin:
@@ -132,26 +121,22 @@ def find_origin(root: str, layout: str | Layout | None, options: ImportOptions) 
             raise ArgumentError(f"FOLDER {root}: give its layout with --layout; it has no {MANIFEST} that says it")
         chosen, source_settings = asked, None
     else:
-        chosen = _manifest_layout(manifest, root)
+        chosen = _stated_layout(manifest, root)
         _check_agreement(manifest, chosen, asked, options, root)
         source_settings = _manifest_settings(manifest, root)
         if options.step is None:
-            options = replace(options, step=manifest.get("step"))
+            options = replace(options, step=manifest.said.get("step"))
     changes: dict[str, Any] = {"encoding": options.encoding, "first": options.first, "is_padded": options.pad_last}
     chosen = replace(chosen, **{name: value for name, value in changes.items() if value is not None})
-    stated_bound = None if manifest is None else manifest.get("bound_px")
+    stated_bound = None if manifest is None else manifest.said.get("bound_px")
     read, stored = _choose_quantizers(chosen, options, stated_bound, source_settings)
     notes = []
-    if manifest is not None and manifest.get("complete") is False:
+    if manifest is not None and manifest.said.get("complete") is False:
         notes.append(f"{MANIFEST} says that the export was not finished")
-    since_ns = 0 if manifest is None else _since(manifest)
-    return Origin(chosen, read, stored, options.step, _computed_by(source_settings), tuple(notes), since_ns)
-
-
-def _since(manifest: Mapping[str, Any]) -> int:
-    # Of an export that was stopped before its first file there is no time yet: every file was there before it.
-    since_ns = manifest.get("files_since_ns", 0)
-    return sys.maxsize if since_ns is None else int(since_ns)
+    exported = None
+    if manifest is not None and manifest.videos is not None:
+        exported = frozenset(key for key, digest in manifest.videos.items() if digest is not None)
+    return Origin(chosen, read, stored, options.step, _computed_by(source_settings), tuple(notes), exported)
 
 
 def _computed_by(source_settings: ExtractSettings | None) -> str:
@@ -193,46 +178,31 @@ def _choose_quantizers(
     return read, Quantizer(options.store_encoding or "centred", bound)
 
 
-def _read_manifest(root: str) -> dict[str, Any] | None:
+def _read_manifest(root: str) -> Manifest | None:
     path = os.path.join(root, MANIFEST)
     try:
         with open(path, encoding="utf-8") as file:
-            found = json.load(file)
+            manifest = Manifest.parse(file.read())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise ArgumentError(f"{path}: cannot be read ({error}); remove it and say the layout") from error
-    if not isinstance(found, dict) or not isinstance(found.get("layout"), str):
+    if manifest.said.get("layout") is None:
         raise ArgumentError(f"{path}: does not name a layout; remove it and say the layout")
-    for name, kinds in _MANIFEST_KINDS.items():
-        if found.get(name) is not None and type(found[name]) not in kinds:
-            raise ArgumentError(f"{path}: {name} is {found[name]!r}; remove it and say the layout")
-    return found
+    return manifest
 
 
-def _manifest_layout(manifest: Mapping[str, Any], root: str) -> Layout:
+def _stated_layout(manifest: Manifest, root: str) -> Layout:
     try:
-        if "x_template" not in manifest:
-            layout = find_layout(manifest["layout"])
-            return replace(layout, encoding=manifest["encoding"], first=manifest["first"])
-        return Layout(
-            manifest["layout"],
-            manifest["x_template"],
-            manifest["y_template"] or "",
-            manifest["first"],
-            manifest["format"],
-            manifest["packing"],
-            manifest["encoding"],
-            class_folder="always" if "{class}" in manifest["x_template"] else "never",
-            is_padded=manifest["padded"],
-        )
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        return manifest.layout()
+    except ArgumentError as error:
         raise _damaged(root, error) from error
 
 
-def _manifest_settings(manifest: Mapping[str, Any], root: str) -> ExtractSettings | None:
+def _manifest_settings(manifest: Manifest, root: str) -> ExtractSettings | None:
+    stated = manifest.said
     try:
-        return ExtractSettings.from_json(manifest["source_settings"]) if "source_settings" in manifest else None
+        return ExtractSettings.from_json(stated["source_settings"]) if "source_settings" in stated else None
     except (TypeError, ValueError) as error:
         raise _damaged(root, error) from error
 
@@ -242,7 +212,7 @@ def _damaged(root: str, error: Exception) -> ArgumentError:
 
 
 def _check_agreement(
-    manifest: Mapping[str, Any], stated: Layout, asked: Layout | None, options: ImportOptions, root: str
+    manifest: Manifest, stated: Layout, asked: Layout | None, options: ImportOptions, root: str
 ) -> None:
     """Refuse what is asked where the manifest says something else."""
     pairs: list[tuple[str, Any, Any]] = [
@@ -250,10 +220,10 @@ def _check_agreement(
         ("encoding", stated.encoding, options.encoding),
         ("first", stated.first, options.first),
         ("padded", stated.is_padded, options.pad_last),
-        ("step", manifest.get("step"), options.step),
+        ("step", manifest.said.get("step"), options.step),
     ]
     if has_bound(stated.encoding):
-        pairs.append(("bound", manifest.get("bound_px"), options.bound))
+        pairs.append(("bound", manifest.said.get("bound_px"), options.bound))
     if asked is not None and asked.name == "custom" == stated.name:
         pairs += [
             ("x template", stated.x_template, asked.x_template),

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import IO
 
 import numpy as np
-import numpy.typing as npt
 
 from flowstore.errors import DecodeError, FlowStoreError
-from flowstore.layouts.hdf5 import open_hdf5
-from flowstore.layouts.images import MAX_PIXELS, Mask, decode_flo, decode_kitti, decode_pair, decode_plane
+from flowstore.layouts.file_kind import MAX_PIXELS, FlowFile, FlowValues, VideoFile, VideoFlow
 from flowstore.layouts.layout import Layout
-from flowstore.layouts.npy import HEADER_MAX_BYTES, parse_npy_header
 from flowstore.layouts.templates import PathPattern
 from flowstore.names import printable_name
 from flowstore.quantize.file_quantizer import FileQuantizer
@@ -60,7 +58,7 @@ class FlowSource(VideoSource):
 
     def fingerprint(self) -> Fingerprint:
         """Return what recognizes the files again; see `VideoSource.fingerprint`."""
-        if self.layout.packing == "video":
+        if not self.layout.is_numbered:
             return fingerprint_file(os.path.join(self.path, self.paths(0)[0]))
         return fingerprint_files(self.path, self.iter_paths())
 
@@ -72,25 +70,8 @@ class FlowSource(VideoSource):
             return None
 
 
-Values = npt.NDArray[Any]
 # No file of one flow is larger: eight bytes a pixel in .flo, and room for headers.
 _MAX_FILE_BYTES = 8 * MAX_PIXELS + 2**20
-
-
-@dataclass(frozen=True)
-class FlowValues:
-    """The numbers of one flow as its files have them.
-
-    Parameters
-    ----------
-    values : uint8 or float32 array (2, H, W)
-        Of x and y; what they mean is said by the source's quantizer. 0 where nothing is known.
-    n_unknown : int
-        Pixels of which nothing is known.
-    """
-
-    values: Values
-    n_unknown: int = 0
 
 
 def read_flows(source: FlowSource) -> Iterator[FlowValues]:
@@ -114,7 +95,7 @@ def read_flows(source: FlowSource) -> Iterator[FlowValues]:
     """
     if source.problem:
         raise DecodeError(source.problem)
-    flows = _checked(_READERS.get(source.layout.file_format, _read_numbered)(source))
+    flows = _checked(_read_numbered(source) if source.layout.is_numbered else _read_video(source))
     if not source.layout.is_padded:
         yield from flows
         return
@@ -147,73 +128,55 @@ def _read_numbered(source: FlowSource) -> Iterator[tuple[str, FlowValues]]:
 
 
 def _read_one(source: FlowSource, paths: tuple[str, ...]) -> FlowValues:
-    if source.layout.packing == "planes":
-        x, y = (_decode_file(source.path, path, decode_plane) for path in paths)
-        if x.shape != y.shape:
+    parts = [_decode_file(source, path) for path in paths]
+    for path, part in zip(paths, parts, strict=True):
+        if part.values.shape != parts[0].values.shape:
+            (_, height, width), (_, x_height, x_width) = part.values.shape, parts[0].values.shape
             raise DecodeError(
-                f"{printable_name(os.path.basename(paths[1]))} is {y.shape[1]}×{y.shape[0]}, "
-                f"its x is {x.shape[1]}×{x.shape[0]}"
+                f"{printable_name(os.path.basename(path))} is {width}×{height}, its x is {x_width}×{x_height}"
             )
-        return FlowValues(np.stack([x, y]))
-    (path,) = paths
-    if source.layout.packing == "rgb":
-        return FlowValues(_decode_file(source.path, path, decode_pair))
-    decode: Callable[[bytes], tuple[Values, Mask]] = decode_flo if source.layout.file_format == "flo" else decode_kitti
-    values, is_known = _decode_file(source.path, path, decode)
-    return FlowValues(values, int(is_known.size - np.count_nonzero(is_known)))
+    return parts[0] if len(parts) == 1 else FlowValues(np.concatenate([part.values for part in parts]))
 
 
-def _decode_file(root: str, path: str, decode: Callable[[bytes], Any]) -> Any:
-    name = printable_name(os.path.basename(path))
+def _decode_file(source: FlowSource, path: str) -> FlowValues:
+    kind = source.layout.kind
+    assert isinstance(kind, FlowFile)
+    with _opened(source.path, path) as file:
+        size_bytes = os.fstat(file.fileno()).st_size
+        if size_bytes > _MAX_FILE_BYTES:
+            raise DecodeError(f"{size_bytes} bytes, expected at most {_MAX_FILE_BYTES} for one flow")
+        return kind.decode(file.read(), source.layout.packing)
+
+
+@contextlib.contextmanager
+def _opened(root: str, path: str) -> Iterator[IO[bytes]]:
+    """Open a file for reading; an error says which it is."""
+    name, whole = printable_name(os.path.basename(path)), os.path.join(root, path)
     try:
-        with open(_regular_file(root, path), "rb") as file:
-            size_bytes = os.fstat(file.fileno()).st_size
-            if size_bytes > _MAX_FILE_BYTES:
-                raise DecodeError(f"{size_bytes} bytes, expected at most {_MAX_FILE_BYTES} for one flow")
-            return decode(file.read())
+        # Opening a pipe would wait for its other end.
+        if not stat.S_ISREG(os.stat(whole).st_mode):
+            raise DecodeError("not a regular file")
+        with open(whole, "rb") as file:
+            yield file
     except DecodeError as error:
         raise DecodeError(f"{name}: {error}") from error
     except OSError as error:
         raise DecodeError(f"{name} cannot be read: {error.strerror or error}") from error
 
 
-def _regular_file(root: str, path: str) -> str:
-    whole = os.path.join(root, path)
-    # Opening a pipe would wait for its other end.
-    if not stat.S_ISREG(os.stat(whole).st_mode):
-        raise DecodeError("not a regular file")
-    return whole
+@contextlib.contextmanager
+def _open_video(source: FlowSource) -> Iterator[VideoFlow]:
+    kind, (path,) = source.layout.kind, source.paths(0)
+    assert isinstance(kind, VideoFile)
+    with _opened(source.path, path) as file, kind.open(file.name, file) as video:
+        yield video
 
 
-def _read_npy(source: FlowSource) -> Iterator[tuple[str, FlowValues]]:
-    (path,) = source.paths(0)
-    name = printable_name(os.path.basename(path))
-    try:
-        with open(_regular_file(source.path, path), "rb") as file:
-            video = parse_npy_header(file.read(HEADER_MAX_BYTES), os.fstat(file.fileno()).st_size)
-            file.seek(video.data_start)
-            for _ in range(video.n_flows):
-                yield name, FlowValues(video.decode_flow(file.read(video.flow_bytes)))
-    except DecodeError as error:
-        raise DecodeError(f"{name}: {error}") from error
-    except OSError as error:
-        raise DecodeError(f"{name} cannot be read: {error.strerror or error}") from error
-
-
-def _read_hdf5(source: FlowSource) -> Iterator[tuple[str, FlowValues]]:
-    (path,) = source.paths(0)
-    name = printable_name(os.path.basename(path))
-    try:
-        with open_hdf5(_regular_file(source.path, path)) as video:
-            for index in range(video.n_flows):
-                yield name, FlowValues(video.read_flow(index))
-    except DecodeError as error:
-        raise DecodeError(f"{name}: {error}") from error
-    except OSError as error:
-        raise DecodeError(f"{name} cannot be read: {error.strerror or error}") from error
-
-
-_READERS: dict[str, Callable[[FlowSource], Iterator[tuple[str, FlowValues]]]] = {"npy": _read_npy, "hdf5": _read_hdf5}
+def _read_video(source: FlowSource) -> Iterator[tuple[str, FlowValues]]:
+    name = printable_name(os.path.basename(source.paths(0)[0]))
+    with _open_video(source) as video:
+        for index in range(video.n_flows):
+            yield name, FlowValues(video.read_flow(index))
 
 
 def probe_flow(source: FlowSource) -> tuple[int, int, int]:
@@ -226,14 +189,8 @@ def probe_flow(source: FlowSource) -> tuple[int, int, int]:
     """
     if source.problem:
         raise DecodeError(source.problem)
-    n_flows = source.n_files
-    if source.layout.file_format == "npy":
-        whole = _regular_file(source.path, source.paths(0)[0])
-        with open(whole, "rb") as file:
-            video = parse_npy_header(file.read(HEADER_MAX_BYTES), os.fstat(file.fileno()).st_size)
+    if source.layout.is_numbered:
+        height, width = _read_one(source, source.paths(0)).values.shape[1:]
+        return height, width, source.n_files
+    with _open_video(source) as video:
         return video.height, video.width, video.n_flows
-    if source.layout.file_format == "hdf5":
-        with open_hdf5(_regular_file(source.path, source.paths(0)[0])) as file_of_video:
-            return file_of_video.height, file_of_video.width, file_of_video.n_flows
-    height, width = _read_one(source, source.paths(0)).values.shape[1:]
-    return height, width, n_flows

@@ -1,118 +1,60 @@
-"""The flow of a video in an HDF5 file, written and read flow by flow. The only owner of h5py."""
+"""The kind of file that holds the flow of a video as HDF5, written and read flow by flow. The only owner of h5py."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from types import TracebackType
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import IO, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from flowstore.errors import DecodeError, ExportError, MissingExtraError
-from flowstore.layouts.images import MAX_PIXELS, check_size
+from flowstore.layouts.file_kind import MAX_PIXELS, Flow, VideoFile, VideoFlow, check_size
 
 HDF5_DATASET = "flow"
 _PLANE = re.compile(r"flow_([xy])((?:_p[0-9]+)?)_([0-9]{5,})")
-Flow = npt.NDArray[np.float32]
 
 
-class Hdf5FlowWriter:
-    """Writes the flow of a video to an HDF5 file, flow by flow; a context manager.
+class Hdf5File(VideoFile):
+    """HDF5: one dataset ``flow``, float32 (T, 2, H, W), a chunk a flow, not compressed.
 
-    Parameters
-    ----------
-    place : path or binary file
-        Of the file, which is replaced; or one that is open for reading and writing.
-    n_flows, height, width : int
-        Of the video.
-
-    Raises
-    ------
-    MissingExtraError
-        If h5py is not installed.
-
-    Notes
-    -----
-    One dataset ``flow``, float32 (T, 2, H, W), a chunk a flow, not compressed. The same flow gives the same bytes.
+    The same flow gives the same bytes.
     """
 
-    def __init__(self, place: Any, n_flows: int, height: int, width: int) -> None:
-        self._file = import_h5py().File(place, "w", track_order=False)
-        shape = (n_flows, 2, height, width)
-        self._flows = self._file.create_dataset(HDF5_DATASET, shape, "<f4", chunks=(1, *shape[1:]), track_times=False)
-        self._n_written = 0
+    name, suffixes, overhead_bytes = "hdf5", (".h5", ".hdf5"), 4096
 
-    def append(self, values: Flow) -> None:
-        """Write the next flow, float32 (2, H, W)."""
-        self._flows[self._n_written] = values
-        self._n_written += 1
+    def check_usable(self) -> None:
+        """Raise `MissingExtraError` unless h5py is installed."""
+        import_h5py()
 
-    def __enter__(self) -> Hdf5FlowWriter:
-        return self
+    def write(self, file: Any, shape: Sequence[int], flows: Iterable[Flow], encoding: str) -> None:
+        """Write each flow as it comes."""
+        del encoding
+        n_flows, height, width = shape
+        n_written = 0
+        with import_h5py().File(file, "w", track_order=False) as h5_file:
+            chunk = 2, height, width
+            dataset = h5_file.create_dataset(
+                HDF5_DATASET, (n_flows, *chunk), "<f4", chunks=(1, *chunk), track_times=False
+            )
+            for flow in flows:
+                dataset[n_written] = flow
+                n_written += 1
+        if n_written != n_flows:
+            raise ExportError(f"{n_written} flows were written to an HDF5 file for {n_flows}")
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        n_flows = self._flows.shape[0]
-        self._file.close()
-        if kind is None and self._n_written != n_flows:
-            raise ExportError(f"{self._n_written} flows were written to an HDF5 file for {n_flows}")
-
-
-@dataclass(frozen=True)
-class Hdf5Flow:
-    """The flow of a video in an open HDF5 file. Made by `open_hdf5`.
-
-    Parameters
-    ----------
-    n_flows, height, width : int
-        Of the video.
-    read : callable
-        Gives the numbers of a flow, (2, H, W).
-    """
-
-    n_flows: int
-    height: int
-    width: int
-    read: Callable[[int], Any]
-
-    def read_flow(self, index: int) -> Flow:
-        """Return a flow, float32 (2, H, W), as the file has it.
-
-        Raises
-        ------
-        DecodeError
-            If it cannot be read.
-        """
-        try:
-            return np.asarray(self.read(index), np.float32)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise DecodeError(f"flow {index} cannot be read: {error}") from error
+    def open(self, path: str, file: IO[bytes]) -> contextlib.AbstractContextManager[VideoFlow]:
+        """Open it by its path: through a file of Python's, HDF5 would not notice where bytes are missing."""
+        del file
+        return open_hdf5(path)
 
 
 @contextlib.contextmanager
-def open_hdf5(path: str | os.PathLike[str]) -> Iterator[Hdf5Flow]:
+def open_hdf5(path: str | os.PathLike[str]) -> Iterator[VideoFlow]:
     """Open an HDF5 file of the flow of a video.
 
-    Parameters
-    ----------
-    path : path
-        Of the file.
-
-    Raises
-    ------
-    MissingExtraError
-        If h5py is not installed.
-    DecodeError
-        If it is none, or holds neither of the two kinds of datasets.
-
-    Notes
-    -----
     Read are a dataset ``flow`` of floats and of shape ``(T, 2, H, W)``, and what open-mmlab/denseflow writes: pixels
     in datasets ``flow_x_00000`` and ``flow_y_00000``, of floats and of shape ``(H, W)``, numbered from 0, with ``_p2``
     before the number for step 2. Links to other files are not followed.
@@ -131,15 +73,25 @@ def open_hdf5(path: str | os.PathLike[str]) -> Iterator[Hdf5Flow]:
         yield _open_planes(h5py, file, names) if names else _open_array(h5py, file)
 
 
-def _open_array(h5py: Any, file: Any) -> Hdf5Flow:
+def _video_flow(n_flows: int, height: int, width: int, read: Callable[[int], Any]) -> VideoFlow:
+    def read_flow(index: int) -> Flow:
+        try:
+            return np.asarray(read(index), np.float32)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise DecodeError(f"flow {index} cannot be read: {error}") from error
+
+    return VideoFlow(n_flows, height, width, read_flow)
+
+
+def _open_array(h5py: Any, file: Any) -> VideoFlow:
     dataset = _dataset(h5py, file, HDF5_DATASET, 4)
     n_flows, n_components, height, width = dataset.shape
     if n_components != 2:
         raise DecodeError(f"dataset {HDF5_DATASET!r} is of shape {dataset.shape}, expected (T, 2, H, W)")
-    return Hdf5Flow(n_flows, height, width, dataset.__getitem__)
+    return _video_flow(n_flows, height, width, dataset.__getitem__)
 
 
-def _open_planes(h5py: Any, file: Any, names: list[str]) -> Hdf5Flow:
+def _open_planes(h5py: Any, file: Any, names: list[str]) -> VideoFlow:
     found = [_PLANE.fullmatch(name) for name in names]
     (prefix, *others) = sorted({match[2] for match in found if match})
     if others:
@@ -162,7 +114,7 @@ def _open_planes(h5py: Any, file: Any, names: list[str]) -> Hdf5Flow:
             raise DecodeError(f"flow {index} is of another size than the first, {width}×{height}")
         return np.stack([found[()] for found in planes])
 
-    return Hdf5Flow(n_flows, height, width, read)
+    return _video_flow(n_flows, height, width, read)
 
 
 def _dataset(h5py: Any, file: Any, name: str, n_axes: int) -> Any:
@@ -198,13 +150,7 @@ def _check_chunks(dataset: Any, name: str) -> None:
 
 
 def import_h5py() -> Any:
-    """Return the module h5py.
-
-    Raises
-    ------
-    MissingExtraError
-        If it is not installed.
-    """
+    """Return the module h5py; raises `MissingExtraError` if it is not installed."""
     try:
         import h5py
     except ImportError as error:

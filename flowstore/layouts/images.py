@@ -1,26 +1,23 @@
-"""The files of a single flow in classic layouts: arrays to bytes and back. Pure: no path.
+"""The kinds of file that hold one flow, or a component of it: JPEG, PNG, ``.flo`` and KITTI's PNG. Pure: no path.
 
-Videos in one file are `flowstore.layouts.npy`'s and `flowstore.layouts.hdf5`'s. Owns OpenCV's coding of flow images.
-What is
-wrong with a file is found from its header, before room is made for what it claims to hold. Knows no layout, no folder
-and no quantizer.
+Owns OpenCV's coding of flow images. What is wrong with a file is found from its header, before room is made for what
+it claims to hold. Knows no layout, no folder and no quantizer.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from flowstore.errors import ArgumentError, DecodeError, ExportError
+from flowstore.layouts.file_kind import Flow, FlowFile, FlowValues, Values, check_bytes, check_size
 from flowstore.sources.images import is_whole_image
-
-# Twice the pixels of 8K video: what claims more is damaged or hostile.
-MAX_PIXELS = 1 << 26
 
 _FLO_MAGIC = b"PIEH"
 _FLO_UNKNOWN = 1e9
@@ -28,34 +25,75 @@ _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _KITTI_SCALE, _KITTI_ZERO = 64.0, 1 << 15
 _BLUE = 128
 
-Flow = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
-ImageFormat = Literal["jpg", "png"]
 
 
-def check_size(height: int, width: int) -> None:
-    """Refuse the size of a picture that nobody makes.
+class ImageFile(FlowFile):
+    """A picture of codes: of one component in gray levels, or of both in red and green."""
 
-    Raises
-    ------
-    DecodeError
-        If a side is no pixel long, or there are more than `MAX_PIXELS`.
-    """
-    if height < 1 or width < 1 or height * width > MAX_PIXELS:
-        raise DecodeError(f"its header says {width}×{height} px, expected 1 to {MAX_PIXELS} pixels: damaged")
+    packings = ("planes", "rgb")
+    encodings = ("denseflow", "centred", "truncate", "i3d-128", "mmcv")
+
+    def __init__(
+        self, name: str, suffixes: tuple[str, ...], is_lossless: bool = True, longest_side: int | None = None
+    ) -> None:
+        self.name, self.suffixes = name, suffixes
+        self.is_lossless, self.longest_side = is_lossless, longest_side
+
+    def encode(self, values: Values, packing: str, quality: int) -> Iterator[bytes]:
+        """Return the picture of x and that of y, or the one of both."""
+        if packing == "rgb":
+            yield encode_pair(values, self.name, quality)
+            return
+        for plane in values:
+            yield encode_plane(plane, self.name, quality)
+
+    def decode(self, data: bytes, packing: str) -> FlowValues:
+        """Return the codes of a picture."""
+        return FlowValues(decode_pair(data) if packing == "rgb" else decode_plane(data)[np.newaxis])
+
+
+class FloFile(FlowFile):
+    """Middlebury's ``.flo``."""
+
+    name, suffixes, packings, encodings = "flo", (".flo",), ("pair",), ("pixels",)
+
+    def encode(self, values: Values, packing: str, quality: int) -> Iterator[bytes]:
+        """Return the one file."""
+        del packing, quality
+        yield encode_flo(values)
+
+    def decode(self, data: bytes, packing: str) -> FlowValues:
+        """Return the flow in pixels."""
+        del packing
+        return _known_values(*decode_flo(data))
+
+
+class KittiFile(FlowFile):
+    """KITTI's PNG of 16 bits."""
+
+    name, suffixes, packings, encodings = "kitti", (".png",), ("pair",), ("pixels",)
+    step_px = 1 / _KITTI_SCALE
+
+    def encode(self, values: Values, packing: str, quality: int) -> Iterator[bytes]:
+        """Return the one file."""
+        del packing, quality
+        yield encode_kitti(values)
+
+    def decode(self, data: bytes, packing: str) -> FlowValues:
+        """Return the flow in pixels."""
+        del packing
+        return _known_values(*decode_kitti(data))
+
+
+def _known_values(flow: Flow, is_known: Mask) -> FlowValues:
+    return FlowValues(flow, int(is_known.size - np.count_nonzero(is_known)))
 
 
 def encode_flo(flow: Flow) -> bytes:
-    """Return a flow as a ``.flo`` file.
+    """Return flow, float32 (2, H, W) in pixels, as a ``.flo`` file.
 
-    Parameters
-    ----------
-    flow : float32 array (2, H, W)
-        Components x and y in pixels.
-
-    Notes
-    -----
     ``PIEH``, width and height as little-endian int32, then rows of x and y in turn as little-endian float32.
 
     References
@@ -67,24 +105,9 @@ def encode_flo(flow: Flow) -> bytes:
 
 
 def decode_flo(data: bytes) -> tuple[Flow, Mask]:
-    """Return the flow of a ``.flo`` file, and where it is known.
+    """Return the flow of a ``.flo`` file, float32 (2, H, W) in pixels, and where it is known, bool (H, W).
 
-    Parameters
-    ----------
-    data : bytes
-        The file.
-
-    Returns
-    -------
-    flow : float32 array (2, H, W)
-        Components x and y in pixels; 0 where unknown.
-    is_known : bool array (H, W)
-        False where a component's magnitude is above 1e9, which says that nothing is known there.
-
-    Raises
-    ------
-    DecodeError
-        If it is not one, or has more or fewer bytes than its header says.
+    A component above 1e9 says that nothing is known of its pixel; both are 0 there.
     """
     if len(data) < 12 or data[:4] != _FLO_MAGIC:
         raise DecodeError(f"not a .flo file: expected it to begin with {_FLO_MAGIC.decode()}")
@@ -99,17 +122,8 @@ def decode_flo(data: bytes) -> tuple[Flow, Mask]:
 
 
 def encode_kitti(flow: Flow, is_known: Mask | None = None) -> bytes:
-    """Return a flow as KITTI's PNG.
+    """Return flow, float32 (2, H, W), -512 to 511.98 px, as KITTI's PNG; what is not known is written as zeros.
 
-    Parameters
-    ----------
-    flow : float32 array (2, H, W)
-        Components x and y in pixels, -512 to 511.98; what is beyond is clipped.
-    is_known : bool array (H, W), optional
-        Everywhere by default. What is not known is written as zeros.
-
-    Notes
-    -----
     16 bits a channel: red ``rint(64 x) + 2¹⁵``, green the same of y, blue whether it is known.
 
     References
@@ -123,25 +137,7 @@ def encode_kitti(flow: Flow, is_known: Mask | None = None) -> bytes:
 
 
 def decode_kitti(data: bytes) -> tuple[Flow, Mask]:
-    """Return the flow of KITTI's PNG, and where it is known.
-
-    Parameters
-    ----------
-    data : bytes
-        The file.
-
-    Returns
-    -------
-    flow : float32 array (2, H, W)
-        Components x and y in pixels, in steps of 1/64; 0 where unknown.
-    is_known : bool array (H, W)
-        Whether the pixel is valid.
-
-    Raises
-    ------
-    DecodeError
-        If it is no PNG of three 16-bit channels.
-    """
+    """Return the flow of KITTI's PNG, float32 (2, H, W) in pixels, and where it is known, bool (H, W)."""
     image = _decoded(data)
     if image.dtype != np.uint16 or image.shape[2:] != (3,):
         raise DecodeError(f"expected three channels of 16 bits, found {_describe(image)}")
@@ -151,38 +147,13 @@ def decode_kitti(data: bytes) -> tuple[Flow, Mask]:
     return flow, is_known
 
 
-def encode_plane(codes: Codes, file_format: ImageFormat, quality: int = 95) -> bytes:
-    """Return the codes of one component as a gray image.
-
-    Parameters
-    ----------
-    codes : uint8 array (H, W)
-        Gray levels.
-    file_format : {"jpg", "png"}
-        Of the file.
-    quality : int
-        Of JPEG, 0 to 100.
-    """
+def encode_plane(codes: Codes, file_format: str, quality: int = 95) -> bytes:
+    """Return the codes of one component, uint8 (H, W), as a gray image; `quality` is JPEG's, 0 to 100."""
     return _encoded(codes, f".{file_format}", [cv2.IMWRITE_JPEG_QUALITY, quality] if file_format == "jpg" else [])
 
 
 def decode_plane(data: bytes) -> Codes:
-    """Return the codes of a gray image.
-
-    Parameters
-    ----------
-    data : bytes
-        A JPEG or PNG file. Three equal channels count as gray.
-
-    Returns
-    -------
-    uint8 array (H, W)
-
-    Raises
-    ------
-    DecodeError
-        If it is cut off, damaged or no gray image of 8 bits.
-    """
+    """Return the codes of a gray JPEG or PNG, uint8 (H, W). Three equal channels count as gray."""
     image = _decoded(data)
     if image.dtype == np.uint8 and image.ndim == 2:
         return image
@@ -193,17 +164,8 @@ def decode_plane(data: bytes) -> Codes:
     raise DecodeError(f"expected gray levels of 8 bits, found {_describe(image)}")
 
 
-def encode_pair(codes: Codes, file_format: ImageFormat, quality: int = 100) -> bytes:
-    """Return the codes of a flow as one picture: red x, green y, blue 128.
-
-    Parameters
-    ----------
-    codes : uint8 array (2, H, W)
-        Of x and y.
-    file_format : {"jpg", "png"}
-        Of the file.
-    quality : int
-        Of JPEG, 0 to 100. Its colors are kept at full resolution.
+def encode_pair(codes: Codes, file_format: str, quality: int = 100) -> bytes:
+    """Return the codes of a flow, uint8 (2, H, W), as one picture: red x, green y, blue 128, colors at full resolution.
 
     References
     ----------
@@ -220,22 +182,7 @@ def encode_pair(codes: Codes, file_format: ImageFormat, quality: int = 100) -> b
 
 
 def decode_pair(data: bytes) -> Codes:
-    """Return the codes of a picture whose red is x and whose green is y.
-
-    Parameters
-    ----------
-    data : bytes
-        A JPEG or PNG file. What its blue holds is of no account.
-
-    Returns
-    -------
-    uint8 array (2, H, W)
-
-    Raises
-    ------
-    DecodeError
-        If it is cut off, damaged or has not three channels of 8 bits.
-    """
+    """Return the codes of a picture whose red is x and whose green is y, uint8 (2, H, W), whatever its blue holds."""
     image = _decoded(data)
     if image.dtype != np.uint8 or image.shape[2:] != (3,):
         raise DecodeError(f"expected three channels of 8 bits, found {_describe(image)}")
@@ -250,19 +197,6 @@ def interleaved(flow: Flow) -> Flow:
 def planar(values: npt.NDArray[Any]) -> Flow:
     """Return flow (H, W, 2) as float32 (2, H, W), an array of its own."""
     return np.array(values.transpose(2, 0, 1), np.float32, order="C")
-
-
-def check_bytes(found: int, expected: int, what: str) -> None:
-    """Raise unless a file has the bytes that its header asks for.
-
-    Raises
-    ------
-    DecodeError
-        If it has more or fewer.
-    """
-    if found != expected:
-        state = "cut off" if found < expected else "too long"
-        raise DecodeError(f"{state}: {found} bytes, expected {expected} for {what}")
 
 
 def _encoded(image: npt.NDArray[Any], suffix: str, options: list[int]) -> bytes:

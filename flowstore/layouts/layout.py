@@ -8,33 +8,17 @@ from __future__ import annotations
 import dataclasses
 import os
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 from flowstore.arguments import check_whole
 from flowstore.errors import ArgumentError
+from flowstore.layouts.file_kind import FileKind, VideoFile
+from flowstore.layouts.kinds import KINDS
 from flowstore.layouts.templates import PathPattern, check_component, check_template, fill_template, template_fields
 from flowstore.quantize.file_quantizer import FLOAT_ENCODINGS, FileEncoding
 
-FileFormat = Literal["jpg", "png", "npy", "flo", "kitti", "hdf5"]
-Packing = Literal["planes", "rgb", "pair", "video"]
 ClassFolder = Literal["always", "never", "optional"]
 
-SUFFIXES: dict[FileFormat, tuple[str, ...]] = {
-    "jpg": (".jpg", ".jpeg"),
-    "png": (".png",),
-    "npy": (".npy",),
-    "flo": (".flo",),
-    "kitti": (".png",),
-    "hdf5": (".h5", ".hdf5"),
-}
-_PACKINGS: dict[FileFormat, tuple[Packing, ...]] = {
-    "jpg": ("planes", "rgb"),
-    "png": ("planes", "rgb"),
-    "npy": ("video",),
-    "flo": ("pair",),
-    "kitti": ("pair",),
-    "hdf5": ("video",),
-}
 _CLASS_FOLDER = "{class}/"
 # What an export writes beside the files of a layout: what it was, and lists for training code.
 MANIFEST = "flowstore-export.json"
@@ -55,8 +39,8 @@ class Layout:
         the first, where a file holds both.
     first : int
         Number of the first flow.
-    file_format : {"jpg", "png", "npy", "flo", "kitti", "hdf5"}
-        Of the files.
+    file_format : str
+        Of the files: a key of `flowstore.layouts.kinds.KINDS`.
     packing : {"planes", "rgb", "pair", "video"}
         What a file holds: one component of a flow; a flow as the first two channels, red and green, of a picture whose
         blue is 128; a flow; a video.
@@ -90,8 +74,8 @@ class Layout:
     x_template: str
     y_template: str = ""
     first: int = 1
-    file_format: FileFormat = "jpg"
-    packing: Packing = "planes"
+    file_format: str = "jpg"
+    packing: str = "planes"
     encoding: FileEncoding = "denseflow"
     quality: int = 95
     class_folder: ClassFolder = "always"
@@ -109,7 +93,7 @@ class Layout:
                     f"template is {template!r}, expected a text such as '{{video}}/x_{{number:05d}}.jpg'"
                 )
         for template in self.templates:
-            check_template(template, SUFFIXES[self.file_format], self.packing != "video")
+            check_template(template, self.kind.suffixes, self.is_numbered)
             if self.class_folder == "optional" and not template.startswith(_CLASS_FOLDER):
                 raise ArgumentError(f"template {template!r}: expected to begin with {{class}}/, which is optional")
         if self.packing == "planes" and (not self.y_template or self.x_template == self.y_template):
@@ -118,6 +102,21 @@ class Layout:
             raise ArgumentError(
                 f"layout {self.name}: packing {self.packing} has one file for x and y; y has a template"
             )
+
+    @property
+    def kind(self) -> FileKind:
+        """What its files are."""
+        return KINDS[self.file_format]
+
+    @property
+    def is_numbered(self) -> bool:
+        """Whether a flow has files of its own."""
+        return not isinstance(self.kind, VideoFile)
+
+    @property
+    def has_codes(self) -> bool:
+        """Whether its files hold codes, of one quantizer or another."""
+        return self.encoding not in FLOAT_ENCODINGS
 
     @property
     def templates(self) -> tuple[str, ...]:
@@ -133,11 +132,6 @@ class Layout:
     def has_own_folders(self) -> bool:
         """Whether a folder holds the files of one video only."""
         return all("{video}" in os.path.dirname(template) for template in self.templates)
-
-    @property
-    def is_lossless(self) -> bool:
-        """Whether files give back the numbers that were written."""
-        return self.file_format != "jpg"
 
     def paths(self, class_name: str, video: str, index: int = 0, step: int = 1) -> tuple[str, ...]:
         """Return the paths of a flow's files, relative to the root, with ``/``.
@@ -212,37 +206,35 @@ class Layout:
         """
         if file_format not in ("jpg", "png"):
             raise ArgumentError(f"image format is {file_format!r}, expected jpg or png")
-        if self.file_format not in ("jpg", "png"):
+        if not self.has_codes:
             raise ArgumentError(f"layout {self.name} has {self.file_format} files: they cannot be {file_format}")
         if file_format == self.file_format:
             return self
         return dataclasses.replace(
             self,
             file_format=file_format,
-            x_template=os.path.splitext(self.x_template)[0] + SUFFIXES[file_format][0],
-            y_template=self.y_template and os.path.splitext(self.y_template)[0] + SUFFIXES[file_format][0],
+            x_template=os.path.splitext(self.x_template)[0] + KINDS[file_format].suffixes[0],
+            y_template=self.y_template and os.path.splitext(self.y_template)[0] + KINDS[file_format].suffixes[0],
         )
 
 
 def _check_choices(layout: Layout) -> None:
-    for value, kind, what in (
-        (layout.file_format, FileFormat, "format"),
-        (layout.packing, Packing, "packing"),
-        (layout.encoding, FileEncoding, "encoding"),
-        (layout.class_folder, ClassFolder, "class folder"),
+    packings = dict.fromkeys(packing for kind in KINDS.values() for packing in kind.packings)
+    for value, choices, what in (
+        (layout.file_format, KINDS, "format"),
+        (layout.packing, packings, "packing"),
+        (layout.encoding, get_args(FileEncoding), "encoding"),
+        (layout.class_folder, get_args(ClassFolder), "class folder"),
     ):
-        if value not in get_args(kind):
-            expected = ", ".join(get_args(kind))
-            raise ArgumentError(f"layout {layout.name}: {what} is {value!r}, expected one of {expected}")
-    if layout.packing not in _PACKINGS[layout.file_format]:
+        if not isinstance(value, str) or value not in choices:
+            raise ArgumentError(f"layout {layout.name}: {what} is {value!r}, expected one of {', '.join(choices)}")
+    kind = layout.kind
+    if layout.packing not in kind.packings:
         raise ArgumentError(
             f"layout {layout.name}: packing is {layout.packing!r}, expected "
-            f"{' or '.join(_PACKINGS[layout.file_format])} for {layout.file_format} files"
+            f"{' or '.join(kind.packings)} for {layout.file_format} files"
         )
-    is_code = layout.file_format in ("jpg", "png")
-    # The formats of one flow are defined in pixels.
-    is_pixels = layout.file_format in ("flo", "kitti")
-    if is_code == (layout.encoding in FLOAT_ENCODINGS) or (is_pixels and layout.encoding != "pixels"):
+    if layout.encoding not in kind.encodings:
         raise ArgumentError(f"layout {layout.name}: {layout.file_format} files cannot hold encoding {layout.encoding}")
     check_whole(f"layout {layout.name}: first", layout.first, 0)
     check_whole(f"layout {layout.name}: quality", layout.quality, 0, 100)
@@ -252,8 +244,8 @@ def custom_layout(
     x_template: str,
     y_template: str = "",
     first: int = 1,
-    file_format: FileFormat = "jpg",
-    packing: Packing | None = None,
+    file_format: str = "jpg",
+    packing: str | None = None,
     encoding: FileEncoding | None = None,
     quality: int = 95,
 ) -> Layout:
@@ -265,8 +257,8 @@ def custom_layout(
         Paths as `Layout` takes them; only the first where one file holds both components.
     first : int
         Number of the first flow.
-    file_format : {"jpg", "png", "npy", "flo", "kitti", "hdf5"}
-        Of the files.
+    file_format : str
+        Of the files: a key of `flowstore.layouts.kinds.KINDS`.
     packing : {"planes", "rgb", "pair", "video"}, optional
         What a file holds; by default what the format takes, images ``planes`` with two templates and ``rgb`` with one.
     encoding : str, optional
@@ -289,10 +281,10 @@ def custom_layout(
     >>> custom_layout("{class}/{video}/{number:04d}_u.png", "{class}/{video}/{number:04d}_v.png", 0, "png").example
     'wave/some_video/0000_u.png'
     """
-    if packing is None and isinstance(file_format, str) and file_format in _PACKINGS:
-        packings = _PACKINGS[file_format]
-        packing = packings[0] if y_template or len(packings) == 1 else packings[1]
-    is_image = file_format in ("jpg", "png")
+    kind = KINDS.get(file_format) if isinstance(file_format, str) else None
+    if kind:
+        packing = packing or kind.packings[0 if y_template else -1]
+        encoding = encoding or cast(FileEncoding, kind.encodings[0])
     return Layout(
         "custom",
         x_template,
@@ -300,7 +292,7 @@ def custom_layout(
         first,
         file_format,
         packing or "planes",
-        encoding or ("denseflow" if is_image else "pixels"),
+        encoding or "denseflow",
         quality,
         "always" if "{class}" in str(x_template) else "never",
     )

@@ -1,16 +1,20 @@
-"""The flow of a video in a ``.npy`` file: its header and its flows, bytes to arrays and back. Pure: no path."""
+"""The kind of file that holds the flow of a video as ``.npy``: its header and its flows. Pure: no path."""
 
 from __future__ import annotations
 
 import ast
+import os
 import struct
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 
 from flowstore.errors import DecodeError
-from flowstore.layouts.images import Flow, check_bytes, check_size, interleaved, planar
+from flowstore.layouts.file_kind import Flow, VideoFile, VideoFlow, check_bytes, check_size
+from flowstore.layouts.images import interleaved, planar
 
 HEADER_MAX_BYTES = 4096 + 12
 _MAGIC = b"\x93NUMPY"
@@ -18,6 +22,32 @@ _TYPES = ("<f2", "<f4", "<f8")
 
 Axes = Literal["t2hw", "thw2", "1thw2"]
 WrittenAxes = Literal["t2hw", "1thw2"]
+
+
+class NpyFile(VideoFile):
+    """NumPy's ``.npy``: float32 (T, 2, H, W), or (1, T, H, W, 2) as kinetics-i3d has it."""
+
+    name, suffixes, overhead_bytes = "npy", (".npy",), 128
+
+    def write(self, file: Any, shape: Sequence[int], flows: Iterable[Flow], encoding: str) -> None:
+        """Write the header, then each flow."""
+        axes: WrittenAxes = "1thw2" if encoding == "i3d-float" else "t2hw"
+        n_flows, height, width = shape
+        file.write(npy_header(n_flows, height, width, axes))
+        for flow in flows:
+            file.write(encode_npy_flow(flow, axes))
+
+    @contextmanager
+    def open(self, path: str, file: IO[bytes]) -> Iterator[VideoFlow]:
+        """Read the header; flows are read as they are asked for."""
+        del path
+        video = parse_npy_header(file.read(HEADER_MAX_BYTES), os.fstat(file.fileno()).st_size)
+
+        def read_flow(index: int) -> Flow:
+            file.seek(video.data_start + index * video.flow_bytes)
+            return video.decode_flow(file.read(video.flow_bytes))
+
+        yield VideoFlow(video.n_flows, video.height, video.width, read_flow)
 
 
 @dataclass(frozen=True)
@@ -49,23 +79,7 @@ class NpyVideo:
         return 2 * self.height * self.width * self.dtype.itemsize
 
     def decode_flow(self, data: bytes) -> Flow:
-        """Return a flow.
-
-        Parameters
-        ----------
-        data : bytes
-            Its `flow_bytes` bytes.
-
-        Returns
-        -------
-        float32 array (2, H, W)
-            The numbers of the file, x and y.
-
-        Raises
-        ------
-        DecodeError
-            If there are fewer.
-        """
+        """Return a flow of its `flow_bytes` bytes: float32 (2, H, W), the numbers of the file."""
         check_bytes(len(data), self.flow_bytes, "a flow")
         values = np.frombuffer(data, self.dtype)
         if self.axes == "t2hw":
@@ -75,13 +89,6 @@ class NpyVideo:
 
 def npy_header(n_flows: int, height: int, width: int, axes: WrittenAxes) -> bytes:
     """Return the header of a ``.npy`` file of float32; the bytes of each flow by `encode_npy_flow` follow it.
-
-    Parameters
-    ----------
-    n_flows, height, width : int
-        Of the video.
-    axes : {"t2hw", "1thw2"}
-        Shape ``(T, 2, H, W)``, or ``(1, T, H, W, 2)`` as kinetics-i3d has it.
 
     References
     ----------
@@ -95,37 +102,15 @@ def npy_header(n_flows: int, height: int, width: int, axes: WrittenAxes) -> byte
 
 
 def encode_npy_flow(values: Flow, axes: WrittenAxes) -> bytes:
-    """Return the bytes of one flow of a ``.npy`` file.
-
-    Parameters
-    ----------
-    values : float32 array (2, H, W)
-        Numbers of x and y.
-    axes : {"t2hw", "1thw2"}
-        As in `npy_header`.
-    """
+    """Return the bytes of one flow, float32 (2, H, W), of a ``.npy`` file."""
     return (values if axes == "t2hw" else interleaved(values)).astype("<f4").tobytes()
 
 
 def parse_npy_header(head: bytes, size_bytes: int) -> NpyVideo:
-    """Return what a ``.npy`` file holds, from its beginning.
+    """Return what a ``.npy`` file of `size_bytes` holds, from its first `HEADER_MAX_BYTES` bytes.
 
-    Parameters
-    ----------
-    head : bytes
-        The first `HEADER_MAX_BYTES` bytes of the file, or all of it.
-    size_bytes : int
-        Of the whole file.
-
-    Raises
-    ------
-    DecodeError
-        If it is none, holds objects (which are never loaded), has another size than it says, or a shape other than
-        ``(T, 2, H, W)``, ``(T, H, W, 2)`` or ``(1, T, H, W, 2)``.
-
-    Notes
-    -----
-    ``(T, 2, H, 2)`` could be either of the first two, and is taken for the first.
+    Objects are never loaded. Shapes are ``(T, 2, H, W)``, ``(T, H, W, 2)`` and ``(1, T, H, W, 2)``; ``(T, 2, H, 2)``
+    could be either of the first two, and is taken for the first.
     """
     start, fields = _parse_npy_fields(head)
     shape, dtype = fields["shape"], fields["descr"]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flowstore.colour import automatic_scale_px, flow_to_color, wheel_image
+from flowstore.colour import flow_scale_px, flow_to_color, wheel_image
 from flowstore.errors import StoreError
 from flowstore.format.record import VideoRecord
 from flowstore.format.settings import ExtractSettings, describe_settings
@@ -135,7 +135,7 @@ def store_html(
 
 
 def thumbnail_html(record: VideoRecord, quantizer: Quantizer, read: Callable[[int], Codes] | None) -> str:
-    """Return a small picture of a video's middle flow with its name and scale.
+    """Return a small picture of a lively flow of a video with its name and scale.
 
     Parameters
     ----------
@@ -154,8 +154,7 @@ def thumbnail_html(record: VideoRecord, quantizer: Quantizer, read: Callable[[in
     name = _escape(record.name)
     if not record.statistics:
         return f'<div style="{_FIGURE}"><b>failed</b>: {_escape(record.reason)}<br>{name}</div>'
-    number = record.n_flows // 2
-    scale_px = automatic_scale_px(record.statistics.p99_magnitude)
+    number = record.statistics.lively_flow
     if read is None:
         return ""
     try:
@@ -164,7 +163,9 @@ def thumbnail_html(record: VideoRecord, quantizer: Quantizer, read: Callable[[in
         return f'<div style="{_FIGURE}"><b>cannot be read</b>: {_escape(str(error))}<br>{name}</div>'
     # Every n-th pixel: an average would hide what moves.
     every = -(-max(record.height, record.width) // _THUMBNAIL_SIDE)
-    image = flow_to_color(quantizer.decode(np.ascontiguousarray(codes[:, ::every, ::every])), scale_px)
+    flow = quantizer.decode(np.ascontiguousarray(codes[:, ::every, ::every]))
+    scale_px = flow_scale_px(flow)
+    image = flow_to_color(flow, scale_px)
     enlarge = max(1, _THUMBNAIL_SIDE // max(image.shape[:2]))
     size = f'width="{image.shape[1] * enlarge}" height="{image.shape[0] * enlarge}"'
     picture = f'<img src="{_data_uri(image)}" {size} style="{_PICTURE}" alt="flow {number}">'

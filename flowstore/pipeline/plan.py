@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from flowstore.arguments import check_flag, check_part
 from flowstore.errors import ArgumentError, ChecksumError, SettingsMismatchError, StoreFormatError, StoreNotFoundError
-from flowstore.format.root import check_outside_stores, read_root
+from flowstore.format.root import RootAttributes, check_outside_stores, read_root
 from flowstore.format.settings import ExtractSettings, describe_settings
 from flowstore.layouts.flow_names import flow_finder
 from flowstore.layouts.templates import source_pattern
@@ -271,13 +271,25 @@ def _has_store(storage: Storage, settings: ExtractSettings, is_overwriting: bool
         root = read_root(storage)
     except StoreNotFoundError:
         return False
+    if not is_overwriting:
+        check_settings(storage, root, settings)
+    return True
+
+
+def check_settings(storage: Storage, root: RootAttributes, settings: ExtractSettings) -> None:
+    """Refuse to add to a store that was made with other settings.
+
+    Raises
+    ------
+    SettingsMismatchError
+        That names each.
+    """
     differences = root.settings.differences(settings)
-    if differences and not is_overwriting:
+    if differences:
         raise SettingsMismatchError(
             f"STORE {storage.url} was made with other settings (the store's against yours): {'; '.join(differences)}. "
             "Use the store's, another STORE, or --overwrite to make everything anew"
         )
-    return True
 
 
 def check_names(sources: Iterable[VideoSource], storage: Storage) -> list[str]:

@@ -9,23 +9,26 @@ from flowstore.arguments import ParameterValue
 from flowstore.estimators.registry import compile_engine, library_versions, needs_compiling
 from flowstore.format.codec import Compression
 from flowstore.format.record import VideoRecord
+from flowstore.format.root import RootAttributes
+from flowstore.format.settings import ExtractSettings
+from flowstore.format.zarr_metadata import FORMAT
 from flowstore.jobs.job import Loss, Tick
 from flowstore.jobs.operation import Operation
 from flowstore.jobs.progress import Progress
 from flowstore.jobs.schedulers import choose_scheduler
 from flowstore.names import now_utc, printable_name, video_path
-from flowstore.pipeline.plan import ExtractPlan, plan_extract
+from flowstore.pipeline.plan import ExtractPlan, check_settings, plan_extract
 from flowstore.pipeline.report import ExtractReport
 from flowstore.pipeline.settings import choose_engine, make_settings
 from flowstore.pipeline.task import VideoTask, commit_failure, extract_video
 from flowstore.progress import choose_progress
-from flowstore.quantize.encoder import are_loops_compiled, compile_loops
+from flowstore.quantize.encoder import are_loops_compiled, compile_loops, has_numba
 from flowstore.storage.keys import writing
 from flowstore.storage.locks import SHARE_ADVICE
-from flowstore.store.index import index_tree, is_indexed, remove_index
+from flowstore.store.index import index_tree, is_indexed
 from flowstore.store.open import Place
 from flowstore.store.unfinished import remove_leftovers
-from flowstore.store.writer import empty_store, write_class, write_root
+from flowstore.store.writer import settle_root, write_class
 
 # On two and four cores threads are some 15 % faster than processes at any length, and start 2 s sooner; but only a
 # process of its own keeps a decoder that crashes from ending the run. Beyond so many frames, half a minute, that is
@@ -79,6 +82,7 @@ def extract(
     size: tuple[int, int] | None = None,
     fps: float | None = None,
     compression: Compression = "fast",
+    max_error: float | None = None,
     workers: int | None = None,
     scheduler: str = "auto",
     list_file: str | os.PathLike[str] | None = None,
@@ -100,7 +104,7 @@ def extract(
         A folder of class folders, of videos or of frame folders, one video, one frame folder, or a list file.
     store : path, URL or zarr store
         Made where there is none.
-    algorithm, engine, params, dtype, bound, encoding, step, short_side, size, fps, compression
+    algorithm, engine, params, dtype, bound, encoding, step, short_side, size, fps, compression, max_error
         What to compute; see `make_settings`.
     workers : int, optional
         Videos at a time; all cores by default.
@@ -133,7 +137,7 @@ def extract(
     if engine_note and progress:
         progress.note(engine_note)
     settings = make_settings(
-        algorithm, engine, params, dtype, bound, encoding, step, short_side, size, fps, compression
+        algorithm, engine, params, dtype, bound, encoding, step, short_side, size, fps, compression, max_error
     )
     planned = plan_extract(
         source,
@@ -190,7 +194,7 @@ def run_plan(
     if not planned.todo and (planned.is_part or _is_indexed(planned)):
         return gathered.report(0.0)
     with planned.storage.lock(is_shared=planned.is_part, advice=SHARE_ADVICE) as is_locked:
-        _run_locked(planned, operation, gathered, function)
+        _run_locked(planned, is_locked, operation, gathered, function)
         if is_locked and not planned.is_part:
             remove_leftovers(planned.storage)
     return gathered.report(operation.seconds)
@@ -202,6 +206,7 @@ def _is_indexed(planned: ExtractPlan) -> bool:
 
 def _run_locked(
     planned: ExtractPlan,
+    is_locked: bool,
     operation: Operation,
     gathered: _Gathered,
     function: Callable[[VideoTask, Tick], VideoRecord],
@@ -210,8 +215,8 @@ def _run_locked(
     with telling, writing(planned.storage.url):
         try:
             if planned.todo:
-                _prepare_engine(planned.settings.engine, planned.settings.algorithm, operation.progress)
-                _prepare_store(planned)
+                _prepare_engine(planned.settings, operation.progress)
+                _prepare_store(planned, is_locked)
                 tasks = [VideoTask(source, planned.settings, planned.storage) for source in planned.todo]
                 operation.run(function, tasks, gathered.take, _commit_lost, _is_small(planned), _stall_limit_s)
         except KeyboardInterrupt:
@@ -267,24 +272,28 @@ def _commit_lost(task: VideoTask, how: Loss) -> VideoRecord:
     return commit_failure(task, f"gave no flow for {limit_s:.0f} s: its decoder hangs, or its disk does not answer")
 
 
-def _prepare_engine(engine: str, algorithm: str, progress: Progress) -> None:
+def _prepare_engine(settings: ExtractSettings, progress: Progress) -> None:
     # Once, here: the workers find what they need in the cache on disk.
-    if engine != "numba":
+    engine, algorithm = settings.engine, settings.algorithm
+    is_choosing = settings.max_error_px is not None and has_numba()
+    if engine != "numba" and not is_choosing:
         return
-    if needs_compiling(engine, algorithm) or not are_loops_compiled():
+    if needs_compiling(engine, algorithm) or not are_loops_compiled(is_choosing):
         progress.note("compiling the kernels for this machine, once: some seconds")
     compile_engine(engine, algorithm)
-    compile_loops()
+    compile_loops(is_choosing)
 
 
-def _prepare_store(planned: ExtractPlan) -> None:
+def _prepare_store(planned: ExtractPlan, is_locked: bool) -> None:
     storage = planned.storage
-    if planned.is_overwritten:
-        empty_store(storage)
-    else:
-        remove_index(storage)
-    if planned.is_new or planned.is_overwritten:
-        write_root(storage, planned.settings, library_versions(), now_utc(), planned.is_new)
+    settle_root(
+        storage,
+        RootAttributes(FORMAT, planned.settings, library_versions(), now_utc()),
+        lambda found: check_settings(storage, found, planned.settings),
+        is_new=planned.is_new,
+        is_overwritten=planned.is_overwritten,
+        may_join=is_locked or planned.is_part,
+    )
     for class_name in sorted({source.class_name for source in planned.todo}):
         write_class(storage, class_name)
 

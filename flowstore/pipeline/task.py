@@ -21,6 +21,7 @@ from flowstore.format.settings import ExtractSettings
 from flowstore.jobs.job import Tick
 from flowstore.names import now_utc, printable_name, video_path
 from flowstore.quantize.encoder import FlowEncoder
+from flowstore.quantize.error_bounded import Tolerance
 from flowstore.sources.fingerprint import Fingerprint
 from flowstore.sources.frames import FrameReader
 from flowstore.sources.images import configure_opencv, resize_frame
@@ -157,7 +158,7 @@ class Comparison:
     Parameters
     ----------
     n_values, n_different : int
-        Stored numbers, and those that differ.
+        Stored numbers, and those that differ, or that the settings' largest error does not allow.
     max_difference_px : float
         Largest difference, in pixels.
     problem : str
@@ -207,6 +208,10 @@ def _compare(task: VideoTask, tick: Tick) -> Comparison:
             break
         encoder = encoder or FlowEncoder(quantizer, flow.shape, is_compiled=task.settings.engine == "numba")
         codes, stored = encoder.encode(flow), video.read_codes(number - 1, number)[0]
+        if task.settings.max_error_px is not None:
+            # What was chosen among several depends on the whole flow: it is asked whether it could be chosen.
+            low, high, _ = Tolerance(quantizer, task.settings.max_error_px).ranges(flow, codes)
+            codes = np.clip(stored, low, high, dtype=np.uint8, casting="unsafe")
         different = codes != stored
         if different.any():
             n_different += int(different.sum())
@@ -228,7 +233,8 @@ def _extract(task: VideoTask, tick: Tick) -> VideoRecord:
         plural = "" if frames.n_frames == 1 else "s"
         step = f" at step {settings.step}" if settings.step > 1 else ""
         raise DecodeError(f"{frames.n_frames} frame{plural}: no flow{step}")
-    encoder = FlowEncoder(quantizer, first.shape, is_compiled=settings.engine == "numba")
+    is_compiled = settings.engine == "numba"
+    encoder = FlowEncoder(quantizer, first.shape, is_compiled, settings.max_error_px)
     _, height, width = first.shape
     with VideoWriter(
         task.storage, source.class_name, source.name, height, width, quantizer, settings.compression
@@ -251,6 +257,7 @@ def _extract(task: VideoTask, tick: Tick) -> VideoRecord:
                 n_flows=writer.n_flows,
                 fps=reader.fps,
                 times_s=tuple(round(time, _TIME_DIGITS) for time in reader.times_s),
+                frame_numbers=tuple(reader.frame_numbers),
                 damage=reader.damage,
                 statistics=encoder.statistics(),
                 warnings=tuple(reader.warnings),

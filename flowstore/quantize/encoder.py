@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from flowstore.quantize.error_bounded import START, Tolerance, choose_codes
 from flowstore.quantize.motion import MotionAccumulator, MotionStatistics
 from flowstore.quantize.quantizer import Quantizer
 
@@ -22,13 +24,19 @@ class FlowEncoder:
         ``(2, H, W)`` of each flow.
     is_compiled : bool
         Whether to use the loops of `flowstore.quantize.kernels`, which need Numba and give the same codes.
+    max_error_px : float, optional
+        Largest error of a component within the bound; half a step, the nearest codes, by default. Larger ones are
+        chosen by compiled loops wherever Numba is.
     """
 
-    def __init__(self, quantizer: Quantizer, shape: tuple[int, ...], is_compiled: bool) -> None:
+    def __init__(
+        self, quantizer: Quantizer, shape: tuple[int, ...], is_compiled: bool, max_error_px: float | None = None
+    ) -> None:
         self._quantizer = quantizer
         self._motion = MotionAccumulator()
         self._codes: npt.NDArray[Any] = np.empty(shape, quantizer.dtype)
         self._compiled = _CompiledLoops(quantizer, shape, self._motion) if is_compiled else None
+        self._chooser = None if max_error_px is None else CodeChooser(quantizer, shape, max_error_px)
 
     def encode(self, flow: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
         """Return the stored numbers of the next flow.
@@ -53,6 +61,8 @@ class FlowEncoder:
         else:
             self._motion.add(flow, self._quantizer.count_clipped(flow))
             self._quantizer.encode(flow, out=self._codes)
+        if self._chooser:
+            self._chooser.choose(flow, self._codes)
         return self._codes
 
     def statistics(self) -> MotionStatistics:
@@ -95,17 +105,77 @@ class _CompiledLoops:
             self._quantizer.encode(flow, out=codes)
 
 
-def are_loops_compiled() -> bool:
-    """Tell whether the compiled loops are in this process or in the cache on disk."""
+class CodeChooser:
+    """Replaces nearest codes by ones that pack better; see `flowstore.quantize.error_bounded`. Not thread-safe.
+
+    Parameters
+    ----------
+    quantizer : Quantizer
+        Of uint8.
+    shape : tuple of int
+        ``(2, H, W)`` of each flow.
+    max_error_px : float
+        As `flowstore.quantize.error_bounded.check_max_error` returned it.
+    """
+
+    def __init__(self, quantizer: Quantizer, shape: tuple[int, ...], max_error_px: float) -> None:
+        self._tolerance = Tolerance(quantizer, max_error_px)
+        self._kernels: Any = None
+        if not has_numba():
+            return
+        from flowstore.quantize import kernels
+
+        self._kernels = kernels
+        _, self._height, width = shape
+        n_values = int(np.prod(shape))
+        self._low, self._high = np.empty(n_values, np.uint8), np.empty(n_values, np.uint8)
+        self._place = np.empty(n_values, np.float32)
+        self._scratch = (
+            np.empty(14 * width, np.uint8),
+            np.empty(2 * width, np.uint16),
+            np.empty(4 * width + 4, np.uint8),
+        )
+
+    def choose(self, flow: npt.NDArray[np.float32], codes: npt.NDArray[np.uint8]) -> None:
+        """Replace the nearest codes of a flow (2, H, W) in place; both arrays are C-contiguous."""
+        tolerance = self._tolerance
+        if not self._kernels:
+            choose_codes(tolerance, flow, codes)
+            return
+        quantizer, bits = tolerance.quantizer, tolerance.grid_bits
+        ranges = self._low, self._high, self._place
+        self._kernels.find_ranges(
+            flow.reshape(-1),
+            quantizer.largest_kept,
+            quantizer.scale,
+            quantizer.offset,
+            tolerance.steps,
+            quantizer.lowest_code,
+            quantizer.zero_code,
+            bits,
+            codes.reshape(-1),
+            *ranges,
+        )
+        weight = tolerance.error_weight
+        self._kernels.choose_codes(self._height, bits, weight, START, *ranges, *self._scratch, codes.reshape(-1))
+
+
+def has_numba() -> bool:
+    """Tell whether Numba is installed."""
+    return importlib.util.find_spec("numba") is not None
+
+
+def are_loops_compiled(is_choosing: bool) -> bool:
+    """Tell whether the compiled loops, a `CodeChooser`'s too if asked, are in this process or in the cache on disk."""
     from flowstore.compiling import are_compiled
-    from flowstore.quantize.kernels import KERNELS
+    from flowstore.quantize.kernels import CHOOSING_KERNELS, KERNELS
 
-    return are_compiled(KERNELS)
+    return are_compiled(KERNELS) and not (is_choosing and not are_compiled(CHOOSING_KERNELS))
 
 
-def compile_loops() -> None:
+def compile_loops(is_choosing: bool) -> None:
     """Compile the loops, or load them from the cache on disk: nothing is compiled later."""
     from flowstore.compiling import compile_all
-    from flowstore.quantize.kernels import KERNELS
+    from flowstore.quantize.kernels import CHOOSING_KERNELS, KERNELS
 
-    compile_all(KERNELS)
+    compile_all((*KERNELS, *CHOOSING_KERNELS) if is_choosing else KERNELS)

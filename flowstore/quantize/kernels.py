@@ -14,10 +14,19 @@ import numpy.typing as npt
 from numba import types
 
 from flowstore.compiling import kernel
+from flowstore.quantize.error_bounded import (
+    FORBIDDEN,
+    LARGEST_ERROR_COST,
+    N_SLOTS,
+    ROWS_BELOW,
+    ROWS_BELOW_COST,
+)
 from flowstore.quantize.motion import BIN_SHIFT
+from flowstore.quantize.trellis import best_states
 
 Flow = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.uint8]
+Marks = npt.NDArray[np.uint16]
 
 
 @kernel
@@ -102,8 +111,170 @@ def measure(
     sums[3] = clipped_y
 
 
+@kernel
+def find_ranges(
+    flow: Flow,
+    bound: float,
+    scale: float,
+    offset: float,
+    steps: float,
+    lowest: int,
+    zero: int,
+    bits: int,
+    nearest: Codes,
+    low: Codes,
+    high: Codes,
+    place: Flow,
+) -> None:
+    """Fill the range of codes of each value and its place; see `flowstore.quantize.error_bounded.Tolerance`."""
+    spare = np.int32((1 << bits) - 1)
+    for i in range(np.uintp(flow.size)):
+        value = np.float64(flow[i])
+        at = min(max((value - offset) / scale, np.float64(lowest)), 255.0)
+        code = np.int32(nearest[i])
+        within = 0.0 if (value == 0.0) | (abs(value) > bound) else steps
+        first = max(min(np.int32(math.ceil(at - within)), code), np.int32(lowest))
+        last = min(max(np.int32(math.floor(at + within)), code), np.int32(255))
+        on_grid = first + ((np.int32(zero) - first) & spare)
+        is_off = on_grid > last
+        low[i] = np.uint8(code if is_off else on_grid)
+        high[i] = np.uint8(code if is_off else last)
+        place[i] = np.float32(at)
+
+
+@kernel
+def _penalize_runs(low: Codes, high: Codes, place: Flow, slot: int, bits: int, weight: float, penalty: Codes) -> None:
+    for x in range(np.uintp(low.size)):
+        first = np.int16(low[x])
+        code = np.int16(first + (((np.int16(slot) - (first >> np.int16(bits))) & np.int16(3)) << np.int16(bits)))
+        distance = np.float32(code) - place[x]
+        cost = np.int32(min(np.float32(weight) * distance * distance, np.float32(LARGEST_ERROR_COST)))
+        penalty[x] = np.uint8(cost if code <= np.int16(high[x]) else FORBIDDEN)
+
+
+@kernel
+def _narrow(low: Codes, high: Codes, lowest: Codes, highest: Codes) -> None:
+    for x in range(np.uintp(low.size)):
+        lowest[x] = max(lowest[x], low[x])
+        highest[x] = min(highest[x], high[x])
+
+
+@kernel
+def _penalize_end(low: Codes, lowest: Codes, highest: Codes, slot: int, bits: int, penalty: Codes) -> None:
+    for x in range(np.uintp(low.size)):
+        first = np.int16(low[x])
+        code = np.int16(first + (((np.int16(slot) - (first >> np.int16(bits))) & np.int16(3)) << np.int16(bits)))
+        ends = (code < np.int16(lowest[x])) | (code > np.int16(highest[x]))
+        more = np.int16(penalty[x]) + np.int16(ROWS_BELOW_COST if ends else 0)
+        penalty[x] = np.uint8(FORBIDDEN if penalty[x] == np.uint8(FORBIDDEN) else more)
+
+
+@kernel
+def _penalize_copy(low: Codes, high: Codes, copied: Codes, bits: int, runs: Codes, penalty: Codes) -> None:
+    spare = np.int16((1 << bits) - 1)
+    n = np.uintp(low.size)
+    for x in range(n):
+        code = np.int16(copied[x])
+        slot = (code >> np.int16(bits)) & np.int16(3)
+        even = runs[x] if slot < np.int16(2) else runs[x + n + n]
+        odd = runs[x + n] if slot < np.int16(2) else runs[x + n + n + n]
+        found = odd if slot & np.int16(1) else even
+        first = np.int16(low[x])
+        is_allowed = (code >= first) & (code <= np.int16(high[x])) & (((code - first) & spare) == 0)
+        penalty[x] = found if is_allowed else np.uint8(FORBIDDEN)
+
+
+@kernel
+def _write_row(state: int, marks: Marks, low: Codes, bits: int, above: Codes, codes: Codes) -> None:
+    width = np.uintp(codes.size)
+    for i in range(width):
+        x = width - np.uintp(1) - i
+        first = np.int64(low[x])
+        run = first + (((state - (first >> bits)) & 3) << bits)
+        from_x = x + np.uintp(1 if state == 4 else (0 if state == 5 else 2))
+        codes[x] = np.uint8(run) if state < N_SLOTS else above[from_x]
+        mark = int(marks[x])
+        state = state if (mark >> (3 + state)) & 1 else mark & 7
+
+
+@kernel
+def choose_codes(
+    height: int,
+    bits: int,
+    weight: float,
+    start: Marks,
+    low: Codes,
+    high: Codes,
+    place: Flow,
+    penalties: Codes,
+    marks: Marks,
+    rows: Codes,
+    codes: Codes,
+) -> None:
+    """Choose the codes of a flow from their ranges; see `flowstore.quantize.error_bounded.choose_codes`.
+
+    Parameters
+    ----------
+    height, bits, weight, start
+        Of a plane, in rows; of the `Tolerance`.
+    low, high, place : uint8, uint8 and float32 arrays (2·H·W,)
+        What `find_ranges` filled.
+    penalties, marks, rows : uint8 (14·W,), uint16 (2·W,) and uint8 (4·W + 4,) arrays
+        Scratch.
+    codes : uint8 array (2·H·W,)
+        Filled.
+    """
+    width = marks.size // 2
+    above = rows[2 * width :].reshape((2, width + 2))
+    for y in range(height):
+        for plane in range(2):
+            a = (plane * height + y) * width
+            own = penalties[7 * plane * width : 7 * (plane + 1) * width]
+            row_low, row_high = low[a : a + width], high[a : a + width]
+            for slot in range(N_SLOTS):
+                _penalize_runs(
+                    row_low, row_high, place[a : a + width], slot, bits, weight, own[slot * width : (slot + 1) * width]
+                )
+            lowest, highest = rows[:width], rows[width : 2 * width]
+            lowest[:] = row_low
+            highest[:] = row_high
+            below = 0
+            for n_rows in ROWS_BELOW:
+                if y + n_rows >= height:
+                    break
+                while below < n_rows:
+                    below += 1
+                    b = a + below * width
+                    _narrow(low[b : b + width], high[b : b + width], lowest, highest)
+                for slot in range(N_SLOTS):
+                    _penalize_end(row_low, lowest, highest, slot, bits, own[slot * width : (slot + 1) * width])
+            if y == 0:
+                own[N_SLOTS * width :] = FORBIDDEN
+                continue
+            over = above[plane]
+            over[1 : width + 1] = codes[a - width : a]
+            over[0], over[width + 1] = over[1], over[width]
+            for number in range(3):
+                shifted = over[1:] if number == 0 else (over if number == 1 else over[2:])
+                to = (N_SLOTS + number) * width
+                _penalize_copy(row_low, row_high, shifted[:width], bits, own[: N_SLOTS * width], own[to : to + width])
+        states = best_states(penalties, width, start, marks)
+        for plane in range(2):
+            a = (plane * height + y) * width
+            state = (states >> 3) & 7 if plane else states & 7
+            _write_row(
+                state,
+                marks[plane * width : (plane + 1) * width],
+                low[a : a + width],
+                bits,
+                above[plane],
+                codes[a : a + width],
+            )
+
+
 _FLOW = types.Array(types.float32, 1, "C")
 _CODES = types.Array(types.uint8, 1, "C")
+_MARKS = types.Array(types.uint16, 1, "C")
 _ENCODE = types.void(_FLOW, types.float64, _CODES)
 _COUNTS = types.Array(types.int64, 1, "C")
 _SUMS = types.Array(types.float64, 1, "C")
@@ -112,4 +283,16 @@ KERNELS = (
     (encode_denseflow, _ENCODE),
     (encode_truncate, _ENCODE),
     (measure, types.void(_FLOW, types.float64, _FLOW, _COUNTS, _SUMS)),
+)
+CHOOSING_KERNELS = (
+    (
+        find_ranges,
+        types.void(_FLOW, *4 * [types.float64], *3 * [types.int64], _CODES, _CODES, _CODES, _FLOW),
+    ),
+    (
+        choose_codes,
+        types.void(
+            types.int64, types.int64, types.float32, _MARKS, _CODES, _CODES, _FLOW, _CODES, _MARKS, _CODES, _CODES
+        ),
+    ),
 )

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from flowstore.colour import check_scale, wheel_image
+from flowstore.colour import check_scale, flow_scale_px, flow_to_color, wheel_image
 from flowstore.errors import ArgumentError, NameNotFoundError, StoreError
 from flowstore.format.settings import flow_unit
 from flowstore.names import printable_name
 from flowstore.render import drawing
-from flowstore.render.pictures import AUTOMATIC_SCALE, FlowPainter
+from flowstore.render.pictures import SCALE_OF_FLOW
 from flowstore.render.text import INK, LINE_HEIGHT, PALE_INK, draw_text, drawable_text, text_width, wrap_text
 from flowstore.store.open import FlowClass
 from flowstore.store.video import Video
@@ -65,9 +65,9 @@ def draw_sheet(
     flow_class : FlowClass
         Of a store.
     frame : int, optional
-        The flow of each video, counted from the end where negative; the middle one by default.
+        The flow of each video, counted from the end where negative; a lively one by default.
     scale : float, optional
-        Full scale in pixels of all thumbnails; by default each video's own, the 99th percentile of its record.
+        Full scale in pixels of all thumbnails; by default each flow's own, the 95th percentile of its magnitudes.
     limit : int
         Take the first so many videos only.
 
@@ -95,7 +95,7 @@ def draw_sheet(
     shown = f"the first {limit} of {len(names)}" if len(names) > limit else f"{len(names)}"
     title = f"{printable_name(flow_class.name)}: {shown} videos"
     unit = flow_unit(flow_class.store.settings)
-    statement = f"rim: {scale:g} {unit}" if scale else f"rim: what stands below each, in {unit}, {AUTOMATIC_SCALE}"
+    statement = f"rim: {scale:g} {unit}" if scale else f"rim: what stands below each, in {unit}, {SCALE_OF_FLOW}"
     return Sheet(_arrange(tiles, title, statement), len(tiles), tuple(notes))
 
 
@@ -122,8 +122,9 @@ def _record_reason(flow_class: FlowClass, name: str) -> str:
 
 def _thumbnail(video: Video, frame: int | None, scale: float | None, lines: list[str]) -> tuple[Image, list[str], str]:
     number = video.flow_number(frame)
-    scale_px = video.automatic_scale_px if scale is None else scale
-    image = FlowPainter(video.quantizer, scale_px).color(video.codes[number])
+    flow = video[number]
+    scale_px = flow_scale_px(flow) if scale is None else scale
+    image = flow_to_color(flow, scale_px)
     height, width = image.shape[:2]
     factor = min(_TILE_HEIGHT / height, _TILE_WIDTH / width)
     size = max(1, round(height * factor)), max(1, round(width * factor))

@@ -27,6 +27,8 @@ _ARROW_SPACING, _SMALLEST_SPACING = 18, 8
 _MIN_ARROWS_A_SIDE = 6
 # Of an arrow at full scale, in units of the spacing.
 _ARROW_LENGTH = 1.25
+# In pixels: what is shorter has no room for a head, or for a direction.
+_SHORTEST_ARROW, _SHORTEST_LINE = 7.0, 2.5
 # Positions in sixteenths of a pixel.
 _SHIFT = 4
 
@@ -66,7 +68,7 @@ def draw_arrows(image: Image, flow: Flow, full_scale_px: float) -> Image:
     Returns
     -------
     uint8 array (H, W, 3)
-        An arrow begins at the pixel whose flow it shows; no motion is a dot.
+        An arrow begins at the pixel whose flow it shows; a short one has no head, no motion is a dot.
     """
     drawn = image.copy()
     height, width = image.shape[:2]
@@ -106,8 +108,13 @@ def _draw_arrow(image: Image, start: Point, end: Point, ink: int, thickness: int
     points = [tuple(round(float(np.clip(v, -4000, 20000)) * 2**_SHIFT) for v in point) for point in (start, end)]
     length = float(np.hypot(end[0] - start[0], end[1] - start[1]))
     color = (ink, ink, ink)
-    if length < 1:
-        cv2.circle(image, points[0], 2**_SHIFT * thickness // 2, color, -1, cv2.LINE_AA, _SHIFT)
+    if length < _SHORTEST_LINE:
+        # Without a core: a light one would make a ring of it.
+        if ink == 0:
+            cv2.circle(image, points[0], 2**_SHIFT, color, -1, cv2.LINE_AA, _SHIFT)
+        return
+    if length < _SHORTEST_ARROW:
+        cv2.line(image, points[0], points[1], color, thickness, cv2.LINE_AA, _SHIFT)
         return
     tip = min(0.4, 5 / length)
     cv2.arrowedLine(image, points[0], points[1], color, thickness, cv2.LINE_AA, _SHIFT, tip)

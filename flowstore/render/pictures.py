@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from flowstore.colour import check_scale, flow_to_color, plane_to_color
+from flowstore.colour import check_scale, flow_scale_px, flow_to_color, plane_to_color
 from flowstore.errors import ArgumentError
 from flowstore.format.settings import flow_unit
 from flowstore.quantize.quantizer import Quantizer
@@ -22,7 +22,7 @@ from flowstore.store.video import Video
 Style = Literal["color", "arrows", "planes"]
 Image = npt.NDArray[np.uint8]
 
-AUTOMATIC_SCALE = "p99 of the video"
+SCALE_OF_FLOW, SCALE_OF_VIDEO = "p95 of the flow", "p99 of the video"
 # A panel's longer side, where the zoom is left to choose.
 _SMALLEST_PANEL, _LARGEST_PANEL = 240, 640
 _SIDE_LIMIT = 16384
@@ -152,6 +152,7 @@ def plan_pictures(
     scale: float | None,
     zoom: float | None,
     source: str | os.PathLike[str] | None,
+    number: int | None = None,
 ) -> VideoPictures:
     """Decide what the pictures of a video look like; the same for each of its flows.
 
@@ -161,6 +162,8 @@ def plan_pictures(
         With flow.
     style, scale, zoom, source
         See `flowstore.render.run.render_video`.
+    number : int, optional
+        The flow of the only picture: the automatic scale is then that of its own magnitudes.
 
     Returns
     -------
@@ -175,8 +178,12 @@ def plan_pictures(
     """
     if scale is not None:
         check_scale(scale)
-    scale_px = video.automatic_scale_px if scale is None else scale
-    origin = "given" if scale is not None else AUTOMATIC_SCALE
+    if scale is not None:
+        scale_px, origin = scale, "given"
+    elif number is not None:
+        scale_px, origin = flow_scale_px(video[number]), SCALE_OF_FLOW
+    else:
+        scale_px, origin = video.automatic_scale_px, SCALE_OF_VIDEO
     height, width, factor = _panel_size(video, zoom)
     footage, note = find_footage(video, source)
     unit = flow_unit(video.settings)

@@ -168,7 +168,7 @@ def render_class(
         what=f"{sheet.n_videos} videos of {printable_name(flow_class.name)}",
         style="color",
         scale_px=scale,
-        scale_origin="each video has its own full scale" if scale is None else "given",
+        scale_origin="each flow has its own full scale" if scale is None else "given",
         n_pictures=1,
         height=height,
         width=width,
@@ -202,11 +202,13 @@ def render_video(
     style : {"color", "arrows", "planes"}
         The Middlebury color wheel; arrows over the frame, or over the colors where there is none; or x and y apart.
     frame : int, optional
-        The flow of a picture, counted from 0, from the end where negative; the middle one by default.
+        The flow of a picture, counted from 0, from the end where negative; by default a lively one, whose
+        mean magnitude is the 90th percentile of all.
     start, stop, every : int, optional
         The flows of a film: ``[start, stop)``, each `every`-th.
     scale : float, optional
-        Full scale in pixels, the same for every picture of a film; by default the 99th percentile of the record.
+        Full scale in pixels; by default the 95th percentile of the magnitudes of the flow that is drawn; for a film
+        the 99th of the video's, the same for all of its pictures.
     fps : float, optional
         Of a film; by default that of the video, divided by `every`.
     zoom : float, optional
@@ -251,7 +253,7 @@ def render_video(
         numbers = film_flows(video, start, stop, every)
         check_film_library(suffix)
         rate, rate_note = _film_fps(video, fps, every or 1, suffix)
-    pictures = plan_pictures(video, style, scale, zoom, source)
+    pictures = plan_pictures(video, style, scale, zoom, source, numbers[0] if rate is None else None)
     page = pictures.page
     if rate is None:
         write_png(target, next(_drawn(pictures, numbers)))

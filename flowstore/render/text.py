@@ -19,6 +19,7 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _SIZE = 0.45
 _BASELINE = 13
 _ELLIPSIS = "..."
+_BETWEEN_WORDS = " _-/,"
 
 
 def drawable_text(text: str) -> str:
@@ -80,7 +81,7 @@ def draw_text(image: Image, text: str, left: int, top: int, ink: tuple[int, int,
 
 
 def wrap_text(text: str, width: int, max_lines: int | None = None) -> list[str]:
-    """Break a text into lines that fit: at a space near the end of a line, else at any character, as in a name.
+    """Break a text into lines that fit: after a space or a sign between words, such as `_`, else at any character.
 
     Parameters
     ----------
@@ -99,9 +100,12 @@ def wrap_text(text: str, width: int, max_lines: int | None = None) -> list[str]:
     if max_lines is None or len(lines) <= max_lines:
         return lines
     kept = len(text)
-    while len(lines) > max_lines and kept > 2:
+    while kept > 2 and (len(lines) > max_lines or not any(_ELLIPSIS in line for line in lines)):
         kept -= 1
-        lines = _break(text[: (kept + 1) // 2] + _ELLIPSIS + text[len(text) - kept // 2 :], width)
+        end = text[len(text) - kept // 2 :]
+        # It begins with a whole word, if that leaves most of it.
+        signs = [place for place, character in enumerate(end[: len(end) // 3]) if character in _BETWEEN_WORDS]
+        lines = _break(text[: (kept + 1) // 2] + _ELLIPSIS + (end[signs[0] :] if signs else end), width)
     return lines
 
 
@@ -109,8 +113,8 @@ def _break(text: str, width: int) -> list[str]:
     lines = [""]
     for character in text:
         if lines[-1] and text_width(lines[-1] + character) > width:
-            place = lines[-1].rfind(" ") + 1
-            whole = place > len(lines[-1]) // 2 and character != " "
+            place = max(lines[-1].rfind(sign) for sign in _BETWEEN_WORDS) + 1
+            whole = place > len(lines[-1]) // 3 and character != " "
             lines[-1:] = [lines[-1][:place], lines[-1][place:]] if whole else [lines[-1], ""]
         lines[-1] += character
     return lines

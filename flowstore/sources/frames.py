@@ -20,6 +20,8 @@ class FrameReader(Protocol):
         Frames per second of the frames read, the mean where the rate is not constant; None where there is no clock.
     times_s : list of float
         Seconds from the first frame to each frame read; empty where the rate is constant or there is no clock.
+    frame_numbers : list of int
+        Of each frame read among all that the source holds; empty where it was not thinned by a clock.
     damage : str
         Where and how much the source is damaged, if its frames before the damage are wanted; empty where it is whole.
     warnings : list of str
@@ -28,6 +30,7 @@ class FrameReader(Protocol):
 
     fps: float | None
     times_s: list[float]
+    frame_numbers: list[int]
     damage: str
     warnings: list[str]
 

@@ -48,6 +48,7 @@ class FrameFolder:
         self.warnings: list[str] = []
         self.fps: float | None = None
         self.times_s: list[float] = []
+        self.frame_numbers: list[int] = []
         self.damage = ""
         self.names, problem = order_frames(list_frames(path, flow_patterns))
         if not self.names:
@@ -238,21 +239,21 @@ def has_pages(data: bytes) -> bool:
 
 
 def resize_frame(frame: Frame, height: int, width: int) -> Frame:
-    """Return a gray frame of another size; the same array if it has that size.
+    """Return a frame of another size; the same array if it has that size.
 
     Parameters
     ----------
-    frame : uint8 array (H, W)
-        Gray levels.
+    frame : uint8 array (H, W) or (H, W, 3)
+        Gray levels, or colors.
     height, width : int
         Wanted size in pixels.
 
     Returns
     -------
-    uint8 array (height, width)
+    uint8 array (height, width) or (height, width, 3)
         By area when both sides shrink, bilinear otherwise.
     """
-    if frame.shape == (height, width):
+    if frame.shape[:2] == (height, width):
         return frame
     is_shrunk = height <= frame.shape[0] and width <= frame.shape[1]
     return cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA if is_shrunk else cv2.INTER_LINEAR)

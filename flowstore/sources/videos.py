@@ -70,10 +70,12 @@ class VideoFile:
         without a clock.
     times_s : list of float
         Seconds from the first frame to each frame read; empty where the rate is constant.
+    frame_numbers : list of int
+        Of each frame read among all of the file; empty without `fps`.
     damage : str
         Where the file is damaged and how much, with `keep_damaged`; empty where it is whole.
     warnings : list of str
-        What was worth saying. This and the four before are complete once the frames were read.
+        What was worth saying. This and the five before are complete once the frames were read.
 
     Raises
     ------
@@ -86,6 +88,7 @@ class VideoFile:
         self.keep_damaged = keep_damaged
         self.fps: float | None = None
         self.times_s: list[float] = []
+        self.frame_numbers: list[int] = []
         self.damage = ""
         self.warnings: list[str] = []
         with open_video(path) as (container, stream, _):
@@ -113,12 +116,14 @@ class VideoFile:
 
     def _read(self, fps: float | None) -> Iterator[tuple[VideoFrame, _Converter]]:
         times: list[float] = []
-        self.damage, self.warnings, self.times_s, self.fps = "", [], [], None
+        self.damage, self.warnings, self.times_s, self.frame_numbers, self.fps = "", [], [], [], None
         with open_video(self.path) as opened:
             decoding, converter = _Decoding(self.path, opened), _Converter()
-            frames = decoding.frames()
-            for time, frame in frames if fps is None else nearest_to_ticks(frames, fps):
+            frames = ((time, (number, frame)) for number, (time, frame) in enumerate(decoding.frames()))
+            for time, (number, frame) in frames if fps is None else nearest_to_ticks(frames, fps):
                 times.append(time)
+                if fps is not None:
+                    self.frame_numbers.append(number)
                 yield frame, converter
             nominal, tolerance_s = header_rate(opened.stream), decoding.tick_s
             if fps is not None and (nominal is None or fps < nominal):

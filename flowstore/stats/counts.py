@@ -41,6 +41,8 @@ class CountRules:
         Magnitude from which on a pixel counts as moving; only then its angle is counted.
     bounds_px : tuple of float
         Bounds to count what lies beyond.
+    error_px : float, optional
+        Largest distance of a code's pixels from the flow it stands for; half a step by default.
 
     Raises
     ------
@@ -53,6 +55,7 @@ class CountRules:
     n_bins: int
     moving_px: float
     bounds_px: tuple[float, ...]
+    error_px: float | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.moving_px) and self.moving_px > 0):
@@ -277,10 +280,10 @@ def _code_tables(rules: CountRules) -> _CodeTables:
     y, x = (plane.ravel() for plane in np.meshgrid(pixels, pixels, indexing="ij"))
     magnitudes = np.sqrt(x * x + y * y)
     angles = np.where(magnitudes >= rules.moving_px, _angle_bins(x, y), N_ANGLES)
-    # A code stands for what lies within half a step around its pixels; the outermost ones for all beyond, too.
-    half = rules.quantizer.scale / 2
+    # A code stands for what lies within its error around its pixels; the outermost ones for all beyond, too.
+    error = rules.quantizer.scale / 2 if rules.error_px is None else rules.error_px
     bounds = np.array(rules.bounds_px).reshape(-1, 1)
-    surely, perhaps = np.abs(pixels) - half >= bounds, np.abs(pixels) + half > bounds
+    surely, perhaps = np.abs(pixels) - error >= bounds, np.abs(pixels) + error > bounds
     return _CodeTables(
         magnitudes,
         _magnitude_bins(magnitudes, rules).astype(np.int32),

@@ -210,10 +210,12 @@ class StatsReport:
         bound_px, sampled = self.rules.quantizer.bound_px, " of the sample" if self.is_sampled else ""
         if bound_px is None:
             return f"counted of the stored float16{sampled}, which has 11 bits"
+        error_px = self.rules.error_px
+        each = f"a step of {self.rules.quantizer.scale:.3g}" if error_px is None else f"up to {error_px:.3g}"
         return (
             f"±{bound_px:g} px and above: from the counts and maxima kept when the flow was computed, of all flows; "
-            f"stored flow ends at ±{bound_px:g} px. Below: from codes{sampled}, each a step of "
-            f"{self.rules.quantizer.scale:.3g} px, so between two shares"
+            f"stored flow ends at ±{bound_px:g} px. Below: from codes{sampled}, each {each} px"
+            f"{'' if error_px is None else ' off'}, so between two shares"
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -115,7 +115,8 @@ def _choose_rules(store: FlowStore, bounds: Sequence[float], moving: float) -> C
         limit_px = float(np.hypot(*2 * [np.abs(quantizer.decode_table).max()]))
         chosen = {*bounds, quantizer.bound_px}
     bin_px, n_bins = choose_bins(limit_px)
-    return CountRules(quantizer, bin_px, n_bins, float(moving), tuple(sorted(float(bound) for bound in chosen)))
+    bounds_px = tuple(sorted(float(bound) for bound in chosen))
+    return CountRules(quantizer, bin_px, n_bins, float(moving), bounds_px, store.settings.max_error_px)
 
 
 def _plan_tasks(store: FlowStore, rules: CountRules, sample: FlowSample, n_flows: int) -> list[StatTask]:

@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, TypeVar
 
-from zarr.abc.store import Store
-
 from flowstore.errors import StoreError, translated
 
 Item = TypeVar("Item")
@@ -88,10 +86,6 @@ class Storage(ABC):
     @abstractmethod
     def stamp(self, key: str) -> tuple[int, ...] | None:
         """Return what changes whenever a key is set anew, None if there is none."""
-
-    @abstractmethod
-    def zarr_store(self) -> Store:
-        """Return the same place as a store of zarr-python."""
 
     def write_new(self, key: str, value: bytes) -> bool:
         """Set a key that nobody has set, durably; return whether this caller did."""

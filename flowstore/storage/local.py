@@ -9,13 +9,10 @@ import shutil
 import stat
 from typing import IO
 
-import zarr
-from zarr.abc.store import Store
-
 from flowstore.arguments import existing_place
 from flowstore.errors import StoreError, translated
 from flowstore.limits import check_document_size
-from flowstore.storage.atomic import replacing
+from flowstore.storage.atomic import replacing, write_new
 from flowstore.storage.keys import Storage
 from flowstore.storage.locks import SHARE_ADVICE, writers_lock
 
@@ -78,6 +75,10 @@ class LocalStorage(Storage):
         """Set a key, whole or not at all."""
         with replacing(self._own_path(key), is_durable) as file:
             file.write(value)
+
+    def write_new(self, key: str, value: bytes) -> bool:
+        """Set a key that nobody has set, durably; return whether this caller did. The file system decides."""
+        return write_new(self._own_path(key), value)
 
     def open_sink(self, key: str) -> contextlib.AbstractContextManager[IO[bytes]]:
         """Return a file that becomes the key's value, durably, when the context ends without an error."""
@@ -162,10 +163,6 @@ class LocalStorage(Storage):
         except OSError as error:
             raise StoreError(f"cannot read {self.path(key)}: {error.strerror}") from error
         return status.st_ino, status.st_size, status.st_mtime_ns
-
-    def zarr_store(self) -> Store:
-        """Return the same folder as a store of zarr-python."""
-        return zarr.storage.LocalStore(self.root)
 
     def lock(self, is_shared: bool = False, advice: str = SHARE_ADVICE) -> contextlib.AbstractContextManager[bool]:
         """Hold the right to change the store; see `flowstore.storage.locks.writers_lock`."""

@@ -16,9 +16,6 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Any, TypeVar
 
-import zarr
-from zarr.abc.store import Store
-
 from flowstore.errors import ArgumentError, MissingExtraError, StoreError, StoreUnreachableError
 from flowstore.limits import MAX_DOCUMENT_BYTES, check_document_size
 from flowstore.storage.keys import Storage
@@ -241,10 +238,6 @@ class ObjectStorage(Storage):
         """Return the same for every key: what is far away is taken not to change while it is open."""
         del key
         return ()
-
-    def zarr_store(self) -> Store:
-        """Return the same place as a store of zarr-python."""
-        return zarr.storage.FsspecStore.from_url(self._url, storage_options=json.loads(self._options))
 
 
 @functools.lru_cache(maxsize=8)

@@ -7,7 +7,6 @@ import io
 from collections.abc import Iterator
 from typing import IO
 
-import zarr
 from zarr.abc.store import RangeByteRequest, Store
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
@@ -105,12 +104,3 @@ class ZarrStorage(Storage):
         """Return the same for every key: what is far away is taken not to change while it is open."""
         del key
         return ()
-
-    def zarr_store(self) -> Store:
-        """Return the store itself."""
-        return self._store
-
-
-def memory_storage() -> ZarrStorage:
-    """Return an empty storage in this process's memory."""
-    return ZarrStorage(zarr.storage.MemoryStore())

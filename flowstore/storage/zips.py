@@ -15,9 +15,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import IO, Any, NoReturn
 
-import zarr
-from zarr.abc.store import Store
-
 from flowstore.errors import ArgumentError, ChecksumError, StoreError
 from flowstore.limits import check_document_size
 from flowstore.storage.atomic import replacing
@@ -156,8 +153,12 @@ class ZipStorage(Storage):
         return None if found is None else found[1].file_size
 
     def stamp(self, key: str) -> tuple[int, ...] | None:
-        """Return the same for every key: an archive is taken not to change while it is open."""
-        return None if self._find(key) is None else ()
+        """Return number, size and time of change of the archive that is open here, None if it has no such key."""
+        found = self._find(key)
+        if found is None:
+            return None
+        status = os.fstat(_descriptor(found[0]))
+        return status.st_ino, status.st_size, status.st_mtime_ns
 
     def write(self, key: str, value: bytes, is_durable: bool = False) -> None:
         """Refuse."""
@@ -188,10 +189,6 @@ class ZipStorage(Storage):
             f"cannot write {key or 'a store'} into {self.path}: a zip is never changed in place; write to a folder, "
             "then make a new zip of it with: flowstore copy STORE DEST.zip"
         )
-
-    def zarr_store(self) -> Store:
-        """Return the same file as a store of zarr-python."""
-        return zarr.storage.ZipStore(self.path, mode="r")
 
 
 def _descriptor(archive: zipfile.ZipFile) -> int:

@@ -1,7 +1,7 @@
 """The index in a store: a cache, made of the videos' own records.
 
-Kept in the store as plain one-dimensional Zarr arrays below ``index/``, each read when it is first asked for; where
-one is missing or damaged, all are gathered from the tree.
+Kept in the store as plain one-dimensional Zarr arrays below ``index/`` (`flowstore.format.columns`), each read when it
+is first asked for; where one is missing or damaged, all are gathered from the tree.
 """
 
 from __future__ import annotations
@@ -11,28 +11,22 @@ import hashlib
 from collections.abc import Iterable, Mapping
 
 import numpy as np
-import zarr
 
 from flowstore.errors import ChecksumError, StoreError, StoreFormatError
 from flowstore.format import zarr_metadata as documents
-from flowstore.format.foreign_arrays import read_foreign_array
+from flowstore.format.columns import TEXT_CHUNK, TEXT_TYPE, Column, read_column, write_column
 from flowstore.limits import is_count
 from flowstore.storage.keys import Storage
-from flowstore.storage.zarr_stores import memory_storage
 from flowstore.store.tree import INDEX, OnDamaged, read_records, video_paths, warn_of_damage
 from flowstore.store.video_index import (
     COLUMNS,
     FLOW_MEANS,
     NUMBER_COLUMNS,
     TEXT_COLUMNS,
-    TEXT_TYPE,
-    Column,
     LazyColumns,
     VideoIndex,
 )
 
-# Strings become Python objects on their way out of a chunk: few at a time.
-_CHUNK, _STRING_CHUNK = 2**20, 2**16
 _INDEX_TRIES = 3
 # More than all the videos of all the datasets that there are; a larger index is taken for damaged.
 _MAX_VIDEOS, _MAX_FLOWS = 2**24, 2**30
@@ -94,33 +88,12 @@ def _tree_stamps(storage: Storage) -> dict[str, tuple[int, ...] | None]:
 def write_index(storage: Storage, index: VideoIndex) -> None:
     """Write the index into the store; its group's metadata goes last."""
     remove_index(storage)
-    # zarr-python packs the columns in memory, and the storage writes them as it does all else.
-    memory = memory_storage()
     columns = {**index.columns, FLOW_MEANS: index.flow_means}
-    with zarr.config.set({"array.write_empty_chunks": True}):
-        for name, column in columns.items():
-            _write_column(storage, memory, name, column)
+    for name, column in columns.items():
+        write_column(storage, f"{INDEX}/{name}", column, "flow" if name == FLOW_MEANS else "video")
     digests = {name: _digest(name, column) for name, column in columns.items()}
     attributes = {"n_videos": len(index), "n_flows": len(index.flow_means), "digests": digests}
     storage.write(f"{INDEX}/zarr.json", documents.to_bytes(documents.group_document(attributes)))
-
-
-def _write_column(storage: Storage, memory: Storage, name: str, column: Column) -> None:
-    chunk = min(_STRING_CHUNK if name in TEXT_COLUMNS else _CHUNK, max(1, len(column)))
-    array = zarr.create_array(
-        memory.zarr_store(),
-        name=f"{INDEX}/{name}",
-        shape=column.shape,
-        dtype=str if name in TEXT_COLUMNS else column.dtype,
-        chunks=(chunk,),
-        dimension_names=["flow" if name == FLOW_MEANS else "video"],
-    )
-    if len(column):
-        array[:] = column
-    for key in ("zarr.json", *(f"c/{number}" for number in range(-(-len(column) // chunk)))):
-        value = memory.read_range(f"{INDEX}/{name}/{key}", 0, 2**31)
-        assert value is not None
-        storage.write(f"{INDEX}/{name}/{key}", value)
 
 
 def read_index(storage: Storage, encoding: str = "") -> VideoIndex:
@@ -237,18 +210,17 @@ class StoredColumns:
 
     def _read(self, name: str) -> Column:
         n_rows = self.n_flows if name == FLOW_MEANS else self.n_videos
-        data_type = "string" if name in TEXT_COLUMNS else NUMBER_COLUMNS.get(name, "float32")
-        column = read_foreign_array(self._storage, f"{INDEX}/{name}", (n_rows,), data_type, 0, n_rows)
-        return column.astype(TEXT_TYPE if name in TEXT_COLUMNS else np.dtype(data_type), copy=False)
+        dtype = TEXT_TYPE if name in TEXT_COLUMNS else np.dtype(NUMBER_COLUMNS.get(name, "float32"))
+        return read_column(self._storage, f"{INDEX}/{name}", n_rows, dtype)
 
 
 def _digest(name: str, column: Column) -> str:
     """Return the digest of a column's name and values."""
     digest = hashlib.blake2b(name.encode() + b"\0", digest_size=16)
     if name in TEXT_COLUMNS:
-        for start in range(0, len(column), _STRING_CHUNK):
+        for start in range(0, len(column), TEXT_CHUNK):
             # No name holds a zero byte, so none can pass for two.
-            digest.update("\0".join([*column[start : start + _STRING_CHUNK].tolist(), ""]).encode())
+            digest.update("\0".join([*column[start : start + TEXT_CHUNK].tolist(), ""]).encode())
     else:
         digest.update(np.ascontiguousarray(column, column.dtype.newbyteorder("<")).data)
     return digest.hexdigest()

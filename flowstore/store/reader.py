@@ -1,4 +1,4 @@
-"""The flow array of one video, read where it lies: by the direct reader or, in a foreign layout, by zarr-python."""
+"""The flow array of one video, read where it lies: its document, the indices of its shards, and their chunks."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flowstore.errors import ChecksumError, StoreFormatError
+from flowstore.errors import ChecksumError, ReplacedError, StoreFormatError
 from flowstore.format import zarr_metadata as documents
-from flowstore.format.foreign_arrays import read_foreign_array
 from flowstore.format.record import VideoRecord
 from flowstore.format.shards import chunk_span, decode_chunks, index_size, iter_chunks, parse_shard_index
 from flowstore.format.zarr_metadata import FLOW
 from flowstore.quantize.quantizer import Quantizer
 from flowstore.storage.keys import Storage
 from flowstore.store.caches import RecentCache
+from flowstore.store.tree import read_record
 
 Codes = npt.NDArray[Any]
 Crop = tuple[int, int, int, int]
@@ -54,8 +54,9 @@ class StoredFlow:
         self._quantizer = quantizer
         self._cache = cache
         self._shape = record.n_flows, 2, record.height, record.width
+        self._commit = f"{path}/zarr.json"
+        self._stamp = storage.stamp(self._commit)
         self._layout: documents.FlowLayout | None = None
-        self._is_foreign = False
 
     def read_into(self, start: int, out: npt.NDArray[Any], crop: Crop | None = None) -> None:
         """Fill an array with the flows from `start` on, in pixels or as stored. Checks no argument.
@@ -73,32 +74,52 @@ class StoredFlow:
         ------
         ChecksumError, StoreFormatError
             If what is stored is damaged, missing, or not what the record says; the message names video and flows.
+        ReplacedError
+            If it is another video by now.
+
+        Notes
+        -----
+        Who replaces a video takes its commit away first and writes it last: where it is the same after reading, all
+        that was read was of that video.
         """
+        try:
+            self._read(start, out, crop)
+        except (ChecksumError, StoreFormatError):
+            self._check_same()
+            raise
+        self._check_same()
+
+    def _check_same(self) -> None:
+        stamp = self._storage.stamp(self._commit)
+        if stamp == self._stamp:
+            return
+        # What was copied over itself, or touched, is the same.
+        if stamp is None or read_record(self._storage, self._path) != self._record:
+            raise ReplacedError(
+                f"{self.key} of {self._storage.url} is another one than when it was opened, or is being replaced: "
+                "open it again"
+            )
+        self._stamp = stamp
+
+    def _read(self, start: int, out: npt.NDArray[Any], crop: Crop | None) -> None:
         layout = self.read_layout()
-        if layout is None:
-            return self._read_foreign(start, out, crop)
         first, stop = start, start + len(out)
         while first < stop:
             shard, offset = divmod(first, layout.shard_frames)
             last = min(stop, (shard + 1) * layout.shard_frames)
             self._read_shard(layout, shard, offset, first, out[first - start : last - start], crop)
             first = last
-        return None
 
-    def read_layout(self) -> documents.FlowLayout | None:
-        """Return how the flow is laid out, None where only zarr-python can tell.
-
-        Returns
-        -------
-        FlowLayout or None
-            Read once and kept.
+    def read_layout(self) -> documents.FlowLayout:
+        """Return how the flow is laid out; read once and kept.
 
         Raises
         ------
         ChecksumError, StoreFormatError
-            If the flow's document is missing, damaged, or says otherwise than the video's record.
+            If the flow's document is missing, damaged, or says otherwise than the video's record; or if others laid
+            the array out.
         """
-        if self._layout is None and not self._is_foreign:
+        if self._layout is None:
             where = f"{self._path}/{FLOW}/zarr.json"
             data = self._storage.read(where)
             if data is None:
@@ -106,13 +127,7 @@ class StoredFlow:
             document = documents.parse_document(data, where)
             if self._record.flow_digest and documents.flow_digest(document) != self._record.flow_digest:
                 raise ChecksumError(f"{self.key}: {where} is damaged: it is not the one that was written")
-            try:
-                layout = documents.parse_flow_document(document, where)
-            except StoreFormatError:
-                if document.get("node_type") != "array":
-                    raise
-                self._is_foreign = True
-                return None
+            layout = documents.parse_flow_document(document, where)
             if layout.shape != self._shape or layout.codec.dtype != self._quantizer.dtype.name:
                 raise StoreFormatError(
                     f"{self.key}: flow of shape {layout.shape} and type {layout.codec.dtype}, "
@@ -121,6 +136,12 @@ class StoredFlow:
             if layout.n_shards != len(self._record.shard_sizes):
                 raise StoreFormatError(
                     f"{self.key}: flow in {layout.n_shards} shards, its record says {len(self._record.shard_sizes)}"
+                )
+            stated, expected = (layout.scale, layout.offset), documents.decoding_of(self._quantizer)
+            if stated != expected:
+                raise StoreFormatError(
+                    f"{self.key}: its array says scale and offset {stated}, the settings of the store {expected}: the "
+                    "store was made anew since it was opened, so open it again; or its array is of another store"
                 )
             self._layout = layout
         return self._layout
@@ -177,14 +198,6 @@ class StoredFlow:
         part = _crop(scratch, crop)
         for number in iter_chunks(data, begin, index, offset, stop, layout.codec, itertools.repeat(scratch)):
             self._convert(part, out[number])
-
-    def _read_foreign(self, start: int, out: npt.NDArray[Any], crop: Crop | None) -> None:
-        path, stop = f"{self._path}/{FLOW}", start + len(out)
-        try:
-            codes = read_foreign_array(self._storage, path, self._shape, self._quantizer.dtype.name, start, stop)
-        except (ChecksumError, StoreFormatError) as error:
-            raise type(error)(f"{self.key}: flows [{start}, {stop}), {path}/zarr.json: {error}") from error
-        self._convert(_crop(codes, crop), out)
 
     def _convert(self, codes: Codes, out: npt.NDArray[Any]) -> None:
         if out.dtype == codes.dtype:

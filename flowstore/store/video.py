@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flowstore.colour import automatic_scale_px
+from flowstore.colour import automatic_scale_px, flow_scale_px
 from flowstore.errors import ArgumentError, FailedVideoError, StoreError
 from flowstore.format.record import VideoRecord
 from flowstore.format.settings import ExtractSettings, describe_settings, flow_unit
@@ -191,11 +191,11 @@ class Video:
         Parameters
         ----------
         frame : int, optional
-            Which flow, counted from the end where negative; the middle one by default.
+            Which flow, counted from the end where negative; a lively one by default, see `flow_number`.
         style : {"color", "arrows", "planes"}
             The Middlebury wheel; arrows, over `image` or over the colors; x and y apart with a color bar.
         scale : float, optional
-            Full scale in pixels; by default the 99th percentile of the record.
+            Full scale in pixels; by default the 95th percentile of the flow's magnitudes.
         image : uint8 array (H, W, 3), optional
             Red, green, blue: the frame under the arrows.
         ax : matplotlib.axes.Axes, optional
@@ -216,12 +216,13 @@ class Video:
             If Matplotlib is not installed.
         """
         number = self.flow_number(frame)
-        scale_px = self.automatic_scale_px if scale is None else scale
+        flow = self[number]
+        scale_px = flow_scale_px(flow) if scale is None else scale
         title, unit = f"{self.key}, flow {number}", flow_unit(self.settings)
-        return plot_flow(self[number], scale_px, style, title=title, unit=unit, image=image, ax=ax)
+        return plot_flow(flow, scale_px, style, title=title, unit=unit, image=image, ax=ax)
 
     def flow_number(self, frame: int | None = None) -> int:
-        """Return the number of a flow: the middle one by default, counted from the end where negative.
+        """Return the number of a flow: a lively one by default, counted from the end where negative.
 
         Parameters
         ----------
@@ -242,7 +243,7 @@ class Video:
         """
         self.check_has_flow()
         if frame is None:
-            return self.n_flows // 2
+            return self.record.statistics.lively_flow if self.record.statistics else self.n_flows // 2
         if not isinstance(frame, int | np.integer):
             raise ArgumentError(f"frame is {frame!r}, expected a whole number, such as 10")
         if not -self.n_flows <= frame < self.n_flows:
@@ -251,7 +252,7 @@ class Video:
 
     @property
     def automatic_scale_px(self) -> float:
-        """Full scale of its pictures in pixels, see `flowstore.colour.automatic_scale_px`."""
+        """Full scale of its films in pixels, see `flowstore.colour.automatic_scale_px`."""
         return automatic_scale_px(self.record.statistics.p99_magnitude if self.record.statistics else 0.0)
 
     def read(self, start: int, stop: int, out: Flow | None = None) -> Flow:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flowstore.errors import ArgumentError
+from flowstore.format.columns import TEXT_TYPE, Column
 from flowstore.format.record import VideoRecord
 from flowstore.names import display_name, escape_name, is_shortened, unescape_name, video_path
 from flowstore.notebook.tables import videos_table
@@ -33,9 +34,6 @@ NUMBER_COLUMNS: dict[str, str] = {
     "size_bytes": "int64",
 }
 COLUMNS = (*TEXT_COLUMNS, *NUMBER_COLUMNS)
-# NumPy 2 keeps a short string in 16 bytes, a fifth of what a Python object takes.
-TEXT_TYPE: np.dtype[Any] = np.dtypes.StringDType()
-Column = npt.NDArray[Any]
 
 
 class LazyColumns(Mapping[str, Column]):

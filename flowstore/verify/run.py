@@ -249,7 +249,10 @@ class _Run:
         with self._operation.telling(len(tasks), n_flows):
             self._operation.run(compare_video, tasks, self._take_comparison, _compare_lost, n_flows < SMALL_FLOWS)
         n_same = sum(not found.n_different and not found.problem for _, found in self._compared)
-        self.notes.append(f"{len(tasks)} videos were extracted anew: the flow of {n_same} is the same to the last bit")
+        same = "is the same to the last bit"
+        if settings.max_error_px is not None:
+            same = f"is within the {settings.max_error_px:g} px that its settings allow"
+        self.notes.append(f"{len(tasks)} videos were extracted anew: the flow of {n_same} {same}")
 
     def _take_comparison(self, task: VideoTask, found: Comparison) -> None:
         path = video_path(task.source.class_name, task.source.name)

@@ -22,13 +22,11 @@ from flowstore.sources.source import VideoSource
 from flowstore.storage.keys import Storage
 from flowstore.store.tree import parse_record
 from flowstore.store.unfinished import is_partial, is_unfinished_video
-from flowstore.store.video import Video
 from flowstore.verify.faults import Fault, FaultKind, Remedy
 
 Tick = Callable[[int], None]
 
 _READ_BYTES = 8 * 2**20
-_FOREIGN_FLOWS = 16
 _CHECKSUM_BYTES = 4
 
 
@@ -187,8 +185,7 @@ def _check_files(findings: _Findings, record: VideoRecord) -> None:
     for key in storage.list_keys(path):
         if is_partial(key):
             findings.add("leftover", key, f"{key}: a file in the making that a killed run left", remedy="remove")
-        elif key not in expected and not (record.is_ok and not record.flow_digest and key.startswith(f"{FLOW}/")):
-            # A flow array without a digest may be laid out by others, in files of other names.
+        elif key not in expected:
             findings.add("foreign", key, f"{key}: no file of this video", remedy="")
 
 
@@ -228,10 +225,7 @@ def _check_flow(findings: _Findings, record: VideoRecord, tick: Tick) -> None:
     try:
         layout = documents.parse_flow_document(document, where)
     except StoreFormatError as error:
-        if document.get("node_type") == "array":
-            _check_foreign_flow(findings, record, tick)
-        else:
-            findings.add("damaged", f"{FLOW}/zarr.json", str(error))
+        findings.add("damaged", f"{FLOW}/zarr.json", str(error))
         return
     shape = (record.n_flows, 2, record.height, record.width)
     if layout.shape != shape or layout.n_shards != len(record.shard_sizes):
@@ -276,18 +270,6 @@ def _check_flow_document(findings: _Findings, record: VideoRecord) -> dict[str, 
     kind: FaultKind = "damaged" if data else "missing"
     findings.add(kind, file, problem, remedy="extract" if written is None else "rewrite")
     return written
-
-
-def _check_foreign_flow(findings: _Findings, record: VideoRecord, tick: Tick) -> None:
-    task = findings.task
-    video = Video(task.storage, task.path, record, task.settings)
-    for start in range(0, record.n_flows, _FOREIGN_FLOWS):
-        stop = min(start + _FOREIGN_FLOWS, record.n_flows)
-        try:
-            findings.size_bytes += video.read_codes(start, stop).nbytes
-        except (ChecksumError, StoreFormatError) as error:
-            findings.add("damaged", FLOW, str(error), (start, stop))
-        tick(stop - start)
 
 
 @dataclass

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import struct
 import time
 
@@ -69,7 +70,7 @@ def test_a_step_that_no_tool_writes_is_no_file_of_the_layout(tmp_path, prefix):
 
 
 @pytest.mark.parametrize("layout", ["mmaction2", "npy"])
-def test_files_older_than_the_export_that_replaced_some_are_not_read_with_its_settings(tmp_path, layout):
+def test_files_that_an_export_of_other_settings_left_are_not_read_with_its_own(tmp_path, layout):
     write_store(tmp_path / "s.zarr", {"run/a": make_codes(3), "wave/b": make_codes(2)}, settings=settings_of("centred"))
     options = {"mmaction2": {"image_format": "png", "bound": 10}, "npy": {"size": (12, 16)}}[layout]
     formats = {name: value for name, value in options.items() if name == "image_format"}
@@ -79,7 +80,7 @@ def test_files_older_than_the_export_that_replaced_some_are_not_read_with_its_se
     export(tmp_path / "s.zarr", tmp_path / "files", layout, overwrite=True, select="class=wave", **options)
     report = import_flow(tmp_path / "files", tmp_path / "back.zarr", scheduler="sync")
     assert [(record.class_name, record.name) for record in report.failures] == [("run", "a")]
-    assert "is older than the export of which flowstore-export.json tells" in report.failures[0].reason
+    assert "is not of the export of which flowstore-export.json tells" in report.failures[0].reason
     assert flowstore.open_store(tmp_path / "back.zarr")["wave/b"].n_flows == 2
 
 
@@ -95,14 +96,16 @@ def test_an_export_that_went_through_an_archive_is_not_taken_for_older(tmp_path,
     assert import_flow(tmp_path / "files", tmp_path / "back.zarr", scheduler="sync").is_all_well
 
 
-def test_no_file_is_of_an_export_that_was_stopped_before_its_first(tmp_path):
+def test_no_file_of_before_is_taken_for_one_of_the_export(tmp_path):
     write_store(tmp_path / "s.zarr", {"run/a": make_codes(3)}, settings=settings_of("centred"))
     export(tmp_path / "s.zarr", tmp_path / "files", "flo", scheduler="sync")
     manifest = tmp_path / "files" / "flowstore-export.json"
-    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"files_since_ns": None, "complete": False}))
+    shutil.copytree(tmp_path / "files/run/a", tmp_path / "files/run/b")
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"videos": {"run/a/*.flo": None}}))
     report = import_flow(tmp_path / "files", tmp_path / "back.zarr", scheduler="sync")
-    assert [record.name for record in report.failures] == ["a"]
-    assert "is older than the export" in report.failures[0].reason
+    assert [record.name for record in report.failures] == ["a", "b"]
+    for record in report.failures:
+        assert "is not of the export" in record.reason
 
 
 def test_a_class_that_cannot_be_listed_is_not_left_out_in_silence(tmp_path, monkeypatch):

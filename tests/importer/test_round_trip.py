@@ -18,7 +18,7 @@ from flowstore.quantize import Quantizer
 pytestmark = pytest.mark.system
 
 LOSSY = [name for name, layout in LAYOUTS.items() if layout.file_format == "jpg" and layout.packing == "planes"]
-LOSSLESS = [name for name, layout in LAYOUTS.items() if layout.is_lossless]
+LOSSLESS = [name for name, layout in LAYOUTS.items() if layout.kind.is_lossless]
 # Codes are off by no more than this on flow of a real clip, JPEG of quality 95; on noise, the worst there is, by more.
 JPEG_95_CODES = 8
 JPEG_95_MEAN_CODES = 1.0

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from flowstore.errors import DecodeError, ExportError, MissingExtraError
-from flowstore.layouts.hdf5 import Hdf5FlowWriter, open_hdf5
+from flowstore.layouts.hdf5 import Hdf5File, open_hdf5
 
 FLOW = np.random.default_rng(1).normal(0, 5, (3, 2, 4, 5)).astype(np.float32)
 
@@ -18,9 +18,7 @@ def read_all(path):
 
 
 def write(path, flow=FLOW):
-    with Hdf5FlowWriter(path, len(flow), *flow.shape[2:]) as writer:
-        for values in flow:
-            writer.append(values)
+    Hdf5File().write(path, (len(flow), *flow.shape[2:]), flow, "pixels")
 
 
 def test_h5py_reads_what_is_written(tmp_path):
@@ -50,11 +48,8 @@ def test_what_h5py_writes_is_read(tmp_path, options):
 
 
 def test_a_file_that_got_too_few_flows_is_refused(tmp_path):
-    with (
-        pytest.raises(ExportError, match="1 flows were written to an HDF5 file for 2"),
-        Hdf5FlowWriter(tmp_path / "a.h5", 2, 4, 5) as writer,
-    ):
-        writer.append(FLOW[0])
+    with pytest.raises(ExportError, match="1 flows were written to an HDF5 file for 2"):
+        Hdf5File().write(tmp_path / "a.h5", (2, 4, 5), FLOW[:1], "pixels")
 
 
 def make_text(file):

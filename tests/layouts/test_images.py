@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowstore.errors import ArgumentError, DecodeError
+from flowstore.layouts.file_kind import MAX_PIXELS
 from flowstore.layouts.images import (
-    MAX_PIXELS,
     decode_flo,
     decode_kitti,
     decode_pair,

@@ -79,7 +79,7 @@ def test_the_presets():
         assert layout.quality == (100 if name == "coclr" else 95)
         assert layout.first == (0 if name == "denseflow" else 1)
         assert layout.has_class_folder == (name not in FLAT)
-        assert layout.is_lossless == (name in EXPECTED_WHOLE and name != "coclr")
+        assert layout.kind.is_lossless == (name in EXPECTED_WHOLE and name != "coclr")
         assert layout.name == name
         assert layout.used_by
         assert not layout.is_padded
@@ -161,7 +161,7 @@ def test_the_class_folder_of_denseflow_can_be_left_out():
 def test_images_can_be_png():
     layout = LAYOUTS["mmaction2"].with_image_format("png")
     assert layout.paths("wave", "v") == ("wave/v/x_00001.png", "wave/v/y_00001.png")
-    assert layout.is_lossless
+    assert layout.kind.is_lossless
     assert layout.with_image_format("jpg") == LAYOUTS["mmaction2"]
     assert LAYOUTS["coclr"].with_image_format("png").paths("wave", "v") == ("wave/v/flow_00001.png",)
     with pytest.raises(ArgumentError, match="layout kitti has kitti files: they cannot be png"):

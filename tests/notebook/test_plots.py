@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from datasets import process_environment
 from matplotlib.figure import Figure
-from store_factory import make_codes, write_store
+from store_factory import make_codes, picture_scale, write_store
 
 import flowstore
 from flowstore.colour import flow_to_color
@@ -36,9 +36,9 @@ def texts(ax):
 
 
 def test_color(video):
-    ax = video.plot()
-    np.testing.assert_array_equal(ax.images[0].get_array(), flow_to_color(video[3], 7.25))
-    assert {"wave/a $x$, flow 3", "rim: 7.25\npx a frame", "x (px)", "y (px)"} <= set(texts(ax))
+    ax, scale = video.plot(), picture_scale(video[4])
+    np.testing.assert_array_equal(ax.images[0].get_array(), flow_to_color(video[4], scale))
+    assert {"wave/a $x$, flow 4", f"rim: {scale:g}\npx a frame", "x (px)", "y (px)"} <= set(texts(ax))
     # y points down, pixels lie on their numbers.
     assert ax.get_xlim() == (-0.5, 39.5)
     assert ax.get_ylim() == (11.5, -0.5)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import zarr
 from datasets import process_environment
-from store_factory import make_codes, write_store
+from store_factory import make_codes, picture_scale, write_store
 
 import flowstore
 from flowstore.colour import flow_to_color
@@ -72,9 +72,10 @@ def test_a_video(store):
     page = shown(store["wave/a"])
     for text in ("wave/a", "6 flows of 16×12", "30 fps", "p99 7.25", "12.500%", "farneback (opencv)", "wave/a.avi"):
         assert text in page.text
-    assert "flow 3, full color 7.25 px" in page.text
+    scale = picture_scale(store["wave/a"][4])
+    assert f"flow 4, full color {scale:g} px" in page.text
     thumbnail, wheel = page.images
-    np.testing.assert_array_equal(thumbnail, flow_to_color(store["wave/a"][3], 7.25))
+    np.testing.assert_array_equal(thumbnail, flow_to_color(store["wave/a"][4], scale))
     assert wheel.shape[0] == wheel.shape[1]
 
 
@@ -82,7 +83,8 @@ def test_a_large_flow_is_thinned(tmp_path):
     codes = make_codes(1, 300, 500)
     write_store(tmp_path / "flow.zarr", {"c/v": codes})
     video = flowstore.open_store(tmp_path / "flow.zarr")["c/v"]
-    np.testing.assert_array_equal(shown(video).images[0], flow_to_color(video[0][:, ::4, ::4], 7.25))
+    thinned = video[0][:, ::4, ::4]
+    np.testing.assert_array_equal(shown(video).images[0], flow_to_color(thinned, picture_scale(thinned)))
 
 
 def test_a_failed_video_shows_its_reason(store):

@@ -47,6 +47,9 @@ def test_no_motion_is_a_dot():
     still = drawing.draw_arrows(np.full((90, 90, 3), 90, np.uint8), np.zeros((2, 90, 90), np.float32), 1.0)
     ink = (still != 90).any(axis=-1)
     assert 0 < ink.sum() < 90 * 90 * 0.1
+    # Dark all over, and darkest in its middle: a light core would make a ring of it.
+    assert still.max() == 90
+    assert still[7, 7].max() < 20
 
 
 def test_huge_flow_does_not_overflow():

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -10,12 +11,13 @@ import numpy as np
 import pytest
 from datasets import call, partial_files, process_environment
 from PIL import Image as PillowImage
-from store_factory import make_codes, write_store
+from store_factory import make_codes, picture_scale, write_store
 
 import flowstore
 from flowstore.colour import flow_to_color, plane_to_color
 from flowstore.errors import ArgumentError, FailedVideoError
 from flowstore.quantize import Quantizer
+from flowstore.quantize.motion import MotionStatistics
 from flowstore.render import render, render_class, render_video
 from flowstore.render.pictures import FlowPainter, choose_zoom
 
@@ -47,7 +49,11 @@ def read_film(path):
 def find_panel(picture, panel):
     """Where a panel stands in a picture: the number of places at which every pixel is equal."""
     difference = cv2.matchTemplate(picture.astype(np.float32), panel.astype(np.float32), cv2.TM_SQDIFF)
-    return np.argwhere(difference < 1)
+    # OpenCV's sums are rounded.
+    likely = np.argwhere(difference < 1 + 1e-6 * (panel.astype(float) ** 2).sum())
+    height, width = panel.shape[:2]
+    is_equal = [np.array_equal(picture[top : top + height, left : left + width], panel) for top, left in likely]
+    return likely[np.array(is_equal, bool)]
 
 
 # ---- pictures
@@ -72,16 +78,27 @@ def test_float16_has_the_same_colors():
 
 def test_a_picture_holds_the_colors_of_its_flow_at_the_stated_scale(store, tmp_path):
     report = render_video(store["wave/a"], tmp_path / "a.png", frame=2, zoom=1)
-    assert (report.scale_px, report.scale_origin, report.n_pictures) == (P99, "p99 of the video", 1)
+    flow = store["wave/a"][2]
+    scale = picture_scale(flow)
+    assert (report.scale_px, report.scale_origin, report.n_pictures) == (scale, "p95 of the flow", 1)
     picture = read_rgb(tmp_path / "a.png")
     assert picture.shape == (report.height, report.width, 3)
-    expected = flow_to_color(store["wave/a"][2], P99)
-    assert len(find_panel(picture, expected)) == 1
+    assert len(find_panel(picture, flow_to_color(flow, scale))) == 1
     # At any other scale the colors are others.
-    assert len(find_panel(picture, flow_to_color(store["wave/a"][2], 2 * P99))) == 0
+    assert len(find_panel(picture, flow_to_color(flow, 2 * scale))) == 0
 
 
-@pytest.mark.parametrize(("frame", "number"), [(None, 3), (0, 0), (5, 5), (-1, 5), (-6, 0)])
+def test_a_lively_moment_is_drawn_and_neither_a_still_one_nor_a_cut():
+    flow = np.zeros((21, 2, 12, 16), np.float32)
+    flow[4:8, 0] = 3.0
+    flow[15] = 18.0
+    statistics = MotionStatistics(1, 25, 3, 0, 0, 0.0, tuple(float(np.hypot(*one).mean()) for one in flow))
+    assert statistics.lively_flow == 7
+    assert replace(statistics, flow_means=(1.0,)).lively_flow == 0
+    assert replace(statistics, flow_means=(2.0,) * 9).lively_flow == 4
+
+
+@pytest.mark.parametrize(("frame", "number"), [(None, 4), (0, 0), (5, 5), (-1, 5), (-6, 0)])
 def test_the_flow_that_is_drawn(store, tmp_path, frame, number):
     report = render_video(store["wave/a"], tmp_path / "a.png", frame=frame, zoom=1, scale=9.0)
     assert report.what == f"flow {number} of wave/a"
@@ -139,7 +156,7 @@ def test_a_film_is_the_pictures_one_after_the_other(store, tmp_path):
     assert film.n_frames == 3
     for place, number in enumerate((1, 3, 5)):
         film.seek(place)
-        render_video(store["wave/a"], tmp_path / "one.png", frame=number, zoom=4)
+        render_video(store["wave/a"], tmp_path / "one.png", frame=number, zoom=4, scale=P99)
         # 256 colors for a picture of noise.
         difference = np.abs(np.asarray(film.convert("RGB"), int) - read_rgb(tmp_path / "one.png"))
         assert difference.mean() < 2.5
@@ -230,9 +247,10 @@ def test_a_sheet_shows_every_video_and_why_one_is_not_there(store, tmp_path):
     assert (report.what, report.scale_px) == ("3 videos of wave", None)
     sheet = read_rgb(tmp_path / "sheet.png")
     assert sheet.shape == (report.height, report.width, 3)
-    # 16 by 12 becomes 176 by 132: each pixel a square of 11, in the colors of the video's own scale.
-    middle = flow_to_color(store["wave/a"][3], P99).repeat(11, axis=0).repeat(11, axis=1)
-    assert len(find_panel(sheet, middle)) == 1
+    # 16 by 12 becomes 176 by 132: each pixel a square of 11, in the colors of the flow's own scale.
+    flow = store["wave/a"][4]
+    lively = flow_to_color(flow, picture_scale(flow)).repeat(11, axis=0).repeat(11, axis=1)
+    assert len(find_panel(sheet, lively)) == 1
     # The failed one is gray, with its reason upon it.
     assert (sheet == 225).all(axis=-1).sum() > 10_000
 
@@ -302,7 +320,8 @@ def test_the_command(store, tmp_path):
     done = call("render", f"{store.url}/wave/a", "-o", tmp_path / "a.png")
     assert done.code == 0
     height, width, _ = read_rgb(tmp_path / "a.png").shape
-    what = f"flow 3 of wave/a, {width}x{height}, full scale 7.25 px (p99 of the video)"
+    scale = picture_scale(store["wave/a"][4])
+    what = f"flow 4 of wave/a, {width}x{height}, full scale {scale:g} px (p95 of the flow)"
     assert done.out == f"{tmp_path / 'a.png'}: {what}\n"
     assert done.error_line.startswith("without frames: wave/a.avi is neither in this folder nor beside the store")
     values = json.loads(call("render", f"{store.url}/wave/a", "-o", tmp_path / "a.mp4", "--json", "--stop", "4").out)

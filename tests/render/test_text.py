@@ -50,6 +50,15 @@ def test_lines_break_at_spaces_where_they_can():
     ]
 
 
+def test_names_break_between_their_words():
+    name = "SchoolRulesHowTheyHelpUs_wave_f_nm_np1_ba_med_0"
+    assert wrap_text(name, text_width(name[:33])) == ["SchoolRulesHowTheyHelpUs_wave_f_", "nm_np1_ba_med_0"]
+    first, last = wrap_text(name, text_width(name[:22]), 2)
+    assert first.endswith("...")
+    assert last.startswith("_")
+    assert name.endswith(last)
+
+
 def test_what_does_not_fit_leaves_out_the_middle():
     name = "start_" + "x" * 200 + "_end"
     lines = wrap_text(name, 150, 2)

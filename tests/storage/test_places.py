@@ -1,9 +1,11 @@
 """One check for every storage, and what a folder promises beyond it."""
 
 import errno
+import json
 import os
 import pickle
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import zarr
 
 from flowstore.errors import StoreError
 from flowstore.storage.local import LocalStorage, is_case_blind
+from flowstore.storage.objects import ObjectStorage
 from flowstore.storage.places import open_storage
 from flowstore.storage.zarr_stores import ZarrStorage
 
@@ -113,7 +116,14 @@ def test_a_sink_that_fails_leaves_what_was_there(storage, error):
 
 def test_zarr_python_sees_the_same_place(storage):
     storage.write("zarr.json", b'{"zarr_format": 3, "node_type": "group", "attributes": {"a": 1}}')
-    assert dict(zarr.open_group(storage.zarr_store(), mode="r").attrs) == {"a": 1}
+    theirs = {
+        LocalStorage: lambda: storage.root,
+        ZarrStorage: lambda: storage._store,
+        ObjectStorage: lambda: zarr.storage.FsspecStore.from_url(
+            storage._url, storage_options=json.loads(storage._options)
+        ),
+    }[type(storage)]()
+    assert dict(zarr.open_group(theirs, mode="r").attrs) == {"a": 1}
 
 
 def test_a_storage_names_its_place(storage):
@@ -184,6 +194,21 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
     assert storage.read("a") == b"old"
 
 
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_key_is_made_once_however_many_try(tmp_path, monkeypatch, has_links):
+    def refuse(*paths):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    if not has_links:
+        monkeypatch.setattr(os, "link", refuse)
+    storage = LocalStorage(str(tmp_path / "s.zarr"))
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda number: storage.write_new("zarr.json", b"%d" % number), range(8)))
+    assert made.count(True) == 1
+    assert storage.read("zarr.json") == b"%d" % made.index(True)
+    assert storage.list_children("") == ["zarr.json"]
+
+
 def test_durable_values_are_flushed_before_they_are_named(tmp_path, monkeypatch):
     storage = LocalStorage(str(tmp_path))
     calls = []
@@ -207,7 +232,7 @@ def test_places(tmp_path, monkeypatch):
         assert storage.url == str(path)
         assert open_storage(storage) is storage
     memory = zarr.storage.MemoryStore()
-    assert open_storage(memory).zarr_store() is memory
+    assert open_storage(memory)._store is memory
     # A name that only looks like an archive is a folder to be made.
     assert isinstance(open_storage(tmp_path / "new.zip"), LocalStorage)
 

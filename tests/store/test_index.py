@@ -242,9 +242,9 @@ def test_an_index_of_another_store_is_not_believed_silently(written, tmp_path):
 
 def test_only_the_columns_asked_for_are_read(written, monkeypatch):
     opened = []
-    original = flowstore.store.index.read_foreign_array
+    original = flowstore.store.index.read_column
     monkeypatch.setattr(
-        "flowstore.store.index.read_foreign_array",
+        "flowstore.store.index.read_column",
         lambda storage, path, *rest: opened.append(path) or original(storage, path, *rest),
     )
     store = flowstore.open_store(written)

@@ -367,7 +367,7 @@ def test_a_flow_document_of_another_shape_is_an_error(stored, tmp_path, place):
         video[0]
 
 
-# Layouts of others. What the direct reader does not know goes through zarr-python.
+# Layouts of others.
 
 
 def rewrite_flow(root: Path, key: str = KEY, **layout) -> Path:
@@ -392,51 +392,13 @@ FOREIGN = {
 
 @pytest.mark.parametrize("name", FOREIGN)
 @pytest.mark.parametrize("place", ["folder", "memory"])
-def test_a_foreign_layout_is_read_through_zarr_python(stored, tmp_path, name, place):
+def test_a_layout_of_others_is_refused_and_zarr_reads_it(stored, tmp_path, name, place):
     root = Path(shutil.copytree(stored, tmp_path / "s.zarr"))
-    rewrite_flow(root, **FOREIGN[name])
-    store = flowstore.open_store(root if place == "folder" else memory_copy(root))
-    video = store[KEY]
-    for start in range(N_FLOWS):
-        np.testing.assert_array_equal(video.read_codes(start, min(start + 4, N_FLOWS)), CODES[start : start + 4])
-    np.testing.assert_array_equal(video.codes[::-3, 1, 2:4], CODES[::-3, 1, 2:4])
-    np.testing.assert_array_equal(video[:], flowstore.open_store(stored)[KEY][:])
-    clip = store.read_clips([KEY], [5], 3, crop=(1, 2, 4, 5), out=np.empty((1, 3, 2, 4, 5), np.uint8))
-    np.testing.assert_array_equal(clip[0], CODES[5:8, :, 1:5, 2:7])
-
-
-def test_a_lost_chunk_of_a_foreign_layout_is_an_error(stored, tmp_path):
-    root = Path(shutil.copytree(stored, tmp_path / "s.zarr"))
-    folder = rewrite_flow(root, **FOREIGN["small chunks"])
-    (folder / "c/1/0/1/1").unlink()
-    video = flowstore.open_store(root)[KEY]
-    np.testing.assert_array_equal(video.codes[:3], CODES[:3])
-    with pytest.raises(ChecksumError, match=r"wave/clip \[HD\] 1: flows \[2, 5\).*chunk c/1/0/1/1 is missing"):
-        video.read_codes(2, 5)
-
-
-@pytest.mark.parametrize("place", ["folder", "memory"])
-def test_a_chunk_lost_inside_a_foreign_shard_is_an_error(stored, tmp_path, place):
-    root = Path(shutil.copytree(stored, tmp_path / "s.zarr"))
-    folder = rewrite_flow(root, chunks=(2, 1, 3, 7), shards=(6, 2, 6, 7))
-    array = zarr.open_array(folder, mode="r+")
-    # Left out, as zarr-python does by default with one of nothing but the fill value.
-    array[8:10, 1, :3] = 128
-    assert (array[8:10, 1, :3] == 128).all()
+    folder = rewrite_flow(root, **FOREIGN[name])
     video = flowstore.open_store(root if place == "folder" else memory_copy(root))[KEY]
-    np.testing.assert_array_equal(video.codes[:8], CODES[:8])
-    np.testing.assert_array_equal(video.codes[10:], CODES[10:])
-    for start, stop in ((7, 9), (9, 10), (8, 11)):
-        with pytest.raises(ChecksumError, match=rf"flows \[{start}, {stop}\).*c/1/0/0/0: its part 6 is missing"):
-            video.read_codes(start, stop)
-
-
-def test_a_foreign_layout_of_another_shape_is_an_error(stored, tmp_path):
-    root = Path(shutil.copytree(stored, tmp_path / "s.zarr"))
-    folder = rewrite_flow(root, **FOREIGN["gzip"])
-    zarr.open_array(folder, mode="r+").resize((12, 2, 6, 7))
-    with pytest.raises(StoreFormatError, match=r"wave/clip \[HD\] 1: .*values of shape \(12, 2, 6, 7\)"):
-        flowstore.open_store(root)[KEY][0]
+    with pytest.raises(StoreFormatError, match=r"wave/clip \[HD\] 1/flow/zarr.json: .*xarray and zarr read it"):
+        video.read_codes(0, 1)
+    np.testing.assert_array_equal(zarr.open_array(folder, mode="r")[:], CODES)
 
 
 def test_a_layout_that_nobody_knows_is_an_error(stored, tmp_path):
@@ -444,5 +406,5 @@ def test_a_layout_that_nobody_knows_is_an_error(stored, tmp_path):
     drop_digests(root, KEY)
     document = root / KEY / "flow" / "zarr.json"
     document.write_bytes(document.read_bytes().replace(b"sharding_indexed", b"sharding_of_nobody"))
-    with pytest.raises(StoreFormatError, match=r"wave/clip \[HD\] 1.*flow/zarr.json: codec 'sharding_of_nobody'"):
+    with pytest.raises(StoreFormatError, match=r"wave/clip \[HD\] 1.*flow/zarr.json: laid out by another program"):
         flowstore.open_store(root)[KEY][0]

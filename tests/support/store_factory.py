@@ -122,3 +122,8 @@ def write_avi(path: Path, n_frames: int = 5, seed: int = 0, frames: Iterable[np.
 def tree_files(root: Path) -> dict[str, bytes]:
     """Return every file below a folder by its relative path."""
     return {str(path.relative_to(root)): path.read_bytes() for path in sorted(Path(root).rglob("*")) if path.is_file()}
+
+
+def picture_scale(flow):
+    """The full scale of one flow's picture: 95 % of its magnitudes are below."""
+    return float(f"{np.percentile(np.sqrt(flow[0] ** 2 + flow[1] ** 2), 95):.3g}")

@@ -30,7 +30,7 @@ LEVELS = {room: level for level, rooms in enumerate(ROOMS) for room in rooms.spl
 OPERATIONS = ("pipeline", "export", "importer", "copying", "verify", "stats", "render")
 
 OWNERS = {
-    "zarr": "storage store format",
+    "zarr": "storage store",
     "dask": "jobs notebook",
     "distributed": "jobs",
     "click": "cli",
@@ -49,7 +49,7 @@ OWNERS = {
     "matplotlib": "notebook stats",
     "torch": "loaders",
     "numba": "compiling estimators quantize stats",
-    "llvmlite": "estimators",
+    "llvmlite": "estimators quantize",
 }
 HEAVY = {"cv2", "av", "dask", "distributed", "torch", "xarray", "pandas", "matplotlib", "numba", "rich", "click"}
 

@@ -97,7 +97,7 @@ def replace_shard(root, data):
 
 
 def foreign(root, codecs, chunk, data, chunk_shape=(1, 2, 24, 32)):
-    """Lay the flow out as only zarr-python reads it, each chunk of the same bytes."""
+    """Lay the flow out as others do, each chunk of the same bytes."""
     folder = root / KEY / "flow"
     for file in folder.iterdir():
         file.unlink() if file.name != "zarr.json" else None
@@ -266,7 +266,7 @@ HOSTILE = {
     "chunks that span a sparse file": lambda root, out: spanning(root),
     "blosc bombs": lambda root, out: replace_shard(root, shard_of([blosc_bomb()] * N_FLOWS)),
     "blosc that lies inside": lambda root, out: replace_shard(root, shard_of([lying_blosc()] * N_FLOWS)),
-    # Layouts that zarr-python would read.
+    # Layouts of others.
     "zstd bomb": lambda root, out: foreign(root, [BYTES, {"name": "zstd", "configuration": {}}], 0, zstd_bomb(2**50)),
     "zstd of an unknown size": lambda root, out: foreign(
         root, [BYTES, {"name": "zstd", "configuration": {}}], 0, b"\x28\xb5\x2f\xfd\x00\x58\x01\x00\x00"
@@ -373,7 +373,7 @@ print("done")
 """
 RUN = """
 import sys
-from flowstore.cli import cli, main
+from flowstore.cli import main
 for line in sys.stdin.read().splitlines():
     sys.argv = ["flowstore", *line.split("\\t")]
     try:
@@ -469,9 +469,9 @@ def test_the_honest_store_passes_under_the_same_limits(place):
         ("flows of 20000×20000 px", "4 flows of 20000×20000 px in"),
         ("10^6 flows of 1×1 px", "1000000 flows of 1×1 px in"),
         ("blosc bombs", "a chunk of 2147483647 bytes where 1536 are expected"),
-        ("zstd bomb", "a chunk of 1125899906842624 bytes where 1536 are expected"),
-        ("chunks of 2^50 bytes", "take 2251799813685248 bytes each, at most 2147483648"),
-        ("codec pickle", "codec 'numcodecs.pickle', expected one of"),
+        ("zstd bomb", "laid out by another program than flowstore; xarray and zarr read it"),
+        ("chunks of 2^50 bytes", "laid out by another program than flowstore"),
+        ("codec pickle", "laid out by another program than flowstore"),
         ("record nested deep", "nested deeper"),
         ("name ../../x", "the record of another video"),
         ("chunks that span a sparse file", "for 4 chunks of at most 1536 bytes"),

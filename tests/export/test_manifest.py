@@ -2,17 +2,20 @@
 
 import json
 import os
+import shutil
 import time
 
 import pytest
 from datasets import call
 from layout_files import smooth_flow, truncate_codes, write_image, write_video
 from store_factory import make_codes, settings_of, tree_files, write_store
+from store_factory import write_video as write_video_of
 
 from flowstore.errors import ArgumentError
 from flowstore.export import export
 from flowstore.export.run import MANIFEST
 from flowstore.sources.source import UNLABELED
+from flowstore.storage.local import LocalStorage
 
 
 @pytest.fixture
@@ -106,7 +109,74 @@ def test_a_dry_run_refuses_what_the_run_would_refuse(root, tmp_path):
 def test_a_manifest_of_nonsense_vouches_for_nothing(root, tmp_path, nonsense):
     export(root, tmp_path / "out", scheduler="sync")
     path = tmp_path / "out" / MANIFEST
-    names = ("files_since_ns", "stores_created")
+    names = ("videos", "stores_created")
     path.write_text(json.dumps(json.loads(path.read_text()) | dict.fromkeys(names, nonsense)))
     with pytest.raises(ArgumentError, match=r"DEST .* --overwrite"):
         export(root, tmp_path / "out", scheduler="sync")
+
+
+def changed_copy(root, tmp_path, key, seed):
+    """Copy a store and extract one video again: the same names and sizes, and the copy's files are as old."""
+    copied = shutil.copytree(root, tmp_path / "copy.zarr")
+    write_video_of(LocalStorage(str(copied)), *key.split("/"), make_codes(3, seed=seed))
+    return copied
+
+
+@pytest.mark.parametrize("layout", ["mmaction2", "kitti", "npy", "hdf5"])
+@pytest.mark.parametrize("clock", ["the same", "an hour ahead", "put back"])
+def test_files_of_flow_that_was_replaced_are_written_anew_whatever_the_clock_says(root, tmp_path, layout, clock):
+    export(root, tmp_path / "out", layout, scheduler="sync")
+    copied = changed_copy(root, tmp_path, "wave/b", seed=7)
+    shift = {"the same": 0, "an hour ahead": 3600, "put back": -3600}[clock]
+    for path in (tmp_path / "out").rglob("*"):
+        os.utime(path, (time.time() + shift,) * 2)
+    report = export(copied, tmp_path / "out", layout, scheduler="sync")
+    export(copied, tmp_path / "fresh", layout, scheduler="sync")
+    assert tree_files(tmp_path / "out") == tree_files(tmp_path / "fresh")
+    assert report.n_present * 5 == 2 * (report.n_present + report.n_written) or layout in ("npy", "hdf5")
+    assert report.n_present > 0
+
+
+def test_the_same_flow_extracted_again_is_kept(root, tmp_path, monkeypatch):
+    export(root, tmp_path / "out", scheduler="sync")
+    monkeypatch.setattr("store_factory.CREATED", "2031-01-02T09:00:00Z")
+    write_video_of(LocalStorage(str(root)), "wave", "b", make_codes(3))
+    assert export(root, tmp_path / "out", scheduler="sync").n_written == 0
+
+
+def test_files_of_an_export_without_digests_are_written_anew(root, tmp_path):
+    """As the releases before digests left it: nobody can tell of which flow its files are."""
+    export(root, tmp_path / "out", scheduler="sync")
+    whole = tree_files(tmp_path / "out")
+    path = tmp_path / "out" / MANIFEST
+    said = json.loads(path.read_text())
+    del said["videos"]
+    path.write_text(json.dumps(said))
+    (tmp_path / "out/wave/b/flow_x_0001.jpg").write_bytes(b"stale")
+    assert export(root, tmp_path / "out", scheduler="sync").n_present == 0
+    assert tree_files(tmp_path / "out") == whole
+    path.write_text(json.dumps(said | {"files_since_ns": 5}))
+    with pytest.raises(ArgumentError, match="files of something else"):
+        export(root, tmp_path / "out", scheduler="sync")
+
+
+@pytest.mark.parametrize("n_removed", [0, 1, 3])
+def test_a_run_killed_while_it_removes_leaves_nothing_that_is_kept(root, tmp_path, monkeypatch, n_removed):
+    export(root, tmp_path / "out", scheduler="sync")
+    copied = changed_copy(root, tmp_path, "wave/b", seed=7)
+    removed = []
+
+    def remove(path):
+        if len(removed) == n_removed:
+            raise KeyboardInterrupt
+        removed.append(path)
+        os.unlink(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("flowstore.export.manifest.remove_if_there", remove)
+        with pytest.raises(KeyboardInterrupt):
+            export(copied, tmp_path / "out", scheduler="sync")
+    assert json.loads((tmp_path / "out" / MANIFEST).read_text())["videos"]["wave/b/flow_x_*.jpg"] is None
+    export(copied, tmp_path / "out", scheduler="sync")
+    export(copied, tmp_path / "fresh", scheduler="sync")
+    assert tree_files(tmp_path / "out") == tree_files(tmp_path / "fresh")
