@@ -78,7 +78,7 @@ class FrameFolder:
         scale: npt.NDArray[np.uint8] | None = None
         n_bits = 0
         for name in self.names:
-            levels = read_image(os.path.join(self.path, name))
+            levels = read_levels(os.path.join(self.path, name))
             bits = 8 * levels.dtype.itemsize
             shape, n_bits = shape or levels.shape, n_bits or bits
             check_frame_shape(levels.shape, shape, name)
@@ -92,7 +92,7 @@ class FrameFolder:
         """Return the 8-bit level of each 16-bit one: the range that the whole video uses, but for outliers."""
         counts = np.zeros(1 << 16, np.int64)
         for name in self.names:
-            counts += np.bincount(read_image(os.path.join(self.path, name)).reshape(-1), minlength=1 << 16)[: 1 << 16]
+            counts += np.bincount(read_levels(os.path.join(self.path, name)).reshape(-1), minlength=1 << 16)[: 1 << 16]
         below = np.cumsum(counts)
         low, high = (int(np.searchsorted(below, share * below[-1])) for share in (_OUTLIERS, 1 - _OUTLIERS))
         warning = f"frames of 16 bits per channel: levels {low} to {high} became 0 to 255 in the whole video"
@@ -129,7 +129,15 @@ def check_frame_shape(found: tuple[int, ...], expected: tuple[int, ...], what: s
         raise DecodeError(f"{what} is {found[1]}×{found[0]}, the frames before it are {expected[1]}×{expected[0]}")
 
 
-def read_image(path: str) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
+def read_image(path: str) -> Frame:
+    """Read one image of 8 bits per channel whole: uint8 (H, W, 3); see `read_levels`."""
+    frame = read_levels(path)
+    if frame.dtype != np.uint8:
+        raise DecodeError(f"{os.path.basename(path)} has 16 bits per channel, expected 8")
+    return np.asarray(frame, np.uint8)
+
+
+def read_levels(path: str) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
     """Read one image whole.
 
     Parameters

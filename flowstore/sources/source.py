@@ -9,8 +9,9 @@ from flowstore.errors import DecodeError, FlowStoreError, SourceError
 from flowstore.names import printable_name
 from flowstore.sources.fingerprint import Fingerprint, SourceKind, fingerprint_file, fingerprint_files
 from flowstore.sources.frames import FrameReader
-from flowstore.sources.images import FrameFolder, read_image
+from flowstore.sources.images import FrameFolder, read_levels
 from flowstore.sources.listing import list_frames
+from flowstore.sources.series import order_frames
 from flowstore.sources.videos import VideoFile, decoder_versions
 
 UNLABELED = "unlabeled"
@@ -108,6 +109,16 @@ class VideoSource:
         """Return the versions of what decodes the frames."""
         return decoder_versions() if self.kind == "video" else {}
 
+    def frame_names(self) -> list[str]:
+        """Return the file names of a folder's frames in order, whatever speaks against it.
+
+        Raises
+        ------
+        SourceError
+            If the folder cannot be listed.
+        """
+        return order_frames(list_frames(self.path, self.flow_patterns))[0]
+
     def probe(self) -> tuple[int, int, int] | None:
         """Return ``(height, width, frames)`` as the header or the first frame says, None if it cannot be read."""
         try:
@@ -115,7 +126,7 @@ class VideoSource:
                 return None
             if self.kind == "frames":
                 folder = self._open_folder()
-                height, width, _ = read_image(os.path.join(self.path, folder.names[0])).shape
+                height, width, _ = read_levels(os.path.join(self.path, folder.names[0])).shape
                 return height, width, len(folder.names)
             video = VideoFile(self.path)
             return video.height, video.width, video.n_frames_header
