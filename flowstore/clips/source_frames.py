@@ -21,7 +21,7 @@ from flowstore.layouts.flow_names import flow_finder
 from flowstore.names import video_path
 from flowstore.sources.discovery import LIST_SUFFIXES, discover
 from flowstore.sources.frames import Frame
-from flowstore.sources.images import configure_opencv, read_image, resize_frame
+from flowstore.sources.images import configured_opencv, read_image, resize_frame
 from flowstore.sources.listing import list_folder, list_frames, natural_key, split_suffix
 from flowstore.sources.series import order_frames
 from flowstore.sources.source import VideoSource
@@ -142,6 +142,7 @@ class SourceFrames:
                 self._flow_patterns[row] = found[row].flow_patterns
         self._namings = list(known)
 
+    @configured_opencv()
     def read(self, row: int, numbers: Sequence[int]) -> list[Frame]:
         """Read frames of a video of the table, each uint8 (H, W, 3): red, green, blue.
 
@@ -150,7 +151,6 @@ class SourceFrames:
         DecodeError
             If a frame is missing or cannot be decoded.
         """
-        configure_opencv()
         wanted = sorted(set(numbers))
         frames = dict(zip(wanted, self._read(row, wanted), strict=True))
         return [frames[number] for number in numbers]

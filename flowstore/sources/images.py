@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import struct
+import threading
 from collections.abc import Iterable, Iterator
 
 import cv2
@@ -20,6 +22,9 @@ from flowstore.sources.series import order_frames
 _SILENT = 0
 # Share of the pixels of a 16-bit video above and below the range that is kept: dead pixels, and depth that is unknown.
 _OUTLIERS = 1e-3
+# What OpenCV was set to, once for each that wants it configured now.
+_FOUND_BEFORE: list[tuple[int, int]] = []
+_CONFIGURING = threading.Lock()
 
 
 class FrameFolder:
@@ -267,12 +272,28 @@ def resize_frame(frame: Frame, height: int, width: int) -> Frame:
     return cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA if is_shrunk else cv2.INTER_LINEAR)
 
 
-def configure_opencv() -> None:
-    """Keep OpenCV to the calling thread and off the terminal, for the whole process.
+@contextlib.contextmanager
+def configured_opencv() -> Iterator[None]:
+    """Keep OpenCV to the calling thread and off the terminal for a while, in the whole process; then as it was before.
 
-    Tasks run beside one another already; and what OpenCV would print stands in the videos' records.
+    Tasks run beside one another already; and what OpenCV would print stands in the videos' records. The last of those
+    that run at once puts back what the first one found.
     """
-    cv2.setNumThreads(1)
-    # OpenCV 5 moved it.
-    set_log_level = cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel
-    set_log_level(_SILENT)
+    # OpenCV 5 moved them.
+    logging = cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging
+    with _CONFIGURING:
+        if not _FOUND_BEFORE:
+            found = cv2.getNumThreads(), logging.getLogLevel()
+            cv2.setNumThreads(1)
+            logging.setLogLevel(_SILENT)
+        else:
+            found = _FOUND_BEFORE[0]
+        _FOUND_BEFORE.append(found)
+    try:
+        yield
+    finally:
+        with _CONFIGURING:
+            n_threads, level = _FOUND_BEFORE.pop()
+            if not _FOUND_BEFORE:
+                cv2.setNumThreads(n_threads)
+                logging.setLogLevel(level)
