@@ -38,7 +38,7 @@ from flowstore.notebook.views import MAX_THUMBNAILS, class_html, store_html
 from flowstore.storage.keys import Storage
 from flowstore.storage.places import open_storage
 from flowstore.store.caches import RecentCache
-from flowstore.store.clips import read_clips
+from flowstore.store.clips import plan_clips
 from flowstore.store.flow_index import FlowIndex
 from flowstore.store.index import read_index
 from flowstore.store.reader import Crop
@@ -389,7 +389,10 @@ class FlowStore:
         if len(names) != len(starts):
             raise ArgumentError(f"{len(names)} names but {len(starts)} starts")
         videos = [self._video_of(name) for name in names]
-        return read_clips(videos, starts, length, self.settings.quantizer.dtype, crop, out)
+        filled, requests = plan_clips(videos, starts, length, self.settings.quantizer.dtype, crop, out)
+        for request in requests:
+            request.stored.read_into(request.start, request.out, request.crop)
+        return filled
 
     def _video_of(self, key: str) -> Video:
         video = self[key]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from flowstore.errors import ChecksumError, StoreFormatError
 from flowstore.format import zarr_metadata as documents
 from flowstore.format.record import VideoRecord
-from flowstore.format.shards import chunk_span, decode_chunks, index_size, iter_chunks, parse_shard_index
+from flowstore.format.shards import chunk_span, index_size, iter_chunks, parse_shard_index
 from flowstore.format.zarr_metadata import FLOW
 from flowstore.quantize.quantizer import Quantizer
 from flowstore.storage.keys import Storage
@@ -155,7 +155,8 @@ class StoredFlow:
         begin, end = chunk_span(index, offset, stop, size, layout.flow_bytes)
         data = self._read_range(key, begin, end - begin)
         if crop is None and out.dtype == self._quantizer.dtype and out.flags.c_contiguous:
-            decode_chunks(data, begin, index, offset, layout.codec, out)
+            for _ in iter_chunks(data, begin, index, offset, stop, layout.codec, out):
+                pass
             return
         # One flow at a time, so that what is decoded is still in the processor's cache when it is cropped and scaled.
         scratch = np.empty(self._shape[1:], self._quantizer.dtype)
