@@ -36,6 +36,7 @@ from flowstore.errors import (
     FlowStoreWarning,
     MissingExtraError,
     NameNotFoundError,
+    ReplacedError,
     StoreNotFoundError,
 )
 from flowstore.names import is_shortened, unescape_name
@@ -581,7 +582,7 @@ class FlowClips(Dataset[Item]):
                     crop=[window for _, _, window in members if window is not None] or None,
                     out=part,
                 )
-            except (ArgumentError, NameNotFoundError) as error:
+            except (ArgumentError, NameNotFoundError, ReplacedError) as error:
                 if self._store.storage.size_bytes("zarr.json") is None:
                     raise StoreNotFoundError(
                         f"{self._store.url} is gone since the dataset was made: if it was moved, make the dataset anew "

@@ -18,6 +18,12 @@ from flowstore.cli.options import Place, output_options, worker_options
     type=click.Choice(["fast", "balanced", "small", "none"]),
     help="Pack chunks anew.  [default: the store's, chunks as they are]",
 )
+@click.option(
+    "--max-error",
+    type=float,
+    metavar="PX",
+    help="Choose codes that pack smaller, so many pixels off the stored flow at most.  [default: codes as they are]",
+)
 @click.option("--select", multiple=True, metavar="CLASS", help="Copy only this class; may be repeated.  [default: all]")
 @click.option("--overwrite", is_flag=True, help="Empty DEST first.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.")
@@ -27,6 +33,7 @@ def command(
     store: str,
     dest: str,
     compression: Any,
+    max_error: float | None,
     select: tuple[str, ...],
     overwrite: bool,
     dry_run: bool,
@@ -49,7 +56,8 @@ def command(
 
     check_scheduler(scheduler, workers)
     opened, names = open_inside(store)
-    planned = plan_copy(select_inside(opened, names) if names else store, dest, compression, select, overwrite)
+    source = select_inside(opened, names) if names else store
+    planned = plan_copy(source, dest, compression, select, overwrite, max_error)
     lines = planned.lines()
     if verbose:
         lines += [f"to do:  {key}" for key in planned.keys]

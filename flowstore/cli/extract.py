@@ -86,6 +86,7 @@ def _parse_params(context: click.Context, param: click.Parameter, values: tuple[
     "--part", type=Part(), help="Take the I-th of N parts, to share a dataset among machines.  [default: all]"
 )
 @click.option("--retry-failed", is_flag=True, help="Try again what failed in a former run.")
+@click.option("--keep-damaged", is_flag=True, help="Store the flow of damaged videos up to the damage, marked as such.")
 @click.option("--overwrite", is_flag=True, help="Empty the store first and make everything anew.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.")
 @worker_options
@@ -99,6 +100,7 @@ def command(
     limit: int | None,
     part: tuple[int, int] | None,
     retry_failed: bool,
+    keep_damaged: bool,
     overwrite: bool,
     dry_run: bool,
     workers: int | None,
@@ -131,6 +133,7 @@ def command(
         limit=limit,
         part=part,
         retry_failed=retry_failed,
+        keep_damaged=keep_damaged,
         overwrite=overwrite,
     )
     return carry_out(plan, run_plan, workers, scheduler, dry_run, is_json, quiet, verbose)

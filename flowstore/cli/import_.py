@@ -7,7 +7,7 @@ from typing import Any, get_args
 import click
 
 from flowstore.cli.layouts import CUSTOM, choose_layout, layout_options
-from flowstore.cli.options import Place, output_options, worker_options
+from flowstore.cli.options import Place, max_error_option, output_options, worker_options
 from flowstore.cli.plan import carry_out
 from flowstore.errors import ArgumentError
 from flowstore.layouts.layout import Layout
@@ -59,6 +59,7 @@ def _choose_layout(name: str | None, class_folder: bool, file_format: Any, **tem
     type=click.Choice(get_args(Encoding)),
     help="Of the store.  [default: the files', or centred where no store has theirs]",
 )
+@max_error_option
 @click.option(
     "--compression",
     type=click.Choice(["fast", "balanced", "small", "none"]),

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from flowstore.arguments import check_path
+from flowstore.arguments import check_path, check_positive
 from flowstore.copying.task import VideoCopy, is_same_video
 from flowstore.errors import ArgumentError, ChecksumError, StoreFormatError, StoreNotFoundError
 from flowstore.format.codec import Compression
 from flowstore.format.record import VideoRecord
 from flowstore.format.root import RootAttributes, check_outside_stores, read_root
+from flowstore.format.settings import ExtractSettings
 from flowstore.names import escape_name, format_bytes, printable_name, video_path
 from flowstore.storage.keys import Storage
 from flowstore.storage.places import check_place, open_storage, room_notes
@@ -47,6 +48,8 @@ class CopyPlan:
         Videos of the source whose records cannot be read.
     is_new, is_overwritten : bool
         Whether the target has to be made, or is emptied first.
+    added_error_px : float or None
+        How far from the stored flow codes may be that are chosen anew, in pixels; None where they stay.
     """
 
     source: FlowStore
@@ -58,6 +61,7 @@ class CopyPlan:
     damaged: tuple[VideoCopy, ...]
     is_new: bool
     is_overwritten: bool
+    added_error_px: float | None = None
 
     @property
     def dest_url(self) -> str:
@@ -93,13 +97,19 @@ class CopyPlan:
     def lines(self) -> list[str]:
         """Return the plan as lines of text."""
         state = "new" if self.is_new else "emptied first" if self.is_overwritten else "resumed"
-        how = f"packed anew, {self.compression}" if self.compression else "chunks as they are"
+        is_anew = self.compression is not None or self.added_error_px is not None
+        how = f"packed anew, {self.root.settings.compression}" if is_anew else "chunks as they are"
         lines = [
             f"from:   {self.source.url}",
             f"to:     {self.dest_url} ({state})",
             f"videos: {len(self.todo)} to copy, {self.n_done} done; {self.n_flows} flows, "
             f"{format_bytes(self.size_bytes)} ({how})",
         ]
+        if self.added_error_px is not None:
+            lines.append(
+                f"note:   codes are chosen anew, up to {self.added_error_px:g} px from the stored flow; on top of its "
+                f"own {self.source.settings.largest_error_px:.4g} px that is {self.root.settings.max_error_px:.4g} px"
+            )
         if self.n_others:
             lines.append(f"note:   {self.n_others} other videos of the target stay as they are")
         if self.damaged:
@@ -114,6 +124,7 @@ class CopyPlan:
             "store": self.source.url,
             "dest": self.dest_url,
             "compression": self.root.settings.compression,
+            "max_error_px": self.root.settings.max_error_px,
             "todo": [{"class": record.class_name, "video": record.name} for record in self.todo],
             "n_todo": len(self.todo),
             "n_done": self.n_done,
@@ -129,12 +140,13 @@ def plan_copy(
     compression: Compression | None = None,
     select: Sequence[str] = (),
     overwrite: bool = False,
+    max_error: float | None = None,
 ) -> CopyPlan:
     """Look at a store and at where it is to go, and say what a copy would do; writes nothing.
 
     Parameters
     ----------
-    store, dest, compression, select, overwrite
+    store, dest, compression, select, overwrite, max_error
         See `copy`.
 
     Returns
@@ -152,6 +164,8 @@ def plan_copy(
     """
     source = store if isinstance(store, FlowStore) else open_store(store)
     settings = source.settings if compression is None else replace(source.settings, compression=compression)
+    if max_error is not None:
+        settings = replace(settings, max_error_px=_total_error(source.settings, max_error))
     root = replace(source.root, settings=settings)
     target, zip_path = _open_target(dest)
     _check_apart(source.storage, target)
@@ -177,7 +191,21 @@ def plan_copy(
         damaged=tuple(damaged),
         is_new=state == "new",
         is_overwritten=state == "overwritten",
+        added_error_px=None if max_error is None else float(max_error),
     )
+
+
+def _total_error(stored: ExtractSettings, max_error: float) -> float:
+    """Return the largest error of a store's codes once they are chosen anew."""
+    check_positive("max error in pixels", max_error)
+    step_px, own_px = stored.quantizer.scale, stored.largest_error_px
+    if own_px is None:
+        raise ArgumentError("float16 stores pixels as they are and takes no max error: it is for uint8")
+    if max_error < step_px:
+        raise ArgumentError(
+            f"max error is {max_error:.6g} px, expected at least a step between stored codes: {step_px:.6g} px"
+        )
+    return own_px + float(max_error)
 
 
 def _open_target(dest: Place) -> tuple[Storage, str]:
@@ -223,6 +251,18 @@ def _look_at_target(target: Storage, root: RootAttributes, is_overwriting: bool)
         return "new"
     if is_overwriting:
         return "overwritten"
+    check_same(target, found, root)
+    return "resumed"
+
+
+def check_same(target: Storage, found: RootAttributes, root: RootAttributes) -> None:
+    """Refuse to add to a store that is not a copy of the same.
+
+    Raises
+    ------
+    ArgumentError
+        That says how it differs.
+    """
     hint = "give another place, or --overwrite to replace what is there"
     differences = found.settings.differences(root.settings)
     if differences:
@@ -234,7 +274,6 @@ def _look_at_target(target: Storage, root: RootAttributes, is_overwriting: bool)
         raise ArgumentError(
             f"DEST {target.url} holds another store (made {found.created}; STORE was made {root.created}): {hint}"
         )
-    return "resumed"
 
 
 def _chosen_records(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flowstore.copying.plan import CopyPlan, plan_copy
+from flowstore.copying.plan import CopyPlan, check_same, plan_copy
 from flowstore.copying.task import CopyTask, VideoCopy, copy_lost, copy_video
 from flowstore.errors import ChecksumError, StoreError
 from flowstore.format.codec import Compression
@@ -19,13 +19,14 @@ from flowstore.jobs.operation import Operation
 from flowstore.jobs.progress import Progress
 from flowstore.names import format_bytes
 from flowstore.progress import choose_progress
+from flowstore.quantize.encoder import are_loops_compiled, compile_loops, has_numba
 from flowstore.storage.keys import Storage, writing
 from flowstore.storage.zips import writing_zip
-from flowstore.store.index import index_tree, is_indexed, remove_index, write_index
+from flowstore.store.index import index_tree, is_indexed, write_index
 from flowstore.store.open import FlowStore, Place
 from flowstore.store.unfinished import remove_leftovers
 from flowstore.store.video_index import VideoIndex
-from flowstore.store.writer import empty_store, write_class, write_root
+from flowstore.store.writer import settle_root, write_class, write_root
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ def copy(
     dest: Place,
     *,
     compression: Compression | None = None,
+    max_error: float | None = None,
     select: Sequence[str] = (),
     overwrite: bool = False,
     workers: int | None = None,
@@ -109,6 +111,9 @@ def copy(
         Where to; a path that ends in ``.zip`` becomes one file, whole or not at all.
     compression : {"fast", "balanced", "small", "none"}, optional
         By default the source's, whose chunks are then copied as they are.
+    max_error : float, optional
+        Choose codes anew that pack smaller, each up to so many pixels from the stored flow, at least a step. It comes
+        on top of the error that is there already; the copy's settings say the sum.
     select : sequence of str
         Only these classes.
     overwrite : bool
@@ -136,7 +141,7 @@ def copy(
     >>> copy("hmdb51.zarr", "hmdb51.zip", compression="small")  # doctest: +SKIP
     """
     progress = choose_progress(progress, "copy")
-    planned = plan_copy(store, dest, compression, select, overwrite)
+    planned = plan_copy(store, dest, compression, select, overwrite, max_error)
     return run_copy(planned, workers, scheduler, progress)
 
 
@@ -175,12 +180,24 @@ def run_copy(
     dest = planned.dest
     if not planned.todo and planned.n_done and (isinstance(dest, str) or is_indexed(dest, planned.done)):
         return gathered.report(0.0)
+    if planned.added_error_px is not None and has_numba():
+        if not are_loops_compiled(is_choosing=True):
+            operation.progress.note("compiling the kernels for this machine, once: some seconds")
+        compile_loops(is_choosing=True)
     with operation.telling(len(planned.todo), planned.n_flows), writing(planned.dest_url):
         if isinstance(dest, str):
             _make_zip(planned, dest, operation, gathered)
         else:
             operation.check_workers(planned.source.storage.folder, dest.folder and os.path.dirname(dest.folder))
             with dest.lock() as is_locked:
+                settle_root(
+                    dest,
+                    planned.root,
+                    lambda found: check_same(dest, found, planned.root),
+                    is_new=planned.is_new,
+                    is_overwritten=planned.is_overwritten,
+                    may_join=is_locked,
+                )
                 _fill_store(planned, dest, operation, gathered)
                 if is_locked:
                     remove_leftovers(dest)
@@ -232,12 +249,6 @@ def _incomplete(planned: CopyPlan, failure: VideoCopy) -> ChecksumError:
 
 
 def _fill_store(planned: CopyPlan, dest: Storage, operation: Operation, gathered: _Gathered) -> None:
-    if planned.is_overwritten:
-        empty_store(dest)
-    else:
-        remove_index(dest)
-    if planned.is_new or planned.is_overwritten:
-        _write_root(planned, dest)
     for class_name in sorted({record.class_name for record in planned.todo}):
         write_class(dest, class_name)
     try:
@@ -252,20 +263,17 @@ def _leave_out(path: str, error: StoreError) -> None:
     """Say nothing of a damaged record: the plan has it copied again, or it is not this run's."""
 
 
-def _write_root(planned: CopyPlan, dest: Storage) -> None:
-    write_root(dest, planned.root.settings, planned.root.versions, planned.root.created, planned.is_new)
-
-
 def _tasks(planned: CopyPlan, dest: Storage, is_replacing: bool) -> list[CopyTask]:
     source, settings = planned.source.storage, planned.source.settings
-    return [CopyTask(source, dest, record, settings, planned.compression, is_replacing) for record in planned.todo]
+    how = planned.compression, is_replacing, planned.added_error_px
+    return [CopyTask(source, dest, record, settings, *how) for record in planned.todo]
 
 
 def _make_zip(planned: CopyPlan, path: str, operation: Operation, gathered: _Gathered) -> None:
     for failure in planned.damaged:
         raise _incomplete(planned, failure)
     with writing_zip(path) as target:
-        _write_root(planned, target)
+        write_root(target, planned.root.settings, planned.root.versions, planned.root.created)
         for class_name in sorted({record.class_name for record in planned.todo}):
             write_class(target, class_name)
         tasks = _tasks(planned, target, is_replacing=False)

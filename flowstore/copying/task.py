@@ -9,6 +9,9 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
+import numpy.typing as npt
+
 from flowstore.errors import ChecksumError, StoreError, StoreFormatError, StoreUnreachableError
 from flowstore.format import shards
 from flowstore.format import zarr_metadata as documents
@@ -18,6 +21,8 @@ from flowstore.format.settings import ExtractSettings
 from flowstore.format.zarr_metadata import FLOW
 from flowstore.jobs.job import Loss, Tick
 from flowstore.names import printable_name, video_path
+from flowstore.quantize.encoder import CodeChooser
+from flowstore.quantize.quantizer import Quantizer
 from flowstore.storage.keys import Storage, writing
 from flowstore.store.video import Video
 from flowstore.store.writer import commit_record, remove_video
@@ -41,6 +46,8 @@ class CopyTask:
         To pack chunks anew with; None leaves them as they are.
     is_replacing : bool
         Whether something can be at the video's place, which is removed first.
+    added_error_px : float, optional
+        How far from the stored flow codes may be that are chosen anew; they stay as they are by default.
     """
 
     source: Storage
@@ -49,6 +56,7 @@ class CopyTask:
     settings: ExtractSettings
     compression: Compression | None
     is_replacing: bool = True
+    added_error_px: float | None = None
 
 
 @dataclass(frozen=True)
@@ -146,8 +154,8 @@ def _pack(task: CopyTask, folder: str) -> Iterator[_Packed]:
     video = Video(task.source, video_path(record.class_name, record.name), record, task.settings)
     try:
         layout = video.stored.read_layout()
-        if task.compression is not None:
-            yield from _pack_anew(video, task.compression)
+        if task.compression is not None or task.added_error_px is not None:
+            yield from _pack_anew(video, task.compression or task.settings.compression, task.added_error_px)
         else:
             yield from _pack_as_is(task.source, folder, video, layout)
     except (ChecksumError, StoreFormatError, StoreUnreachableError):
@@ -179,16 +187,36 @@ def _pack_as_is(source: Storage, folder: str, video: Video, layout: documents.Fl
     yield _Packed(source.read(f"{folder}/zarr.json") or b"")
 
 
-def _pack_anew(video: Video, compression: Compression) -> Iterator[_Packed]:
+class _Requantizer:
+    """Chooses codes anew for flow that is stored already, within an error that comes on top."""
+
+    def __init__(self, quantizer: Quantizer, shape: tuple[int, ...], added_error_px: float) -> None:
+        self._quantizer = quantizer
+        self._chooser = CodeChooser(quantizer, shape, added_error_px)
+        self._flow = np.empty(shape, np.float32)
+
+    def change(self, codes: npt.NDArray[np.uint8]) -> None:
+        """Change the codes of a flow (2, H, W) in place."""
+        flow = self._quantizer.decode(codes, self._flow)
+        # The outermost codes may stand for flow that was clipped, and that of zero for flow that was none.
+        flow[(codes <= self._quantizer.lowest_code) | (codes == 255)] = np.inf
+        flow[codes == self._quantizer.zero_code] = 0
+        self._chooser.choose(flow, codes)
+
+
+def _pack_anew(video: Video, compression: Compression, added_error_px: float | None) -> Iterator[_Packed]:
     _, _, height, width = video.shape
     quantizer = video.quantizer
     codec = codec_for(compression, quantizer.dtype.name)
+    requantizer = None if added_error_px is None else _Requantizer(quantizer, video.shape[1:], added_error_px)
     shard_frames = min(shards.frames_per_shard(height, width, quantizer.dtype.name), video.n_flows)
     for first in range(0, video.n_flows, shard_frames):
         file = io.BytesIO()
         writer = shards.ShardWriter(file, codec)
         stop = min(first + shard_frames, video.n_flows)
         for codes in video.read_codes(first, stop):
+            if requantizer:
+                requantizer.change(codes)
             writer.append(codes)
         writer.finish(shard_frames)
         yield _Packed(file.getvalue(), stop - first, writer.digest)

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from flowstore.errors import ArgumentError, EstimatorError
+from flowstore.errors import ArgumentError, EstimatorError, FlowStoreError
 from flowstore.estimators.parameters import Flow, Frame, Params, farneback_params, tvl1_params
 
 
@@ -121,9 +121,8 @@ def _import_kernel(algorithm: str) -> Any:
     try:
         return importlib.import_module(f"flowstore.estimators.{algorithm}.stream")
     except ImportError as error:
-        raise EstimatorError(
-            f"the numba engine needs Numba, which cannot be imported ({error}): pip install numba"
-        ) from error
+        hint = "" if isinstance(error, FlowStoreError) else "; if Numba is missing: pip install numba"
+        raise EstimatorError(f"the numba engine cannot be had here: {error}{hint}") from error
 
 
 def needs_compiling(engine: str, algorithm: str) -> bool:

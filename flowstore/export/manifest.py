@@ -175,7 +175,7 @@ def _read(target: str) -> Manifest | None:
 
 def _has_files(target: str) -> bool:
     with _writing_to(target), contextlib.suppress(FileNotFoundError):
-        return any(not (is_stray(name) or name.endswith(".lock")) for name in os.listdir(target))
+        return any(not is_stray(name) for name in os.listdir(target))
     return False
 
 

@@ -15,9 +15,6 @@ from flowstore.names import fold_name
 from flowstore.storage.local import is_case_blind
 from flowstore.store.open import FlowStore
 
-# What a run locks, below its target; the file of the lock ends in .lock.
-LOCKED = "flowstore-export"
-
 
 def check_dest(target: str, store: FlowStore) -> None:
     """Refuse a target that is a file, a store, or inside one, that which is exported or another.
@@ -83,8 +80,7 @@ def check_paths(tasks: Iterable[ExportTask], target: str, has_lists: bool = Fals
     ArgumentError
         If it is such an export.
     """
-    # Its lock stands among the files while it runs.
-    own = {MANIFEST, f"{LOCKED}.lock", *([LISTS_FOLDER] if has_lists else [])}
+    own = {MANIFEST, *([LISTS_FOLDER] if has_lists else [])}
     fold = fold_name if is_case_blind(target) else str
     by_path: defaultdict[str, list[ExportTask]] = defaultdict(list)
     for task in tasks:

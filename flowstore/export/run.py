@@ -10,7 +10,6 @@ import cv2
 
 from flowstore.export.lists import list_files
 from flowstore.export.manifest import start_manifest, write_manifest, write_own_file
-from flowstore.export.paths import LOCKED
 from flowstore.export.plan import ExportOptions, ExportPlan, plan_export
 from flowstore.export.task import ExportTask, VideoExport, export_video
 from flowstore.jobs.job import Loss
@@ -204,7 +203,7 @@ def run_export(
     if planned.tasks:
         operation.check_workers(planned.store.storage.folder, planned.dest)
     versions = planned.store.root.versions | {"opencv": cv2.__version__}
-    with writers_lock(os.path.join(planned.dest, LOCKED), is_shared=False, advice="wait for it"):
+    with writers_lock(planned.dest, is_shared=False, advice="wait for it"):
         manifest = start_manifest(planned, versions, overwrite)
         if planned.tasks:
             # Every machine may have a folder of the name in which the target is made; this file, only those that share.

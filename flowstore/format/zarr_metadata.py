@@ -23,6 +23,8 @@ from flowstore.quantize.quantizer import Quantizer
 FORMAT = 1
 ATTRIBUTE = "flowstore"
 FLOW = "flow"
+# A copy of all metadata below a group, which `zarr.consolidate_metadata` adds to the group's own.
+CONSOLIDATED = "consolidated_metadata"
 # JSON has no checksum of its own.
 DIGEST = "digest"
 _FLOW_ATTRIBUTES = ("units", "long_name", "component", "scale_factor", "add_offset")
@@ -62,6 +64,18 @@ def parse_document(data: bytes, where: str) -> dict[str, Any]:
     if not isinstance(document, dict) or document.get("zarr_format") != 3:
         raise StoreFormatError(f"{where}: not the metadata of a Zarr v3 node")
     return document
+
+
+def parse_before_consolidated(head: bytes, where: str) -> dict[str, Any] | None:
+    """Return the document of a group without the metadata that Zarr consolidated in it, of its first bytes.
+
+    They may be larger than any document that is believed, and writers put them behind the group's attributes. None
+    where there are none.
+    """
+    own, found, _ = head.partition(f'"{CONSOLIDATED}"'.encode())
+    if not found:
+        return None
+    return parse_document(own + b'"zarr_format": 3, "node_type": "group"}', where)
 
 
 def json_digest(value: Any) -> str:
@@ -116,6 +130,11 @@ def flow_digest(document: Mapping[str, Any]) -> str:
     return json_digest({**document, "attributes": attributes})
 
 
+def decoding_of(quantizer: Quantizer) -> tuple[float | None, float | None]:
+    """Return the scale and the offset that an array of a quantizer's codes states; none for stored pixels."""
+    return (None, None) if quantizer.bound_px is None else (quantizer.scale, quantizer.offset)
+
+
 def flow_document(
     n_flows: int, height: int, width: int, shard_frames: int, quantizer: Quantizer, codec: ChunkCodec
 ) -> dict[str, Any]:
@@ -138,8 +157,9 @@ def flow_document(
     gives pixels.
     """
     attributes: dict[str, Any] = {"units": "pixel", "long_name": "optical flow", "component": ["x", "y"]}
-    if quantizer.bound_px is not None:
-        attributes |= {"scale_factor": quantizer.scale, "add_offset": quantizer.offset}
+    scale, offset = decoding_of(quantizer)
+    if scale is not None:
+        attributes |= {"scale_factor": scale, "add_offset": offset}
     index_codecs = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
     sharding = {
         "chunk_shape": [1, 2, height, width],
@@ -174,11 +194,15 @@ class FlowLayout:
         Flows in each shard but the last.
     codec : ChunkCodec
         Of the chunks.
+    scale, offset : float or None
+        What makes pixels of the stored numbers; None where these are pixels.
     """
 
     shape: tuple[int, int, int, int]
     shard_frames: int
     codec: ChunkCodec
+    scale: float | None = None
+    offset: float | None = None
 
     @property
     def flow_bytes(self) -> int:
@@ -227,7 +251,9 @@ def parse_flow_document(document: Mapping[str, Any], where: str) -> FlowLayout:
         raise StoreFormatError(f"{of_others} ({printable_name(str(error))[:200]})") from error
     if not is_known:
         raise StoreFormatError(of_others)
-    layout = FlowLayout(shape, shard_shape[0], codec)
+    attributes = document.get("attributes")
+    stated = attributes if isinstance(attributes, dict) else {}
+    layout = FlowLayout(shape, shard_shape[0], codec, stated.get("scale_factor"), stated.get("add_offset"))
     if layout.shard_frames > shape[0] or layout.shard_frames * layout.flow_bytes > MAX_FLOW_BYTES:
         raise ChecksumError(
             f"{where}: damaged: shards of {layout.shard_frames} flows of {layout.flow_bytes} bytes each, at most "

@@ -41,6 +41,8 @@ class ImportOptions:
         Of the store; the files' where a store has it, else ``centred``.
     compression : {"fast", "balanced", "small", "none"}
         Of the store.
+    max_error : float, optional
+        Largest error of a component of the store, in pixels; half a step by default. For files of pixels only.
     """
 
     encoding: FileEncoding | None = None
@@ -50,6 +52,7 @@ class ImportOptions:
     pad_last: bool | None = None
     store_encoding: Encoding | None = None
     compression: Compression = "fast"
+    max_error: float | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("first", 0), ("step", 1)):

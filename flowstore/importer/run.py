@@ -11,7 +11,6 @@ import numpy as np
 
 from flowstore.arguments import ParameterValue, check_folder
 from flowstore.errors import ArgumentError, SourceError
-from flowstore.format.codec import Compression
 from flowstore.format.settings import IMPORTED, ExtractSettings
 from flowstore.importer.folders import find_flow
 from flowstore.importer.origin import ImportOptions, Origin, find_origin
@@ -22,8 +21,7 @@ from flowstore.pipeline.plan import ExtractPlan, make_plan
 from flowstore.pipeline.report import ExtractReport
 from flowstore.pipeline.run import run_plan
 from flowstore.progress import choose_progress
-from flowstore.quantize.file_quantizer import FileQuantizer
-from flowstore.quantize.quantizer import Quantizer
+from flowstore.quantize.file_quantizer import CODE_ENCODINGS, FileQuantizer
 from flowstore.sources.selection import select_sources
 from flowstore.storage.places import open_storage
 from flowstore.store.open import Place
@@ -137,16 +135,21 @@ def plan_import(
     origin.layout.kind.check_usable()
     discovery, step = find_flow(root, origin.layout, origin.read, origin.step, origin.exported)
     discovery = replace(discovery, notes=(*origin.notes, *discovery.notes))
-    settings = _settings(origin, step, options.compression)
+    settings = _settings(origin, step, options)
     chosen = select_sources(discovery.sources, include, exclude, limit)
     place = open_storage(store, is_written=True)
     planned = make_plan(discovery, chosen, place, settings, retry_failed, overwrite, "import")
-    note = describe_encoding(origin.layout, origin.read, origin.stored, planned.estimate.largest_frame)
+    note = describe_encoding(origin.layout, origin.read, settings, planned.estimate.largest_frame)
     return replace(planned, notes=(note, *planned.notes))
 
 
-def _settings(origin: Origin, step: int, compression: Compression) -> ExtractSettings:
+def _settings(origin: Origin, step: int, options: ImportOptions) -> ExtractSettings:
     layout, read = origin.layout, origin.read
+    if options.max_error is not None and read.encoding in CODE_ENCODINGS:
+        raise ArgumentError(
+            f"max error is for files of pixels, and those of layout {layout.name} hold {read.encoding} codes: import "
+            "them without, then copy the store with a max error"
+        )
     params: dict[str, ParameterValue] = {
         "format": layout.file_format,
         "encoding": read.encoding,
@@ -154,10 +157,18 @@ def _settings(origin: Origin, step: int, compression: Compression) -> ExtractSet
     }
     if read.bound_px is not None:
         params["bound_px"] = read.bound_px
-    return ExtractSettings(IMPORTED, layout.name, params, origin.stored, step, compression=compression)
+    return ExtractSettings(
+        IMPORTED,
+        layout.name,
+        params,
+        origin.stored,
+        step,
+        compression=options.compression,
+        max_error_px=options.max_error,
+    )
 
 
-def describe_encoding(layout: Layout, read: FileQuantizer, stored: Quantizer, size: tuple[int, int]) -> str:
+def describe_encoding(layout: Layout, read: FileQuantizer, settings: ExtractSettings, size: tuple[int, int]) -> str:
     """Say whether codes are kept as they are, and if not by how much they can differ.
 
     Parameters
@@ -166,11 +177,12 @@ def describe_encoding(layout: Layout, read: FileQuantizer, stored: Quantizer, si
         Of the files.
     read : FileQuantizer
         What their numbers mean.
-    stored : Quantizer
+    settings : ExtractSettings
         Of the store.
     size : tuple of int
         ``(height, width)`` of the largest picture.
     """
+    stored = settings.quantizer
     lossy = "" if layout.kind.is_lossless else "; JPEG has changed them before"
     bound = "" if read.bound_px is None else f" ±{read.bound_px:g} px"
     if is_kept(read, stored):
@@ -178,7 +190,9 @@ def describe_encoding(layout: Layout, read: FileQuantizer, stored: Quantizer, si
     target = stored.encoding + ("" if stored.bound_px is None else f" ±{stored.bound_px:g} px")
     step_px = layout.kind.step_px or read.step_px(*size)
     within = f"within {step_px / 2:.3g} px of the float flow"
-    if stored.bound_px is not None:
+    if settings.max_error_px is not None:
+        within = f"within {settings.max_error_px + step_px / 2:.3g} px of the float flow"
+    elif stored.bound_px is not None:
         differ = int(np.ceil(0.5 * step_px / stored.scale + 0.5))
         within = f"within {differ} of the code of the float flow" if step_px else "each the code of the file's value"
     elif not step_px:

@@ -15,6 +15,7 @@ from flowstore.importer.source import FlowSource, read_flows
 from flowstore.jobs.job import Tick
 from flowstore.names import now_utc
 from flowstore.pipeline.task import VideoError, VideoTask, commit_failure, ignore, one_video
+from flowstore.quantize.encoder import CodeChooser
 from flowstore.quantize.file_quantizer import FileQuantizer
 from flowstore.quantize.motion import MotionAccumulator
 from flowstore.quantize.quantizer import Quantizer
@@ -63,11 +64,11 @@ def _import(task: VideoTask, tick: Tick) -> VideoRecord:
         raise ArgumentError(f"{source.key} is no source of flow files")
     if source.problem:
         raise DecodeError(source.problem)
-    before = source.fingerprint()
+    before = source.files().stamp()
     flows = read_flows(source)
     first = next(flows)
     _, height, width = first.values.shape
-    recoder = Recoder(source.quantizer, settings.quantizer)
+    recoder = Recoder(source.quantizer, settings.quantizer, settings.max_error_px)
     n_unknown = 0
     writing = task.storage, source.class_name, source.name, height, width, settings.quantizer, settings.compression
     with VideoWriter(*writing) as writer:
@@ -75,8 +76,8 @@ def _import(task: VideoTask, tick: Tick) -> VideoRecord:
             writer.append(recoder.encode(flow.values))
             n_unknown += flow.n_unknown
             tick(1)
-        after = source.fingerprint()
-        if not after.is_same(before):
+        after = source.files().fingerprint()
+        if not after.has_stamps_of(before):
             raise DecodeError("the source changed while it was read")
         return writer.commit(
             VideoRecord(
@@ -114,6 +115,8 @@ class Recoder:
         What the files' numbers mean.
     stored : Quantizer
         Of the store. Where it gives the same codes as `read`, they are kept as they are.
+    max_error_px : float, optional
+        Of the store, for files of pixels; half a step by default.
 
     Attributes
     ----------
@@ -124,10 +127,12 @@ class Recoder:
         Codes 0 of ``centred``, made by lossy images out of those beside it and stored as 1.
     """
 
-    def __init__(self, read: FileQuantizer, stored: Quantizer) -> None:
+    def __init__(self, read: FileQuantizer, stored: Quantizer, max_error_px: float | None = None) -> None:
         self._read = read
         self._stored = stored
         self._is_kept = is_kept(read, stored)
+        self._max_error_px = max_error_px
+        self._chooser: CodeChooser | None = None
         self.motion = MotionAccumulator()
         self.n_reserved = 0
 
@@ -146,7 +151,13 @@ class Recoder:
             is_clipped |= np.abs(flow) > self._stored.largest_kept
         clipped_x, clipped_y = (int(np.count_nonzero(component)) for component in is_clipped)
         self.motion.add(flow, (clipped_x, clipped_y))
-        return values if self._is_kept else self._stored.encode(flow)
+        if self._is_kept:
+            return values
+        codes = self._stored.encode(flow)
+        if self._max_error_px is not None:
+            self._chooser = self._chooser or CodeChooser(self._stored, flow.shape, self._max_error_px)
+            self._chooser.choose(np.ascontiguousarray(flow), codes)
+        return codes
 
     def _is_at_end(self, values: Values) -> npt.NDArray[np.bool_]:
         if self._read.encoding in _END_CODES:

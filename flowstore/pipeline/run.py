@@ -9,13 +9,15 @@ from flowstore.arguments import ParameterValue
 from flowstore.estimators.registry import compile_engine, library_versions, needs_compiling
 from flowstore.format.codec import Compression
 from flowstore.format.record import VideoRecord
+from flowstore.format.root import RootAttributes
 from flowstore.format.settings import ExtractSettings
+from flowstore.format.zarr_metadata import FORMAT
 from flowstore.jobs.job import Loss, Tick
 from flowstore.jobs.operation import Operation
 from flowstore.jobs.progress import Progress
 from flowstore.jobs.schedulers import choose_scheduler
 from flowstore.names import now_utc, printable_name, video_path
-from flowstore.pipeline.plan import ExtractPlan, plan_extract
+from flowstore.pipeline.plan import ExtractPlan, check_settings, plan_extract
 from flowstore.pipeline.report import ExtractReport
 from flowstore.pipeline.settings import choose_engine, make_settings
 from flowstore.pipeline.task import VideoTask, commit_failure, extract_video
@@ -23,10 +25,10 @@ from flowstore.progress import choose_progress
 from flowstore.quantize.encoder import are_loops_compiled, compile_loops, has_numba
 from flowstore.storage.keys import writing
 from flowstore.storage.locks import SHARE_ADVICE
-from flowstore.store.index import index_tree, is_indexed, remove_index
+from flowstore.store.index import index_tree, is_indexed
 from flowstore.store.open import Place
 from flowstore.store.unfinished import remove_leftovers
-from flowstore.store.writer import empty_store, write_class, write_root
+from flowstore.store.writer import settle_root, write_class
 
 # On two and four cores threads are some 15 % faster than processes at any length, and start 2 s sooner; but only a
 # process of its own keeps a decoder that crashes from ending the run. Beyond so many frames, half a minute, that is
@@ -89,6 +91,7 @@ def extract(
     limit: int | None = None,
     part: tuple[int, int] | None = None,
     retry_failed: bool = False,
+    keep_damaged: bool = False,
     overwrite: bool = False,
     progress: Progress | bool | None = None,
 ) -> ExtractReport:
@@ -106,7 +109,7 @@ def extract(
         Videos at a time; all cores by default.
     scheduler : {"auto", "processes", "threads", "sync"} or address
         Where tasks run; an address such as ``tcp://host:8786`` is a running Dask cluster's.
-    list_file, include, exclude, limit, part, retry_failed, overwrite
+    list_file, include, exclude, limit, part, retry_failed, keep_damaged, overwrite
         Which videos to take; see `plan_extract`.
     progress : Progress, bool or None
         Is told what happens: one of your own, True for a display on stderr, False for none. None displays it at a
@@ -145,6 +148,7 @@ def extract(
         limit=limit,
         part=part,
         retry_failed=retry_failed,
+        keep_damaged=keep_damaged,
         overwrite=overwrite,
     )
     return run_plan(planned, workers, scheduler, progress)
@@ -188,7 +192,7 @@ def run_plan(
     if not planned.todo and (planned.is_part or _is_indexed(planned)):
         return gathered.report(0.0)
     with planned.storage.lock(is_shared=planned.is_part, advice=SHARE_ADVICE) as is_locked:
-        _run_locked(planned, operation, gathered, function)
+        _run_locked(planned, is_locked, operation, gathered, function)
         if is_locked and not planned.is_part:
             remove_leftovers(planned.storage)
     return gathered.report(operation.seconds)
@@ -200,6 +204,7 @@ def _is_indexed(planned: ExtractPlan) -> bool:
 
 def _run_locked(
     planned: ExtractPlan,
+    is_locked: bool,
     operation: Operation,
     gathered: _Gathered,
     function: Callable[[VideoTask, Tick], VideoRecord],
@@ -209,12 +214,15 @@ def _run_locked(
         try:
             if planned.todo:
                 _prepare_engine(planned.settings, operation.progress)
-                _prepare_store(planned)
-                tasks = [VideoTask(source, planned.settings, planned.storage) for source in planned.todo]
+                _prepare_store(planned, is_locked)
+                tasks = [
+                    VideoTask(source, planned.settings, planned.storage, planned.keep_damaged)
+                    for source in planned.todo
+                ]
                 operation.run(function, tasks, gathered.take, _commit_lost, _is_small(planned), _stall_limit_s)
         except KeyboardInterrupt:
             # Before the root there is no store, and a folder with nothing but an index would be refused the next time.
-            if planned.storage.read("zarr.json"):
+            if planned.storage.size_bytes("zarr.json"):
                 _index_store(planned, operation.progress)
             raise
         _index_store(planned, operation.progress)
@@ -277,14 +285,16 @@ def _prepare_engine(settings: ExtractSettings, progress: Progress) -> None:
     compile_loops(is_choosing)
 
 
-def _prepare_store(planned: ExtractPlan) -> None:
+def _prepare_store(planned: ExtractPlan, is_locked: bool) -> None:
     storage = planned.storage
-    if planned.is_overwritten:
-        empty_store(storage)
-    else:
-        remove_index(storage)
-    if planned.is_new or planned.is_overwritten:
-        write_root(storage, planned.settings, library_versions(), now_utc(), planned.is_new)
+    settle_root(
+        storage,
+        RootAttributes(FORMAT, planned.settings, library_versions(), now_utc()),
+        lambda found: check_settings(storage, found, planned.settings),
+        is_new=planned.is_new,
+        is_overwritten=planned.is_overwritten,
+        may_join=is_locked or planned.is_part,
+    )
     for class_name in sorted({source.class_name for source in planned.todo}):
         write_class(storage, class_name)
 

@@ -150,7 +150,7 @@ class CodeChooser:
             quantizer.scale,
             quantizer.offset,
             tolerance.steps,
-            tolerance.lowest_code,
+            quantizer.lowest_code,
             quantizer.zero_code,
             bits,
             codes.reshape(-1),

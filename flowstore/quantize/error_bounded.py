@@ -99,11 +99,6 @@ class Tolerance:
         return min(self.max_error_px / self.quantizer.scale, 255.0) - _ROUNDING_STEPS
 
     @property
-    def lowest_code(self) -> int:
-        """The lowest code that the encoding writes; the highest is 255."""
-        return 1 if self.quantizer.encoding == "centred" else 0
-
-    @property
     def grid_bits(self) -> int:
         """Two to this power is the distance of the codes that are looked at: at most four lie within the error."""
         return max(0, math.floor(math.log2(self.steps / 2)) + 1)
@@ -120,10 +115,10 @@ class Tolerance:
         """
         quantizer = self.quantizer
         value = flow.astype(np.float64)
-        place = np.clip((value - quantizer.offset) / quantizer.scale, self.lowest_code, 255)
+        place = np.clip((value - quantizer.offset) / quantizer.scale, quantizer.lowest_code, 255)
         is_kept = (value == 0) | (np.abs(value) > quantizer.largest_kept)
         steps = np.where(is_kept, 0.0, self.steps)
-        low = np.maximum(np.minimum(np.ceil(place - steps), nearest), self.lowest_code).astype(np.int16)
+        low = np.maximum(np.minimum(np.ceil(place - steps), nearest), quantizer.lowest_code).astype(np.int16)
         high = np.minimum(np.maximum(np.floor(place + steps), nearest), 255).astype(np.int16)
         return low, high, place.astype(np.float32)
 

@@ -131,6 +131,11 @@ class Quantizer:
         """Code of zero flow."""
         return {"centred": 128, "denseflow": 128, "truncate": 127, "float16": 0}[self.encoding]
 
+    @property
+    def lowest_code(self) -> int:
+        """Lowest code that is written, 1 for ``centred``; the highest of a uint8 encoding is 255."""
+        return 1 if self.encoding == "centred" else 0
+
     def encode(self, flow: Flow, out: Codes | None = None) -> Codes:
         """Return the stored numbers of flow.
 

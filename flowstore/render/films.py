@@ -15,6 +15,7 @@ from av.container import OutputContainer
 from av.video.stream import VideoStream
 
 from flowstore.errors import ExportError, MissingExtraError
+from flowstore.storage.atomic import making_path
 
 Image = npt.NDArray[np.uint8]
 
@@ -80,7 +81,7 @@ def open_film(path: str, height: int, width: int, fps: float) -> Iterator[FilmWr
         If a library is missing.
     """
     suffix = os.path.splitext(path)[1].lower()
-    partial = f"{path}.{os.getpid()}.partial{suffix}"
+    partial = making_path(path) + suffix
     try:
         with _open_gif(partial, fps) if suffix == ".gif" else _open_mp4(partial, height, width, fps) as writer:
             yield writer

@@ -14,6 +14,14 @@ _PARTIAL = re.compile(r"flowstore-[0-9a-f]{12}\.partial")
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
 
 
+def making_path(path: str) -> str:
+    """Return a name for a file in the making that no other process on any machine takes: ``PATH.<number>.partial``.
+
+    The number of a process would be that of another one in the next container.
+    """
+    return f"{path}.{uuid.uuid4().int >> 80}.partial"
+
+
 class WholeWriter:
     """Writes files one after another, each under a name that no other writer has until it is whole.
 
@@ -78,13 +86,11 @@ def replacing(path: str, is_durable: bool) -> Iterator[IO[bytes]]:
     Yields
     ------
     binary file
-        Named ``PATH.<number of the process>.partial``: whoever cleans up can tell whose it is.
+        Named `making_path` of it.
     """
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    partial = f"{path}.{os.getpid()}.partial"
+    partial = making_path(path)
     try:
-        # What stands there is of a process that is gone; a link would be followed.
-        remove_if_there(partial)
         with open(partial, "x+b") as file:
             yield file
             if is_durable:
@@ -150,6 +156,39 @@ class FaultKeepingFile:
 def write_whole(path: str, data: bytes) -> None:
     """Write one file so that it appears whole or not at all."""
     WholeWriter().write(path, [data])
+
+
+def write_new(path: str, data: bytes) -> bool:
+    """Write a file that is not there yet, whole and durably; return False where it is: the file system decides."""
+    partial = making_path(path)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    try:
+        _create(partial, data)
+        try:
+            os.link(partial, path)
+        except FileExistsError:
+            return False
+        except OSError:
+            # FAT, exFAT and some network file systems have no second names.
+            return _create_if_new(path, data)
+        return True
+    finally:
+        remove_if_there(partial)
+
+
+def _create(path: str, data: bytes) -> None:
+    with open(path, "xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _create_if_new(path: str, data: bytes) -> bool:
+    try:
+        _create(path, data)
+    except FileExistsError:
+        return False
+    return True
 
 
 def is_stray(name: str) -> bool:

@@ -12,7 +12,7 @@ from typing import IO
 from flowstore.arguments import existing_place
 from flowstore.errors import StoreError, translated
 from flowstore.limits import check_document_size
-from flowstore.storage.atomic import replacing
+from flowstore.storage.atomic import replacing, write_new
 from flowstore.storage.keys import Storage
 from flowstore.storage.locks import SHARE_ADVICE, writers_lock
 
@@ -75,6 +75,10 @@ class LocalStorage(Storage):
         """Set a key, whole or not at all."""
         with replacing(self._own_path(key), is_durable) as file:
             file.write(value)
+
+    def write_new(self, key: str, value: bytes) -> bool:
+        """Set a key that nobody has set, durably; return whether this caller did. The file system decides."""
+        return write_new(self._own_path(key), value)
 
     def open_sink(self, key: str) -> contextlib.AbstractContextManager[IO[bytes]]:
         """Return a file that becomes the key's value, durably, when the context ends without an error."""

@@ -153,8 +153,12 @@ class ZipStorage(Storage):
         return None if found is None else found[1].file_size
 
     def stamp(self, key: str) -> tuple[int, ...] | None:
-        """Return the same for every key: an archive is taken not to change while it is open."""
-        return None if self._find(key) is None else ()
+        """Return number, size and time of change of the archive that is open here, None if it has no such key."""
+        found = self._find(key)
+        if found is None:
+            return None
+        status = os.fstat(_descriptor(found[0]))
+        return status.st_ino, status.st_size, status.st_mtime_ns
 
     def write(self, key: str, value: bytes, is_durable: bool = False) -> None:
         """Refuse."""

@@ -5,7 +5,9 @@ Imports neither OpenCV nor Dask: what trains from a store needs numpy, zarr and 
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -18,6 +20,7 @@ from flowstore.errors import (
     ArgumentError,
     ChecksumError,
     NameNotFoundError,
+    ReplacedError,
     StoreError,
     StoreFormatError,
     StoreNotFoundError,
@@ -49,6 +52,8 @@ from flowstore.store.video_index import VideoIndex
 Flow = npt.NDArray[np.float32]
 Place = str | os.PathLike[str] | Store | Storage
 
+# A short video is replaced within these.
+_WAITS_S = (0.1, 0.2, 0.5, 1.0)
 _CACHE_LIMIT_BYTES = 32 * 2**20
 # What a video in memory takes, found by measuring: its record and layout, and its mean magnitudes, one number a flow.
 _VIDEO_BYTES, _FLOW_BYTES = 8192, 32
@@ -380,6 +385,8 @@ class FlowStore:
 
         Notes
         -----
+        A video that is replaced just now is tried again for some two seconds.
+
         Into an array of the store's own type, C-contiguous and without a crop, every flow is decoded in place.
         """
         if isinstance(names, str) or not hasattr(names, "__len__") or not all(isinstance(name, str) for name in names):
@@ -388,6 +395,11 @@ class FlowStore:
             raise ArgumentError(f"starts is {starts!r}, expected a list of whole numbers")
         if len(names) != len(starts):
             raise ArgumentError(f"{len(names)} names but {len(starts)} starts")
+        for wait_s in _WAITS_S:
+            videos = [self._video_of(name) for name in names]
+            with contextlib.suppress(ReplacedError):
+                return read_clips(videos, starts, length, self.settings.quantizer.dtype, crop, out)
+            time.sleep(wait_s)
         videos = [self._video_of(name) for name in names]
         filled, requests = plan_clips(videos, starts, length, self.settings.quantizer.dtype, crop, out)
         for request in requests:
@@ -500,10 +512,20 @@ class FlowClass:
             If there is none of that name; the message suggests the nearest.
         """
         video = self.store._video(self.name, name) if name else None
+        path = video_path(self.name, name) if name else ""
+        for wait_s in _WAITS_S if name else ():
+            # Files and no commit: it is being replaced, or a killed run has left it.
+            if video is not None or not self.store.storage.list_children(path):
+                break
+            time.sleep(wait_s)
+            video = self.store._video(self.name, name)
         if video is None:
             names = self.names
-            # An index can be older than the tree.
-            hint = ", though the index names it" if name in names else suggest_name(name, names)
+            if path and self.store.storage.list_children(path):
+                hint = ": a run is writing it, or was killed while it did; wait for it, or run it again"
+            else:
+                # An index can be older than the tree.
+                hint = ", though the index names it" if name in names else suggest_name(name, names)
             raise NameNotFoundError(f"no video {printable_name(name)!r} in class {printable_name(self.name)!r}{hint}")
         return video
 

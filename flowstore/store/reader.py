@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flowstore.errors import ChecksumError, StoreFormatError
+from flowstore.errors import ChecksumError, ReplacedError, StoreFormatError
 from flowstore.format import zarr_metadata as documents
 from flowstore.format.record import VideoRecord
 from flowstore.format.shards import chunk_span, index_size, iter_chunks, parse_shard_index
@@ -16,6 +16,7 @@ from flowstore.format.zarr_metadata import FLOW
 from flowstore.quantize.quantizer import Quantizer
 from flowstore.storage.keys import Storage
 from flowstore.store.caches import RecentCache
+from flowstore.store.tree import read_record
 
 Codes = npt.NDArray[Any]
 Crop = tuple[int, int, int, int]
@@ -53,6 +54,8 @@ class StoredFlow:
         self._quantizer = quantizer
         self._cache = cache
         self._shape = record.n_flows, 2, record.height, record.width
+        self._commit = f"{path}/zarr.json"
+        self._stamp = storage.stamp(self._commit)
         self._layout: documents.FlowLayout | None = None
 
     def read_into(self, start: int, out: npt.NDArray[Any], crop: Crop | None = None) -> None:
@@ -71,7 +74,34 @@ class StoredFlow:
         ------
         ChecksumError, StoreFormatError
             If what is stored is damaged, missing, or not what the record says; the message names video and flows.
+        ReplacedError
+            If it is another video by now.
+
+        Notes
+        -----
+        Who replaces a video takes its commit away first and writes it last: where it is the same after reading, all
+        that was read was of that video.
         """
+        try:
+            self._read(start, out, crop)
+        except (ChecksumError, StoreFormatError):
+            self._check_same()
+            raise
+        self._check_same()
+
+    def _check_same(self) -> None:
+        stamp = self._storage.stamp(self._commit)
+        if stamp == self._stamp:
+            return
+        # What was copied over itself, or touched, is the same.
+        if stamp is None or read_record(self._storage, self._path) != self._record:
+            raise ReplacedError(
+                f"{self.key} of {self._storage.url} is another one than when it was opened, or is being replaced: "
+                "open it again"
+            )
+        self._stamp = stamp
+
+    def _read(self, start: int, out: npt.NDArray[Any], crop: Crop | None) -> None:
         layout = self.read_layout()
         first, stop = start, start + len(out)
         while first < stop:
@@ -106,6 +136,12 @@ class StoredFlow:
             if layout.n_shards != len(self._record.shard_sizes):
                 raise StoreFormatError(
                     f"{self.key}: flow in {layout.n_shards} shards, its record says {len(self._record.shard_sizes)}"
+                )
+            stated, expected = (layout.scale, layout.offset), documents.decoding_of(self._quantizer)
+            if stated != expected:
+                raise StoreFormatError(
+                    f"{self.key}: its array says scale and offset {stated}, the settings of the store {expected}: the "
+                    "store was made anew since it was opened, so open it again; or its array is of another store"
                 )
             self._layout = layout
         return self._layout

@@ -7,6 +7,7 @@ One video is one group, one task and one writer. Shards first, then ``flow/zarr.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import replace
 from types import TracebackType
 from typing import IO, Any
@@ -17,6 +18,7 @@ from flowstore.errors import ArgumentError, StoreError, StoreFormatError
 from flowstore.format import zarr_metadata as documents
 from flowstore.format.codec import Compression, codec_for
 from flowstore.format.record import VideoRecord
+from flowstore.format.root import RootAttributes, drop_consolidated, read_root
 from flowstore.format.settings import ExtractSettings
 from flowstore.format.shards import ShardWriter, frames_per_shard
 from flowstore.format.zarr_metadata import FLOW, FORMAT
@@ -27,35 +29,67 @@ from flowstore.store.index import forget_index, remove_index
 from flowstore.store.tree import class_paths
 
 
-def write_root(
-    storage: Storage, settings: ExtractSettings, versions: dict[str, str], created: str, is_new: bool = False
+def write_root(storage: Storage, settings: ExtractSettings, versions: dict[str, str], created: str) -> None:
+    """Write the root of a store, in place of the one that is there; see `flowstore.format.root.RootAttributes`."""
+    storage.write("zarr.json", _root_bytes(settings, versions, created), is_durable=True)
+
+
+def _root_bytes(settings: ExtractSettings, versions: dict[str, str], created: str) -> bytes:
+    attributes = {"format": FORMAT, "settings": settings.to_json(), "versions": versions, "created": created}
+    return documents.to_bytes(documents.group_document(attributes))
+
+
+def settle_root(
+    storage: Storage,
+    root: RootAttributes,
+    check: Callable[[RootAttributes], None],
+    *,
+    is_new: bool,
+    is_overwritten: bool,
+    may_join: bool,
 ) -> None:
-    """Write the root of a store: the format, the settings, the versions of the libraries that made it.
+    """Make the root of a store, or look at the one that is there: under the lock, before any video is changed.
+
+    A plan was made before the lock was held: another run may have made the store since, or made it anew.
 
     Parameters
     ----------
     storage : Storage
         Of the store.
-    settings, versions, created
-        See `flowstore.format.root.RootAttributes`.
+    root : RootAttributes
+        What the videos will be made with.
+    check : callable
+        Raises if the root that is there is not that of a store in which they may stand.
     is_new : bool
-        Whether no store is there yet. Where there are no locks this decides which of several runs makes the store.
+        Whether there was no store when the work was planned.
+    is_overwritten : bool
+        Whether what is there is replaced.
+    may_join : bool
+        Whether the work may go on in a store that another run has made since: as a part, or because that run has
+        ended.
 
     Raises
     ------
     ArgumentError
-        If another run has made it meanwhile.
+        If another run has made it since, and may still be writing.
+    FlowStoreError
+        What `check` raises.
     """
-    attributes = {"format": FORMAT, "settings": settings.to_json(), "versions": versions, "created": created}
-    data = documents.to_bytes(documents.group_document(attributes))
-    # On a disk of this machine the lock keeps others out.
-    if not is_new or storage.is_near:
-        storage.write("zarr.json", data, is_durable=True)
-    elif not storage.write_new("zarr.json", data):
+    values = root.settings, root.versions, root.created
+    if is_overwritten:
+        empty_store(storage)
+        write_root(storage, *values)
+        return
+    if is_new and storage.write_new("zarr.json", _root_bytes(*values)):
+        return
+    check(read_root(storage))
+    if is_new and not may_join:
         raise ArgumentError(
             f"another run has just made a store at {storage.url}: run again when it has ended, or share the work by "
             "--part I/N"
         )
+    drop_consolidated(storage)
+    remove_index(storage)
 
 
 def write_class(storage: Storage, class_name: str) -> None:

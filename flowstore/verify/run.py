@@ -132,7 +132,7 @@ def check_there(storage: Storage) -> None:
     StoreNotFoundError, StoreFormatError
         If there is none.
     """
-    if storage.read("zarr.json") is None or enclosing_store(storage) is not None:
+    if storage.size_bytes("zarr.json") is None or enclosing_store(storage) is not None:
         read_root(storage)
 
 
@@ -279,9 +279,18 @@ class _Run:
             faults=tuple(sorted(self.faults, key=lambda fault: (fault.path, fault.flows or (0, 0)))),
             mended=tuple(mended.lines) if mended else (),
             n_left=mended.n_left if mended else len(self.faults),
-            notes=tuple(self.notes),
+            notes=(*self.notes, *damage_notes(records)),
             seconds=seconds,
         )
+
+
+def damage_notes(records: Iterable[VideoRecord]) -> list[str]:
+    """Return a line where flow ends before the damage of its video."""
+    damaged = sorted((record.key, record.damage) for record in records if record.damage)
+    if not damaged:
+        return []
+    listed = "; ".join(f"{printable_name(key)} {damage}" for key, damage in damaged[:5])
+    return [f"{len(damaged)} videos are damaged, their flow ends before it: {listed}{'; ...' if damaged[5:] else ''}"]
 
 
 def _report_lost(task: CheckTask, how: Loss) -> VideoFindings:

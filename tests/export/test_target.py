@@ -42,9 +42,9 @@ def test_a_null_character_is_one_line(root):
 
 
 @pytest.mark.parametrize("is_blind", [False, True])
-def test_no_video_goes_where_the_lock_is(tmp_path, monkeypatch, is_blind):
+def test_no_video_goes_where_the_manifest_is(tmp_path, monkeypatch, is_blind):
     monkeypatch.setattr("flowstore.export.paths.is_case_blind", lambda path: is_blind)
-    name = "Flowstore-Export.LOCK" if is_blind else "flowstore-export.lock"
+    name = "Flowstore-Export.JSON" if is_blind else "flowstore-export.json"
     write_store(tmp_path / "s.zarr", {f"c/{name}": make_codes(2)}, settings=settings_of("centred"))
     with pytest.raises(ArgumentError, match="where the export keeps its own files"):
         export(tmp_path / "s.zarr", tmp_path / "images", "tsn")

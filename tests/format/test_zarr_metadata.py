@@ -17,6 +17,7 @@ from flowstore.format.codec import codec_for
 from flowstore.format.shards import ShardWriter
 from flowstore.format.zarr_metadata import (
     FlowLayout,
+    decoding_of,
     flow_document,
     group_attributes,
     group_document,
@@ -103,7 +104,12 @@ def test_metadata_that_zarr_python_writes_again_is_still_known(tmp_path, quantiz
 def test_a_layout_survives_its_document(quantizer, preset):
     codec = codec_for(preset, quantizer.dtype.name)
     document = json.loads(to_bytes(flow_document(5, 6, 9, 3, quantizer, codec)))
-    assert parse_flow_document(document, "flow") == FlowLayout((5, 2, 6, 9), 3, codec)
+    layout = FlowLayout((5, 2, 6, 9), 3, codec, *decoding_of(quantizer))
+    assert parse_flow_document(document, "flow") == layout
+    if quantizer.bound_px is not None:
+        # As the CF conventions have it, §8.1.
+        codes = np.arange(256, dtype=np.uint8)
+        np.testing.assert_allclose(quantizer.decode(codes), codes * layout.scale + layout.offset, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize(("n_flows", "shard_frames", "n_shards"), [(1, 1, 1), (6, 3, 2), (7, 3, 3), (3, 5, 1)])

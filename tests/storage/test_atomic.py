@@ -6,6 +6,7 @@ import os
 import pytest
 
 from flowstore.storage.atomic import FaultKeepingFile, WholeWriter, is_stray, remove_strays, replacing, write_whole
+from flowstore.store.unfinished import is_partial
 
 
 def test_a_file_is_written_and_replaced(tmp_path):
@@ -99,11 +100,12 @@ def half_and_stop():
 
 @pytest.mark.parametrize("is_durable", [False, True])
 def test_a_file_in_the_making_replaces_the_one_that_is_there_at_its_end(tmp_path, is_durable):
-    path, partial = tmp_path / "sub/a.bin", tmp_path / f"sub/a.bin.{os.getpid()}.partial"
+    path = tmp_path / "sub/a.bin"
     for data in (b"one", b"other"):
         with replacing(str(path), is_durable) as file:
             file.write(data)
-            assert partial.exists()
+            (partial,) = {*os.listdir(path.parent)} - {path.name}
+            assert is_partial(partial)
         assert path.read_bytes() == data
     with pytest.raises(KeyboardInterrupt), replacing(str(path), is_durable) as file:
         file.writelines(half_and_stop())
@@ -111,11 +113,11 @@ def test_a_file_in_the_making_replaces_the_one_that_is_there_at_its_end(tmp_path
     assert os.listdir(tmp_path / "sub") == ["a.bin"]
 
 
-def test_what_a_process_of_the_same_number_left_is_not_followed(tmp_path):
-    (tmp_path / "victim").write_bytes(b"mine")
-    (tmp_path / f"a.bin.{os.getpid()}.partial").symlink_to(tmp_path / "victim")
-    with replacing(str(tmp_path / "a.bin"), is_durable=False) as file:
-        file.write(b"whole")
-    assert (tmp_path / "victim").read_bytes() == b"mine"
-    assert (tmp_path / "a.bin").read_bytes() == b"whole"
-    assert not (tmp_path / "a.bin").is_symlink()
+def test_processes_of_one_number_in_two_containers_do_not_meet(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "getpid", lambda: 7)
+    path = str(tmp_path / "a.bin")
+    with replacing(path, is_durable=False) as one, replacing(path, is_durable=False) as other:
+        one.write(b"one")
+        other.write(b"other")
+    assert (tmp_path / "a.bin").read_bytes() == b"one"
+    assert os.listdir(tmp_path) == ["a.bin"]

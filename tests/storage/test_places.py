@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -191,6 +192,21 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
         storage.write("a", b"new", is_durable=True)
     assert storage.list_children("") == ["a"]
     assert storage.read("a") == b"old"
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_key_is_made_once_however_many_try(tmp_path, monkeypatch, has_links):
+    def refuse(*paths):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    if not has_links:
+        monkeypatch.setattr(os, "link", refuse)
+    storage = LocalStorage(str(tmp_path / "s.zarr"))
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda number: storage.write_new("zarr.json", b"%d" % number), range(8)))
+    assert made.count(True) == 1
+    assert storage.read("zarr.json") == b"%d" % made.index(True)
+    assert storage.list_children("") == ["zarr.json"]
 
 
 def test_durable_values_are_flushed_before_they_are_named(tmp_path, monkeypatch):

@@ -61,7 +61,7 @@ def test_killed_at_every_single_change(tmp_path, job):
     assert {(result["before"], problem) for result in results for problem in result["problems"]} == set()
     assert [result["number"] for result in results] == list(range(len(results)))
     before = {re.sub(r"\.\d+\.partial", "", result["before"]) for result in results}
-    assert {"os.rename index/zarr.json", "os.remove ../s.zarr.lock"} <= before
+    assert "os.rename index/zarr.json" in before
     assert len(results) > 150
 
 

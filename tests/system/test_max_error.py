@@ -86,3 +86,49 @@ def test_shares_beyond_a_bound_allow_for_the_error(source, exact, tmp_path):
     flow = np.concatenate([video[:].ravel() for video in exact.iter_videos()])
     for share in report.clipped:
         assert share.at_least <= (np.abs(flow) > share.bound_px + 0.01).mean() <= share.at_most
+
+
+@pytest.mark.parametrize("encoding", ["centred", "denseflow", "truncate"])
+def test_a_copy_adds_its_error_to_what_was_there_and_says_the_sum(source, exact, tmp_path, encoding):
+    store, dest = tmp_path / "flow.zarr", tmp_path / "copy.zarr"
+    extract(source, store, encoding=encoding, scheduler="sync")
+    assert call("copy", store, dest, "--max-error", "0.1").code == 2
+    planned = call("copy", store, dest, "--max-error", "0.3", "--compression", "balanced", "--dry-run")
+    total = f"{0.3 + flowstore.open_store(store).settings.quantizer.scale / 2:.4g}"
+    assert "up to 0.3 px from the stored flow; on top of its own" in planned.out
+    assert f"that is {total} px" in planned.out
+    assert call("copy", store, dest, "--max-error", "0.3", "--compression", "balanced").code == 0
+    assert f"error up to {total} px" in call("info", dest).out
+    ours, theirs = flowstore.open_store(store), flowstore.open_store(dest)
+    for video in theirs.iter_videos():
+        stored, lowest = ours[video.key], ours.settings.quantizer.lowest_code
+        added = np.abs(video[:].astype(np.float64) - stored[:])
+        assert added.max() <= 0.3 + 1e-6
+        fixed = np.isin(stored.codes[:], [lowest, 255, ours.settings.quantizer.zero_code])
+        assert not added[fixed].any()
+        assert video.record.statistics == stored.record.statistics
+    assert any((video.codes[:] != ours[video.key].codes[:]).any() for video in theirs.iter_videos())
+    assert verify(dest, source=source, deep=True).is_all_well
+    assert call("copy", store, dest, "--max-error", "0.3", "--compression", "balanced").code == 0
+    refused = call("copy", store, dest)
+    assert refused.code == 2
+    assert "max_error_px" in refused.err
+
+
+def test_files_of_pixels_are_imported_within_the_error(source, exact, tmp_path):
+    assert call("export", source.parent / "float.zarr", tmp_path / "flo", "--layout", "flo").code == 0
+    store = tmp_path / "flow.zarr"
+    options = ["--bound", "20", "--store-encoding", "centred", "--max-error", "0.3"]
+    planned = call("import", tmp_path / "flo", store, *options, "--dry-run")
+    assert "encoded as centred ±20 px, within 0.3 px of the float flow" in planned.out
+    assert call("import", tmp_path / "flo", store, *options).code == 0
+    assert STEP_PX < largest_difference(store, exact) <= 0.3 + 1e-6
+    assert "error up to 0.3 px" in call("info", store).out
+
+
+def test_files_of_codes_refuse_it(source, tmp_path):
+    extract(source, tmp_path / "flow.zarr", scheduler="sync")
+    assert call("export", tmp_path / "flow.zarr", tmp_path / "jpg", "--layout", "denseflow").code == 0
+    refused = call("import", tmp_path / "jpg", tmp_path / "back.zarr", "--max-error", "0.3")
+    assert refused.code == 2
+    assert "max error is for files of pixels, and those of layout denseflow hold denseflow codes" in refused.err

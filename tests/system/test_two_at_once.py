@@ -10,6 +10,13 @@ from dying import content
 from processes import DEADLINE_S, started, wait_until
 
 import flowstore
+from flowstore.copying.plan import plan_copy
+from flowstore.copying.run import run_copy
+from flowstore.errors import ArgumentError, SettingsMismatchError
+from flowstore.format.settings import ExtractSettings
+from flowstore.pipeline import extract, plan_extract
+from flowstore.pipeline.run import run_plan
+from flowstore.quantize import Quantizer
 from flowstore.verify import verify
 
 pytestmark = pytest.mark.system
@@ -30,18 +37,20 @@ def whole_store(source, folder, *options):
     return content(folder / "whole.zarr")
 
 
-def parts(source, store, numbers, count, *options):
-    """Start parts at once; return how they ended and what they said."""
+def at_once(*commands):
+    """Start commands at once; return what they said and how they ended."""
     processes = [
         subprocess.Popen(
-            command_line("extract", source, store, "--part", f"{number}/{count}", "--quiet", *options),
-            env=process_environment(),
-            stderr=subprocess.PIPE,
-            text=True,
+            command_line(*command, "--quiet"), env=process_environment(), stderr=subprocess.PIPE, text=True
         )
-        for number in numbers
+        for command in commands
     ]
     return [(process.communicate(timeout=DEADLINE_S)[1], process.returncode) for process in processes]
+
+
+def parts(source, store, numbers, count, *options):
+    """Start parts at once; return what they said and how they ended."""
+    return at_once(*(("extract", source, store, "--part", f"{number}/{count}", *options) for number in numbers))
 
 
 @pytest.mark.parametrize("command", ["extract", "part", "overwrite", "verify", "repair"])
@@ -91,6 +100,39 @@ def test_the_same_part_twice_at_once_corrupts_nothing(source, tmp_path):
     assert call("extract", source, store, *SLOW).code == 0
     assert content(store) == whole_store(source, tmp_path, *SLOW)
     assert verify(store, source=source).faults == ()
+
+
+def test_parts_of_other_settings_that_start_together_make_one_store(source, tmp_path):
+    """Each plans while there is none; under the lock one makes the root, and the other reads it."""
+    store = tmp_path / "s.zarr"
+    plans = [
+        plan_extract(source, store, ExtractSettings(quantizer=Quantizer("centred", bound)), part=(number, 2))
+        for number, bound in ((1, 20), (2, 5))
+    ]
+    assert run_plan(plans[0], scheduler="sync").is_all_well
+    made = content(store)
+    with pytest.raises(SettingsMismatchError, match=r"bound_px: 20\.0 against 5\.0"):
+        run_plan(plans[1], scheduler="sync")
+    assert content(store) == made
+    ended = at_once(
+        *(("extract", source, tmp_path / "t.zarr", "--part", f"{n}/2", "--bound", bound, "--engine", "opencv")
+          for n, bound in ((1, "20"), (2, "5")))
+    )  # fmt: skip
+    assert sorted(code for _, code in ended) == [0, 2], ended
+    assert verify(tmp_path / "t.zarr").faults == ()
+    assert flowstore.open_store(tmp_path / "t.zarr").n_videos == 3
+
+
+@pytest.mark.parametrize("change", ["settings", "another"])
+def test_a_copy_whose_target_was_made_meanwhile(source, tmp_path, change):
+    extract(source, tmp_path / "s.zarr", engine="opencv", scheduler="sync")
+    planned = plan_copy(tmp_path / "s.zarr", tmp_path / "c.zarr")
+    extract(source, tmp_path / "c.zarr", engine="opencv", bound=5 if change == "settings" else 20, scheduler="sync")
+    made = content(tmp_path / "c.zarr")
+    said = r"bound_px: 5\.0 against 20\.0" if change == "settings" else "holds another store"
+    with pytest.raises(ArgumentError, match=said):
+        run_copy(planned, scheduler="sync")
+    assert content(tmp_path / "c.zarr") == made
 
 
 def test_a_part_that_is_killed_disturbs_no_other(source, tmp_path):
