@@ -82,8 +82,14 @@ class StoredFlow:
         Who replaces a video takes its commit away first and writes it last: where it is the same after reading, all
         that was read was of that video.
         """
+        first, stop = start, start + len(out)
         try:
-            self._read(start, out, crop)
+            layout = self.read_layout()
+            while first < stop:
+                shard, offset = divmod(first, layout.shard_frames)
+                last = min(stop, (shard + 1) * layout.shard_frames)
+                self._read_shard(layout, shard, offset, first, out[first - start : last - start], crop)
+                first = last
         except (ChecksumError, StoreFormatError):
             self._check_same()
             raise
@@ -100,15 +106,6 @@ class StoredFlow:
                 "open it again"
             )
         self._stamp = stamp
-
-    def _read(self, start: int, out: npt.NDArray[Any], crop: Crop | None) -> None:
-        layout = self.read_layout()
-        first, stop = start, start + len(out)
-        while first < stop:
-            shard, offset = divmod(first, layout.shard_frames)
-            last = min(stop, (shard + 1) * layout.shard_frames)
-            self._read_shard(layout, shard, offset, first, out[first - start : last - start], crop)
-            first = last
 
     def read_layout(self) -> documents.FlowLayout:
         """Return how the flow is laid out; read once and kept.
