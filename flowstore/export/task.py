@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flowstore.errors import ChecksumError, ExportError, FlowStoreError, StoreFormatError
+from flowstore.errors import ChecksumError, ExportError, StoreFormatError, translated
 from flowstore.export.conversion import Conversion
 from flowstore.format.zarr_metadata import json_digest
 from flowstore.jobs.job import Tick
@@ -118,13 +118,10 @@ def export_video(task: ExportTask, tick: Tick) -> VideoExport:
     writer = _FlowFiles(task, tick) if task.layout.is_numbered else _VideoFile(task, tick)
     problem = ""
     try:
-        writer.write()
+        with translated(lambda error: cannot_write(task.dest, error)):
+            writer.write()
     except (ChecksumError, StoreFormatError) as error:
         problem = str(error)
-    except OSError as error:
-        if isinstance(error, FlowStoreError):
-            raise
-        raise cannot_write(task.dest, error) from error
     done = writer.n_written, writer.n_present
     return VideoExport(task.video.key, 0 if problem else task.n_flows, *done, problem, task.path)
 
