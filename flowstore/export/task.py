@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flowstore.errors import ChecksumError, ExportError, FlowStoreError, StoreFormatError
+from flowstore.errors import ChecksumError, ExportError, StoreFormatError, translated
 from flowstore.export.conversion import Conversion
 from flowstore.format.zarr_metadata import json_digest
 from flowstore.jobs.job import Tick
@@ -21,7 +21,7 @@ from flowstore.layouts.layout import Layout
 from flowstore.layouts.manifest import video_key
 from flowstore.layouts.templates import PathPattern
 from flowstore.names import printable_name, video_path
-from flowstore.sources.images import configure_opencv
+from flowstore.sources.images import configured_opencv
 from flowstore.storage.atomic import FaultKeepingFile, WholeWriter, is_stray, remove_if_there
 from flowstore.store.video import Video
 
@@ -94,6 +94,7 @@ class VideoExport:
     path: str = ""
 
 
+@configured_opencv()
 def export_video(task: ExportTask, tick: Tick) -> VideoExport:
     """Export one video.
 
@@ -114,17 +115,13 @@ def export_video(task: ExportTask, tick: Tick) -> VideoExport:
     ExportError
         If the target cannot be written: a fault that other videos will meet too.
     """
-    configure_opencv()
     writer = _FlowFiles(task, tick) if task.layout.is_numbered else _VideoFile(task, tick)
     problem = ""
     try:
-        writer.write()
+        with translated(lambda error: cannot_write(task.dest, error)):
+            writer.write()
     except (ChecksumError, StoreFormatError) as error:
         problem = str(error)
-    except OSError as error:
-        if isinstance(error, FlowStoreError):
-            raise
-        raise cannot_write(task.dest, error) from error
     done = writer.n_written, writer.n_present
     return VideoExport(task.video.key, 0 if problem else task.n_flows, *done, problem, task.path)
 
