@@ -228,7 +228,7 @@ def describe_video(video: Video) -> Description:
     statistics = record.statistics
     rows: list[tuple[str, str]] = [("status", record.status if record.is_ok else f"failed: {record.reason}")]
     if statistics:
-        clock = f", {record.fps:g} fps, {record.duration_s:.2f} s" if record.fps and record.duration_s else ""
+        clock = f", {record.clock}" if record.clock else ""
         rows += [
             ("flow", f"{record.n_flows} flows of {video.size_text} from {record.n_frames} frames{clock}"),
             (
@@ -243,6 +243,7 @@ def describe_video(video: Video) -> Description:
             ("stored", f"{format_bytes(record.size_bytes)} in {len(record.shard_sizes)} shards"),
         ]
     rows += [("source", f"{printable_name(record.source_path)} ({record.source_kind})")]
+    rows += [("damage", f"{record.damage}; the flow is that of the frames before it")] if record.damage else []
     rows += [("warning", warning) for warning in record.warnings]
     rows += [("made", f"{record.created} with {_pairs(record.versions)}")]
     for name, value in rows:

@@ -75,6 +75,14 @@ def _parse_params(context: click.Context, param: click.Parameter, values: tuple[
     help="Take only the videos of this file, a path a line.  [default: all]",
 )
 @click.option(
+    "--source-template",
+    metavar="TEMPLATE",
+    help="What the path of a video below SOURCE is, such as '{class}/*/{video}'.  [default: found by looking]",
+)
+@click.option(
+    "--allow-gaps", is_flag=True, help="Take frames whose numbers have gaps or are of several series, with a warning."
+)
+@click.option(
     "--include",
     multiple=True,
     metavar="PATTERN",
@@ -86,6 +94,7 @@ def _parse_params(context: click.Context, param: click.Parameter, values: tuple[
     "--part", type=Part(), help="Take the I-th of N parts, to share a dataset among machines.  [default: all]"
 )
 @click.option("--retry-failed", is_flag=True, help="Try again what failed in a former run.")
+@click.option("--keep-damaged", is_flag=True, help="Store the flow of damaged videos up to the damage, marked as such.")
 @click.option("--overwrite", is_flag=True, help="Empty the store first and make everything anew.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.")
 @worker_options
@@ -94,11 +103,14 @@ def command(
     source: str,
     store: str,
     list_file: str | None,
+    source_template: str | None,
+    allow_gaps: bool,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     limit: int | None,
     part: tuple[int, int] | None,
     retry_failed: bool,
+    keep_damaged: bool,
     overwrite: bool,
     dry_run: bool,
     workers: int | None,
@@ -126,11 +138,14 @@ def command(
         store,
         settings,
         list_file=list_file,
+        source_template=source_template,
+        allow_gaps=allow_gaps,
         include=include,
         exclude=exclude,
         limit=limit,
         part=part,
         retry_failed=retry_failed,
+        keep_damaged=keep_damaged,
         overwrite=overwrite,
     )
     return carry_out(plan, run_plan, workers, scheduler, dry_run, is_json, quiet, verbose)

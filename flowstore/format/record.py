@@ -122,8 +122,15 @@ class VideoRecord:
 
     @property
     def duration_s(self) -> float | None:
-        """Length in seconds where the frame rate is known."""
+        """Length in seconds where the frame rate is known; each frame stands until the next."""
         return self.n_frames / self.fps if self.fps else None
+
+    @property
+    def clock(self) -> str:
+        """Rate and length for people, such as ``25 fps, 4.00 s``; empty where there is no clock."""
+        if not self.fps or self.duration_s is None:
+            return ""
+        return f"{self.fps:g} fps{' on average (variable rate)' if self.times_s else ''}, {self.duration_s:.2f} s"
 
     @property
     def flow_times_s(self) -> list[float] | None:
@@ -135,6 +142,8 @@ class VideoRecord:
     def to_json(self) -> dict[str, Any]:
         """Return the record as plain JSON values; what most videos don't have is left out."""
         values = asdict(self)
+        if self.fingerprint is not None and not self.fingerprint.stamps:
+            del values["fingerprint"]["stamps"]
         return {name: value for name, value in values.items() if value or name not in _OPTIONAL_FIELDS}
 
     @classmethod
@@ -193,6 +202,7 @@ _FINGERPRINT_FIELDS: dict[str, Callable[[Any], bool]] = {
     "size_bytes": is_count,
     "mtime_ns": lambda value: type(value) is int and abs(value) <= 2**63,
     "digest": _is_text,
+    "stamps": _is_text,
 }
 _STATISTICS_FIELDS: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("mean_magnitude", "max_magnitude", "p99_magnitude", "clipped_share"), is_number),

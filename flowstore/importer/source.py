@@ -18,7 +18,7 @@ from flowstore.layouts.layout import Layout
 from flowstore.layouts.templates import PathPattern
 from flowstore.names import printable_name
 from flowstore.quantize.file_quantizer import FileQuantizer
-from flowstore.sources.fingerprint import Fingerprint, fingerprint_file, fingerprint_files
+from flowstore.sources.fingerprint import SourceFiles, one_file, several_files
 from flowstore.sources.images import check_frame_shape
 from flowstore.sources.source import VideoSource
 
@@ -56,11 +56,15 @@ class FlowSource(VideoSource):
         for index in range(self.n_files):
             yield from self.paths(index)
 
-    def fingerprint(self) -> Fingerprint:
-        """Return what recognizes the files again; see `VideoSource.fingerprint`."""
+    def files(self) -> SourceFiles:
+        """Return the files that hold the flow."""
         if not self.layout.is_numbered:
-            return fingerprint_file(os.path.join(self.path, self.paths(0)[0]))
-        return fingerprint_files(self.path, self.iter_paths())
+            return one_file(os.path.join(self.path, self.paths(0)[0]))
+        return several_files(self.path, self.iter_paths())
+
+    def decoder_versions(self) -> dict[str, str]:
+        """Return nothing: no decoder of others is asked."""
+        return {}
 
     def probe(self) -> tuple[int, int, int] | None:
         """Return ``(height, width, frames)`` as the first file says, None if it cannot be read."""

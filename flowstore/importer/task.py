@@ -64,7 +64,7 @@ def _import(task: VideoTask, tick: Tick) -> VideoRecord:
         raise ArgumentError(f"{source.key} is no source of flow files")
     if source.problem:
         raise DecodeError(source.problem)
-    before = source.fingerprint()
+    before = source.files().stamp()
     flows = read_flows(source)
     first = next(flows)
     _, height, width = first.values.shape
@@ -76,8 +76,8 @@ def _import(task: VideoTask, tick: Tick) -> VideoRecord:
             writer.append(recoder.encode(flow.values))
             n_unknown += flow.n_unknown
             tick(1)
-        after = source.fingerprint()
-        if not after.is_same(before):
+        after = source.files().fingerprint()
+        if not after.has_stamps_of(before):
             raise DecodeError("the source changed while it was read")
         return writer.commit(
             VideoRecord(

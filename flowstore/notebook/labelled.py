@@ -56,8 +56,8 @@ def label_flow(flow: Any, record: VideoRecord, settings: ExtractSettings, place:
         "frame": ("frame", range(n_flows), {"long_name": "frame that the flow starts from"}),
         "component": ("component", ["x", "y"], {"long_name": "x: right, y: down"}),
     }
-    if record.fps:
-        times = [number / record.fps for number in range(n_flows)]
+    times = record.flow_times_s
+    if times is not None:
         coordinates["time"] = ("frame", times, {"units": "s", "long_name": "time of that frame"})
     return xr.DataArray(
         values,

@@ -52,7 +52,7 @@ def video_html(record: VideoRecord, settings: ExtractSettings, thumbnail: str) -
     """
     rows = []
     if record.statistics:
-        clock = f", {record.fps:g} fps, {record.duration_s:.2f} s" if record.fps and record.duration_s else ""
+        clock = f", {record.clock}" if record.clock else ""
         moved = record.statistics
         rows = [
             ("flow", f"{_plural(record.n_flows, 'flow')} of {record.width}×{record.height}{clock}"),
@@ -65,6 +65,7 @@ def video_html(record: VideoRecord, settings: ExtractSettings, thumbnail: str) -
     else:
         rows = [("failed", record.reason)]
     rows += [("settings", describe_settings(settings)), ("source", f"{record.source_path} ({record.source_kind})")]
+    rows += [("damage", f"{record.damage}; the flow is that of the frames before it")] if record.damage else []
     rows += [("warning", warning) for warning in record.warnings]
     return _view("Video", f"{record.class_name}/{record.name}", rows, [thumbnail] if thumbnail else [])
 

@@ -16,6 +16,8 @@ from flowstore.arguments import check_flag, check_part
 from flowstore.errors import ArgumentError, ChecksumError, SettingsMismatchError, StoreFormatError, StoreNotFoundError
 from flowstore.format.root import RootAttributes, check_outside_stores, read_root
 from flowstore.format.settings import ExtractSettings, describe_settings
+from flowstore.layouts.flow_names import flow_finder
+from flowstore.layouts.templates import source_pattern
 from flowstore.names import escape_name, fold_name, format_bytes, printable_name, video_path
 from flowstore.pipeline.forecast import Estimate, estimate_work
 from flowstore.sources.discovery import Discovery, discover
@@ -49,7 +51,8 @@ class ExtractPlan:
     failed : tuple of VideoSource
         Videos that failed before and are left as they are.
     changed : tuple of VideoSource
-        Those of `todo` whose source is not the one that the store was made from, or whose files are damaged.
+        Those of `todo` whose source is not the one that the store was made from or whose files are damaged, and those
+        that failed before and whose source or decoder is another now.
     notes : tuple of str
         What the user should know, a line each.
     is_new : bool
@@ -63,6 +66,8 @@ class ExtractPlan:
         that is none: it is the only thing in a store that has more than one writer.
     verb : {"extract", "import"}
         What is done to a video.
+    keep_damaged : bool
+        Whether the flow of damaged videos is stored up to the damage.
     """
 
     storage: Storage
@@ -77,6 +82,7 @@ class ExtractPlan:
     estimate: Estimate
     is_part: bool = False
     verb: Verb = "extract"
+    keep_damaged: bool = False
 
     @property
     def stored(self) -> tuple[VideoSource, ...]:
@@ -141,6 +147,7 @@ def make_plan(
     is_retrying: bool = False,
     is_overwriting: bool = False,
     verb: Verb = "extract",
+    keep_damaged: bool = False,
 ) -> ExtractPlan:
     """Make the plan of an extraction.
 
@@ -160,6 +167,8 @@ def make_plan(
         Whether everything in the store is made anew.
     verb : {"extract", "import"}
         What is done to a video.
+    keep_damaged : bool
+        Whether the flow of damaged videos is stored up to the damage.
 
     Returns
     -------
@@ -176,6 +185,7 @@ def make_plan(
     """
     check_flag("retry_failed", is_retrying)
     check_flag("overwrite", is_overwriting)
+    check_flag("keep_damaged", keep_damaged)
     if not sources:
         raise ArgumentError(f"no video is left to {verb}: --include, --exclude, --limit or --part leave none")
     if is_overwriting:
@@ -212,6 +222,7 @@ def make_plan(
         is_overwriting and not is_new,
         estimate,
         verb=verb,
+        keep_damaged=keep_damaged,
     )
 
 
@@ -224,10 +235,15 @@ def _stored_state(source: VideoSource, storage: Storage) -> _State:
         return "absent"
     if not is_intact(storage, record):
         return "damaged"
-    if not (source.is_unchanged(record.fingerprint) or _is_still_missing(source, record.is_ok)):
-        # Frames that were removed after their flow was stored, or a disk that is not mounted, must not cost the flow.
-        return "changed" if source.is_readable() or not record.is_ok else "kept"
-    return "done" if record.is_ok else "failed"
+    if not record.is_ok:
+        # What could not be read then has no fingerprint to compare; it is worth another try once it can be read.
+        is_as_it_was = bool(source.problem) or source.is_untouched(record.fingerprint)
+        has_same_decoder = source.decoder_versions().items() <= record.versions.items()
+        return "failed" if is_as_it_was and has_same_decoder else "changed"
+    if source.is_unchanged(record.fingerprint):
+        return "done"
+    # Frames that were removed after their flow was stored, or a disk that is not mounted, must not cost the flow.
+    return "changed" if source.is_readable() else "kept"
 
 
 def _listed(sources: Sequence[VideoSource]) -> str:
@@ -255,11 +271,6 @@ def _overwrite_note(storage: Storage, sources: Sequence[VideoSource], is_selecti
             "leave the choice out, or use another STORE"
         )
     return f"{len(stored)} videos in the store are deleted"
-
-
-def _is_still_missing(source: VideoSource, was_ok: bool) -> bool:
-    # What could not be read then has no fingerprint to compare; it is worth another try once it can be read.
-    return not was_ok and bool(source.problem)
 
 
 def _has_store(storage: Storage, settings: ExtractSettings, is_overwriting: bool) -> bool:
@@ -340,11 +351,14 @@ def plan_extract(
     settings: ExtractSettings,
     *,
     list_file: str | os.PathLike[str] | None = None,
+    source_template: str | None = None,
+    allow_gaps: bool = False,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     limit: int | None = None,
     part: tuple[int, int] | None = None,
     retry_failed: bool = False,
+    keep_damaged: bool = False,
     overwrite: bool = False,
 ) -> ExtractPlan:
     """Look at a source and a store and say what an extraction would do; writes nothing.
@@ -357,10 +371,16 @@ def plan_extract(
         Existing or not.
     settings : ExtractSettings
         What to compute.
+    source_template : str, optional
+        What a video's path below the source is, such as ``{class}/*/{video}``; by default it is found by looking.
+    allow_gaps : bool
+        Whether frames whose numbers are no series of a constant stride are taken in natural order.
     list_file, include, exclude, limit, part
         Which videos to take; see `flowstore.sources.selection.select_sources`.
     retry_failed : bool
         Whether failed videos are tried again.
+    keep_damaged : bool
+        Whether the flow of damaged videos is stored up to the damage; of those that failed before with `retry_failed`.
     overwrite : bool
         Whether the store is emptied first.
 
@@ -380,10 +400,13 @@ def plan_extract(
         raise ArgumentError(
             "--overwrite with --part would empty what the other parts have made: remove the store first"
         )
-    discovery = discover(source, list_file)
+    check_flag("allow_gaps", allow_gaps)
+    pattern = None if source_template is None else source_pattern(source_template)
+    discovery = discover(source, list_file, find_flow=flow_finder(), pattern=pattern, allow_gaps=allow_gaps)
     chosen = select_sources(discovery.sources, include, exclude, limit, part)
     if is_part:
         note = "a part leaves the index to a last run without --part, which also says whether anything is missing"
         discovery = replace(discovery, notes=(*discovery.notes, note))
-    planned = make_plan(discovery, chosen, open_storage(store, is_written=True), settings, retry_failed, overwrite)
+    storage = open_storage(store, is_written=True)
+    planned = make_plan(discovery, chosen, storage, settings, retry_failed, overwrite, keep_damaged=keep_damaged)
     return replace(planned, is_part=is_part)

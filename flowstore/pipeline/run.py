@@ -86,11 +86,14 @@ def extract(
     workers: int | None = None,
     scheduler: str = "auto",
     list_file: str | os.PathLike[str] | None = None,
+    source_template: str | None = None,
+    allow_gaps: bool = False,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     limit: int | None = None,
     part: tuple[int, int] | None = None,
     retry_failed: bool = False,
+    keep_damaged: bool = False,
     overwrite: bool = False,
     progress: Progress | bool | None = None,
 ) -> ExtractReport:
@@ -108,7 +111,7 @@ def extract(
         Videos at a time; all cores by default.
     scheduler : {"auto", "processes", "threads", "sync"} or address
         Where tasks run; an address such as ``tcp://host:8786`` is a running Dask cluster's.
-    list_file, include, exclude, limit, part, retry_failed, overwrite
+    list_file, source_template, allow_gaps, include, exclude, limit, part, retry_failed, keep_damaged, overwrite
         Which videos to take; see `plan_extract`.
     progress : Progress, bool or None
         Is told what happens: one of your own, True for a display on stderr, False for none. None displays it at a
@@ -142,11 +145,14 @@ def extract(
         store,
         settings,
         list_file=list_file,
+        source_template=source_template,
+        allow_gaps=allow_gaps,
         include=include,
         exclude=exclude,
         limit=limit,
         part=part,
         retry_failed=retry_failed,
+        keep_damaged=keep_damaged,
         overwrite=overwrite,
     )
     return run_plan(planned, workers, scheduler, progress)
@@ -213,11 +219,14 @@ def _run_locked(
             if planned.todo:
                 _prepare_engine(planned.settings, operation.progress)
                 _prepare_store(planned, is_locked)
-                tasks = [VideoTask(source, planned.settings, planned.storage) for source in planned.todo]
+                tasks = [
+                    VideoTask(source, planned.settings, planned.storage, planned.keep_damaged)
+                    for source in planned.todo
+                ]
                 operation.run(function, tasks, gathered.take, _commit_lost, _is_small(planned), _stall_limit_s)
         except KeyboardInterrupt:
             # Before the root there is no store, and a folder with nothing but an index would be refused the next time.
-            if planned.storage.read("zarr.json"):
+            if planned.storage.size_bytes("zarr.json"):
                 _index_store(planned, operation.progress)
             raise
         _index_store(planned, operation.progress)

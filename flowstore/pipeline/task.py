@@ -22,9 +22,10 @@ from flowstore.jobs.job import Tick
 from flowstore.names import now_utc, printable_name, video_path
 from flowstore.quantize.encoder import FlowEncoder
 from flowstore.quantize.error_bounded import Tolerance
+from flowstore.sources.containers import raise_if_machine
 from flowstore.sources.fingerprint import Fingerprint
 from flowstore.sources.frames import FrameReader
-from flowstore.sources.images import configure_opencv, resize_frame
+from flowstore.sources.images import configured_opencv, resize_frame
 from flowstore.sources.sampling import scaled_size
 from flowstore.sources.source import VideoSource
 from flowstore.storage.keys import Storage
@@ -65,13 +66,14 @@ class VideoError(FlowStoreError):
 @contextlib.contextmanager
 def one_video() -> Iterator[None]:
     """Raise a `VideoError` for whatever is wrong with the video at work, but not with the store or the machine."""
-    configure_opencv()
     set_single_threaded()
     try:
-        yield
+        with configured_opencv():
+            yield
     except (StoreError, StoppedError, MachineError):
         raise
     except Exception as error:
+        raise_if_machine(error)
         raise VideoError(describe_error(error)) from error
 
 
@@ -133,7 +135,7 @@ def commit_failure(task: VideoTask, reason: str) -> VideoRecord:
     """
     try:
         # What cannot be opened is not tried again here: a pipe would wait for a writer.
-        found: Fingerprint | None = None if task.source.problem else task.source.fingerprint()
+        found: Fingerprint | None = None if task.source.problem else task.source.files().fingerprint()
     except OSError:
         found = None
     record = VideoRecord(
@@ -224,7 +226,7 @@ def _compare(task: VideoTask, tick: Tick) -> Comparison:
 
 def _extract(task: VideoTask, tick: Tick) -> VideoRecord:
     source, settings, quantizer = task.source, task.settings, task.settings.quantizer
-    before = source.fingerprint() if not source.problem else None
+    before = source.files().stamp() if not source.problem else None
     reader = source.open_frames(task.keep_damaged)
     frames = _FrameStream(reader, settings)
     flows = frames.flows()
@@ -242,8 +244,8 @@ def _extract(task: VideoTask, tick: Tick) -> VideoRecord:
         for flow in chain((first,), flows):
             writer.append(encoder.encode(flow))
             tick(1)
-        after = source.fingerprint()
-        if before is None or not after.is_same(before):
+        after = source.files().fingerprint()
+        if before is None or not after.has_stamps_of(before):
             raise DecodeError("the source changed while it was read")
         return writer.commit(
             VideoRecord(

@@ -142,7 +142,8 @@ def _captions(style: str, has_frames: bool, number: int) -> list[str]:
 
 def describe_flow(video: Video, number: int) -> str:
     """Return which flow is shown, and when it is, in one line."""
-    clock = f", {number / video.fps:.2f} s" if video.fps else ""
+    times = video.record.flow_times_s
+    clock = f", {times[number]:.2f} s" if times else ""
     return f"flow {number} of 0 to {video.n_flows - 1}{clock}"
 
 

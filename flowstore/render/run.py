@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -259,7 +260,8 @@ def render_video(
         write_png(target, next(_drawn(pictures, numbers)))
         what = f"flow {numbers[0]} of {video.key}"
     else:
-        _write_film(target, pictures, numbers, rate, progress)
+        shown_s = _shown_s(video, numbers) if fps is None else [None] * len(numbers)
+        _write_film(target, pictures, numbers, rate, shown_s, progress)
         what = f"flows {numbers[0]} to {numbers[-1]} of {video.key}"
     return RenderReport(
         path=target,
@@ -289,16 +291,30 @@ def _drawn(pictures: VideoPictures, numbers: Sequence[int]) -> Iterator[Image]:
 
 
 def _write_film(
-    path: str, pictures: VideoPictures, numbers: Sequence[int], fps: float, progress: Progress | None
+    path: str,
+    pictures: VideoPictures,
+    numbers: Sequence[int],
+    fps: float,
+    durations_s: Sequence[float | None],
+    progress: Progress | None,
 ) -> None:
     operation = Operation("sync", None, progress)
     with (
         operation.telling(1, len(numbers)),
         open_film(path, pictures.page.height, pictures.page.width, fps) as film,
     ):
-        for picture in _drawn(pictures, numbers):
-            film.write(picture)
+        for picture, shown_s in zip(_drawn(pictures, numbers), durations_s, strict=True):
+            film.write(picture, shown_s)
             operation.progress.add_flows(1)
+
+
+def _shown_s(video: Video, numbers: Sequence[int]) -> Sequence[float | None]:
+    """Return how long each picture is shown if the rate is not constant, the last as long as the one before it."""
+    times = video.record.times_s
+    if not times:
+        return [None] * len(numbers)
+    durations: list[float | None] = [times[after] - times[before] for before, after in itertools.pairwise(numbers)]
+    return [*durations, durations[-1] if durations else None]
 
 
 def check_target(path: str | os.PathLike[str], storage: Storage) -> tuple[str, str]:

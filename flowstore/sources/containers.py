@@ -12,12 +12,17 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-import av
-import av.logging
-from av.container import InputContainer
-from av.video.stream import VideoStream
+from flowstore.errors import DecodeError, MachineError, MissingExtraError
 
-from flowstore.errors import DecodeError, MachineError
+try:
+    import av
+    import av.logging
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+except ImportError as error:
+    raise MissingExtraError(
+        f"PyAV, which decodes videos, cannot be loaded ({error}): pip install 'av>=17.1'"
+    ) from error
 
 NO_VIDEO = "not a video that can be decoded, or damaged at its beginning"
 # Formats that name other files, or are no recording: FFmpeg would follow them.
@@ -36,11 +41,11 @@ _LOST = {
 }
 _ATTACHED_PICTURE = 0x0400
 _STILL_IMAGE = 0x100000
-_UNKNOWN_CODEC = re.compile(r"Video: (\S+(?: \(.{4} / 0x[0-9A-F]+\))?)")
+_UNKNOWN_CODEC = re.compile(r"Video: ([^\s,]+(?: \(.{4} / 0x[0-9A-F]+\))?)")
 _TAIL_BYTES = 2**17
 _FROM_ZERO = frozenset(("asf", "avi", "flv", "matroska", "webm"))
 _FASTEST_RATE = 10_000
-_MACHINE_ERRORS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT))
+_MACHINE_ERRORS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT))
 
 
 class Opened(NamedTuple):
@@ -231,9 +236,12 @@ def _judge_gif(path: str) -> tuple[str, str]:
 
 
 def raise_if_machine(error: BaseException) -> None:
-    """Raise what would meet every video alike: too many open files, no memory."""
-    if getattr(error, "errno", None) in _MACHINE_ERRORS or isinstance(error, MemoryError):
-        raise MachineError(f"the machine ran out of something: {error}") from error
+    """Raise a `MachineError` for what would meet every video alike: no more open files, no room, a broken library."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ImportError) or getattr(cause, "errno", None) in _MACHINE_ERRORS:
+            raise MachineError(f"no video can be worked on: {' '.join(str(cause).split())}") from error
+        cause = cause.__cause__
 
 
 def words_of(said: Iterable[tuple[int, str, str]]) -> set[str]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+import cv2
+
 from flowstore.errors import DecodeError, FlowStoreError, SourceError
 from flowstore.names import printable_name
-from flowstore.sources.fingerprint import Fingerprint, SourceKind, fingerprint_file, fingerprint_files
+from flowstore.sources.fingerprint import Fingerprint, SourceFiles, SourceKind, one_file, several_files
 from flowstore.sources.frames import FrameReader
-from flowstore.sources.images import FrameFolder, read_image
+from flowstore.sources.images import FrameFolder, read_levels
 from flowstore.sources.listing import list_frames
+from flowstore.sources.series import order_frames
 from flowstore.sources.videos import VideoFile, decoder_versions
 
 UNLABELED = "unlabeled"
@@ -34,6 +37,10 @@ class VideoSource:
         Estimated number of frames.
     problem : str
         Why it cannot be extracted, where that is known already.
+    flow_patterns : tuple of str
+        Of a folder of frames: expressions of the names of its images that are flow.
+    allow_gaps : bool
+        Of a folder of frames: whether names that are no series of a constant stride are taken in natural order.
     """
 
     class_name: str
@@ -43,48 +50,53 @@ class VideoSource:
     kind: SourceKind
     cost: float = 0.0
     problem: str = ""
+    flow_patterns: tuple[str, ...] = ()
+    allow_gaps: bool = False
 
     @property
     def key(self) -> str:
         """The video's ``class/name`` in one line, for people."""
         return f"{printable_name(self.class_name)}/{printable_name(self.name)}"
 
-    def fingerprint(self) -> Fingerprint:
-        """Return what recognizes the source again.
+    def files(self) -> SourceFiles:
+        """Return the files that hold the video.
 
         Raises
         ------
         SourceError
-            If it cannot be read.
+            If they cannot be listed.
         """
         if self.kind == "frames":
-            return fingerprint_files(self.path, list_frames(self.path))
-        return fingerprint_file(self.path)
+            return several_files(self.path, list_frames(self.path, self.flow_patterns))
+        return one_file(self.path)
 
     def is_readable(self) -> bool:
         """Tell whether the source is there and can be read, whatever it holds."""
         try:
-            return not self.problem and bool(self.fingerprint())
+            return not self.problem and bool(self.files().stamp()) and self.files().are_readable()
         except SourceError:
+            return False
+
+    def is_untouched(self, recorded: Fingerprint | None) -> bool:
+        """Tell whether every file has the size and time stamp that it had; reads none."""
+        try:
+            return recorded is not None and not self.problem and self.files().stamp().has_stamps_of(recorded)
+        except SourceError:
+            return False
+
+    def holds(self, recorded: Fingerprint | None) -> bool:
+        """Tell whether the source holds what a record was made of; reads all of it."""
+        try:
+            return recorded is not None and not self.problem and self.files().hold(recorded)
+        except OSError:
             return False
 
     def is_unchanged(self, recorded: Fingerprint | None) -> bool:
         """Tell whether the source is the one that a record was made of.
 
-        Size and time stamp decide where they agree; where only the time stamp differs the content does.
+        Sizes and time stamps decide where they agree; where they differ all that it holds does.
         """
-        if recorded is None or self.problem:
-            return False
-        try:
-            if self.kind == "video":
-                info = os.stat(self.path)
-                if info.st_size != recorded.size_bytes:
-                    return False
-                if info.st_mtime_ns == recorded.mtime_ns:
-                    return True
-            return self.fingerprint().is_same(recorded)
-        except OSError:
-            return False
+        return self.is_untouched(recorded) or self.holds(recorded)
 
     def open_frames(self, keep_damaged: bool = False) -> FrameReader:
         """Return a reader of the frames; of a damaged video file's frames before the damage if they are wanted.
@@ -96,11 +108,21 @@ class VideoSource:
         """
         if self.problem:
             raise DecodeError(self.problem)
-        return FrameFolder(self.path) if self.kind == "frames" else VideoFile(self.path, keep_damaged)
+        return self._open_folder() if self.kind == "frames" else VideoFile(self.path, keep_damaged)
 
     def decoder_versions(self) -> dict[str, str]:
         """Return the versions of what decodes the frames."""
-        return decoder_versions() if self.kind == "video" else {}
+        return decoder_versions() if self.kind == "video" else {"opencv": cv2.__version__}
+
+    def frame_names(self) -> list[str]:
+        """Return the file names of a folder's frames in order, whatever speaks against it.
+
+        Raises
+        ------
+        SourceError
+            If the folder cannot be listed.
+        """
+        return order_frames(list_frames(self.path, self.flow_patterns))[0]
 
     def probe(self) -> tuple[int, int, int] | None:
         """Return ``(height, width, frames)`` as the header or the first frame says, None if it cannot be read."""
@@ -108,10 +130,13 @@ class VideoSource:
             if self.problem:
                 return None
             if self.kind == "frames":
-                folder = FrameFolder(self.path)
-                height, width, _ = read_image(os.path.join(self.path, folder.names[0])).shape
+                folder = self._open_folder()
+                height, width, _ = read_levels(os.path.join(self.path, folder.names[0])).shape
                 return height, width, len(folder.names)
             video = VideoFile(self.path)
             return video.height, video.width, video.n_frames_header
         except FlowStoreError:
             return None
+
+    def _open_folder(self) -> FrameFolder:
+        return FrameFolder(self.path, self.flow_patterns, self.allow_gaps)

@@ -154,7 +154,7 @@ def _check_source(findings: _Findings, record: VideoRecord) -> bool:
     source = findings.task.source
     if source is None or not source.is_readable():
         return False
-    if record.is_ok and not source.is_unchanged(record.fingerprint):
+    if record.is_ok and not source.holds(record.fingerprint):
         findings.add("source", "", f"its source has changed since it was extracted: {source.relative_path}")
     return True
 
