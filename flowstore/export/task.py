@@ -20,13 +20,15 @@ from flowstore.layouts.file_kind import FlowFile, VideoFile
 from flowstore.layouts.layout import Layout
 from flowstore.layouts.manifest import video_key
 from flowstore.layouts.templates import PathPattern
-from flowstore.names import printable_name, video_path
+from flowstore.names import is_portable, printable_name, video_path
 from flowstore.sources.images import configured_opencv
 from flowstore.storage.atomic import FaultKeepingFile, WholeWriter, is_stray, remove_if_there
 from flowstore.store.video import Video
 
 # Flows that are decoded together stay in the processor's cache until they are encoded: twice as fast as sixteen.
 _READ_AT_ONCE_BYTES = 2**19
+# What file systems say of a name that is none of theirs; exFAT and FUSE the first.
+_REFUSED_NAME = (errno.ENOENT, errno.EINVAL, errno.ENAMETOOLONG, errno.EILSEQ)
 
 Values = npt.NDArray[Any]
 
@@ -124,9 +126,19 @@ def export_video(task: ExportTask, tick: Tick) -> VideoExport:
     except OSError as error:
         if isinstance(error, FlowStoreError):
             raise
-        raise cannot_write(task.dest, error) from error
+        if not _is_name_refused(task.dest, error):
+            raise cannot_write(task.dest, error) from error
+        problem = f"the file system of {task.dest} refuses its name ({error.strerror}): export to another disk"
     done = writer.n_written, writer.n_present
     return VideoExport(task.video.key, 0 if problem else task.n_flows, *done, problem, task.path)
+
+
+def _is_name_refused(dest: str, error: OSError) -> bool:
+    """Tell whether an error is that of a name that not every file system takes, not of the target as a whole."""
+    place = error.filename2 or error.filename
+    if error.errno not in _REFUSED_NAME or not isinstance(place, str) or not os.path.isdir(dest):
+        return False
+    return not all(map(is_portable, os.path.relpath(place, dest).split(os.sep)))
 
 
 def cannot_write(dest: str, error: OSError) -> ExportError:
