@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flowstore.errors import ChecksumError, ExportError, FlowStoreError, StoreFormatError
+from flowstore.errors import ChecksumError, ExportError, FlowStoreError, StoreFormatError, translated
 from flowstore.export.conversion import Conversion
 from flowstore.format.zarr_metadata import json_digest
 from flowstore.jobs.job import Tick
@@ -120,25 +120,25 @@ def export_video(task: ExportTask, tick: Tick) -> VideoExport:
     writer = _FlowFiles(task, tick) if task.layout.is_numbered else _VideoFile(task, tick)
     problem = ""
     try:
-        writer.write()
-    except (ChecksumError, StoreFormatError) as error:
+        with translated(lambda error: _write_error(task.dest, error)):
+            writer.write()
+    except (ChecksumError, StoreFormatError, _RefusedNameError) as error:
         problem = str(error)
-    except OSError as error:
-        if isinstance(error, FlowStoreError):
-            raise
-        if not _is_name_refused(task.dest, error):
-            raise cannot_write(task.dest, error) from error
-        problem = f"the file system of {task.dest} refuses its name ({error.strerror}): export to another disk"
     done = writer.n_written, writer.n_present
     return VideoExport(task.video.key, 0 if problem else task.n_flows, *done, problem, task.path)
 
 
-def _is_name_refused(dest: str, error: OSError) -> bool:
-    """Tell whether an error is that of a name that not every file system takes, not of the target as a whole."""
+class _RefusedNameError(FlowStoreError):
+    """The target's file system has no such name: no fault of the target as a whole."""
+
+
+def _write_error(dest: str, error: OSError) -> FlowStoreError:
     place = error.filename2 or error.filename
     if error.errno not in _REFUSED_NAME or not isinstance(place, str) or not os.path.isdir(dest):
-        return False
-    return not all(map(is_portable, os.path.relpath(place, dest).split(os.sep)))
+        return cannot_write(dest, error)
+    if all(map(is_portable, os.path.relpath(place, dest).split(os.sep))):
+        return cannot_write(dest, error)
+    return _RefusedNameError(f"the file system of {dest} refuses its name ({error.strerror}): export to another disk")
 
 
 def cannot_write(dest: str, error: OSError) -> ExportError:
