@@ -300,7 +300,7 @@ def test_progress_on_a_terminal(tmp_path):
     assert re.search(r"1 failed(\x1b\[\d*m)? +", shown)
     assert re.search(r"failed(\x1b\[\d*m)? c/bad: empty file \(0 bytes\)", shown)
     assert re.search(r"ETA (\x1b\[[\d;]*m)?\d+:\d\d", shown)
-    assert "2 videos, 298 flows in" in shown
+    assert "2 videos with flow, 1 failed, 298 flows in" in shown
     # The display goes when it is over: the cursor is shown again.
     assert shown.rindex("\x1b[?25h") > shown.rindex("ETA")
     (tmp_path / "videos" / "c" / "bad.avi").unlink()
