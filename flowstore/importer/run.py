@@ -21,7 +21,8 @@ from flowstore.pipeline.plan import ExtractPlan, make_plan
 from flowstore.pipeline.report import ExtractReport
 from flowstore.pipeline.run import run_plan
 from flowstore.progress import choose_progress
-from flowstore.quantize.file_quantizer import CODE_ENCODINGS, FileQuantizer
+from flowstore.quantize.code_encodings import CODE_ENCODINGS
+from flowstore.quantize.file_quantizer import FileQuantizer
 from flowstore.sources.selection import select_sources
 from flowstore.storage.places import open_storage
 from flowstore.store.open import Place
