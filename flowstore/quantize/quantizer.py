@@ -1,6 +1,6 @@
 """Quantizers: flow in pixels to uint8 codes or float16 and back.
 
-Pure: arrays in, arrays out. Zarr, files and statistics live elsewhere; the numbers of each encoding are in `code_encodings`.
+Pure: arrays in, arrays out. Zarr, files and statistics live elsewhere; each encoding's numbers are in `code_encodings`.
 """
 
 from __future__ import annotations
