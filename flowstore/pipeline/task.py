@@ -25,7 +25,7 @@ from flowstore.quantize.error_bounded import Tolerance
 from flowstore.sources.containers import raise_if_machine
 from flowstore.sources.fingerprint import Fingerprint
 from flowstore.sources.frames import FrameReader
-from flowstore.sources.images import configure_opencv, resize_frame
+from flowstore.sources.images import configured_opencv, resize_frame
 from flowstore.sources.sampling import scaled_size
 from flowstore.sources.source import VideoSource
 from flowstore.storage.keys import Storage
@@ -66,10 +66,10 @@ class VideoError(FlowStoreError):
 @contextlib.contextmanager
 def one_video() -> Iterator[None]:
     """Raise a `VideoError` for whatever is wrong with the video at work, but not with the store or the machine."""
-    configure_opencv()
     set_single_threaded()
     try:
-        yield
+        with configured_opencv():
+            yield
     except (StoreError, StoppedError, MachineError):
         raise
     except Exception as error:
@@ -133,12 +133,19 @@ def commit_failure(task: VideoTask, reason: str) -> VideoRecord:
     VideoRecord
         As committed.
     """
+    record = failed_record(task, reason)
+    write_failed(task.storage, record)
+    return record
+
+
+def failed_record(task: VideoTask, reason: str) -> VideoRecord:
+    """Return the record of a video that failed; it is not committed."""
     try:
         # What cannot be opened is not tried again here: a pipe would wait for a writer.
         found: Fingerprint | None = None if task.source.problem else task.source.files().fingerprint()
     except OSError:
         found = None
-    record = VideoRecord(
+    return VideoRecord(
         class_name=task.source.class_name,
         name=task.source.name,
         status="failed",
@@ -149,8 +156,6 @@ def commit_failure(task: VideoTask, reason: str) -> VideoRecord:
         created=now_utc(),
         versions=library_versions() | task.source.decoder_versions(),
     )
-    write_failed(task.storage, record)
-    return record
 
 
 @dataclass(frozen=True)
