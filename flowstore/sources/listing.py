@@ -25,7 +25,8 @@ IMAGE_SUFFIXES = frozenset((
 FLOW_FOLDER = "flows"
 _SYSTEM = re.compile(
     r"(__MACOSX|Thumbs\.db|desktop\.ini|@.*|#recycle|#snapshot|\$RECYCLE\.BIN|RECYCLER|System Volume Information|"
-    r"lost\+found|found\.\d{3}|Network Trash Folder|Temporary Items|__pycache__)\Z",
+    r"lost\+found|found\.\d{3}|Network Trash Folder|Temporary Items|__pycache__|\.git|\.ipynb_checkpoints|"
+    r"\.Trash.*|\.snapshot|\.cache)\Z",
     re.IGNORECASE,
 )
 _SILENT = re.compile(r"(\._.*|\.DS_Store|__MACOSX|Thumbs\.db|desktop\.ini)\Z", re.IGNORECASE)
@@ -87,6 +88,11 @@ def split_suffix(name: str) -> tuple[str, str]:
 def is_ignored(name: str) -> bool:
     """Tell whether a file or folder is hidden or a system's own, such as ``.cache``, ``@eaDir`` or ``$RECYCLE.BIN``."""
     return name.startswith(".") or _SYSTEM.match(name) is not None
+
+
+def is_of_system(name: str) -> bool:
+    """Tell whether a file or folder is a system's own; a leading dot alone may be that of a name somebody gave."""
+    return any(pattern.match(name) for pattern in (_SYSTEM, _SILENT))
 
 
 def list_frames(folder: str, flow_patterns: Iterable[str] = ()) -> list[str]:
