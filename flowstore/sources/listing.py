@@ -19,6 +19,7 @@ VIDEO_SUFFIXES = frozenset(
         ".mpg",
         ".mpeg",
         ".wmv",
+        ".asf",
         ".flv",
         ".3gp",
         ".ts",
@@ -26,6 +27,7 @@ VIDEO_SUFFIXES = frozenset(
         ".mts",
         ".ogv",
         ".gif",
+        ".apng",
     ]
 )
 IMAGE_SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".bmp", ".webp"])
