@@ -44,6 +44,12 @@ BENCHMARKS = (
         "How fast is the Farnebäck kernel, and is its flow OpenCV's?",
         quick=("--rounds", "2", "--pairs", "2"),
     ),
+    Benchmark(
+        "tvl1",
+        "How fast is the TV-L1 kernel, and what does which algorithm cost and give?",
+        full=("--rounds", "3", "--pairs", "3"),
+        has_plot=True,
+    ),
     Benchmark("extract", "How long does a dataset take, against the loop that people write?"),
     Benchmark("scaling", "What does a video cost beyond its flow, and do ten times as many take ten times as long?"),
     Benchmark("many_tasks", "What does a run over very many videos take?"),

@@ -2,7 +2,7 @@
 
     python benchmarks/stress_containers.py
 
-A whole file has to give a flow less than the frames that its demuxer counts, whatever its clock, sound and name; a cut or
+A whole file has to give a flow less than the frames that its demuxer counts, whatever its clock and sound; a cut or
 holed one a failed row that says where. Ends with exit code 1 if one does not.
 """
 
@@ -72,7 +72,9 @@ def main():
         frames = f"{row['n_counted']} frames" if row["is_whole"] else f"of {row['n_frames']} frames"
         stored = f"{row['n_flows']} flows" if row["n_flows"] else "failed"
         mark = " " if row["is_right"] else "!"
-        print(f"{mark} {row['container']:16} {row['condition']:14} {frames:13} {stored:9} {row['rate']:16} {row['said']}")
+        print(
+            f"{mark} {row['container']:16} {row['condition']:14} {frames:13} {stored:9} {row['rate']:16} {row['said']}"
+        )
     n_right = sum(row["is_right"] for row in rows)
     print(f"{n_right} of {len(rows)} as they should be")
     if args.json:

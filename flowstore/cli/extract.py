@@ -75,6 +75,14 @@ def _parse_params(context: click.Context, param: click.Parameter, values: tuple[
     help="Take only the videos of this file, a path a line.  [default: all]",
 )
 @click.option(
+    "--source-template",
+    metavar="TEMPLATE",
+    help="What the path of a video below SOURCE is, such as '{class}/*/{video}'.  [default: found by looking]",
+)
+@click.option(
+    "--allow-gaps", is_flag=True, help="Take frames whose numbers have gaps or are of several series, with a warning."
+)
+@click.option(
     "--include",
     multiple=True,
     metavar="PATTERN",
@@ -95,6 +103,8 @@ def command(
     source: str,
     store: str,
     list_file: str | None,
+    source_template: str | None,
+    allow_gaps: bool,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     limit: int | None,
@@ -128,6 +138,8 @@ def command(
         store,
         settings,
         list_file=list_file,
+        source_template=source_template,
+        allow_gaps=allow_gaps,
         include=include,
         exclude=exclude,
         limit=limit,

@@ -46,13 +46,12 @@ def command(
     """Draw a video's flow as a picture or a film, or a class as a sheet with a thumbnail a video."""
     from flowstore.progress import ConsoleProgress
     from flowstore.render.run import render as draw
-    from flowstore.sources.images import configure_opencv
+    from flowstore.sources.images import configured_opencv
     from flowstore.store.open import open_place
 
     progress = False if quiet else ConsoleProgress(stderr_console(), "render")
     found = open_place(place)
-    configure_opencv()
-    with working():
+    with working(), configured_opencv():
         report = draw(found, output, progress=progress, **options)
     print_result(report, is_json, quiet)
     if not quiet:

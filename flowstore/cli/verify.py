@@ -13,6 +13,9 @@ from flowstore.cli.options import Place, output_options, worker_options
 @click.option(
     "--source", type=Place(), metavar="SOURCE", help="Also compare with what it was extracted from.  [default: not]"
 )
+@click.option(
+    "--source-template", metavar="TEMPLATE", help="As it was for extract, such as '{class}/*/{video}'.  [default: none]"
+)
 @click.option("--deep", is_flag=True, help="Extract a sample of SOURCE anew, and compare the flow.")
 @click.option(
     "--sample", type=int, default=16, show_default=True, metavar="N", help="Videos that --deep extracts anew."
@@ -27,6 +30,7 @@ from flowstore.cli.options import Place, output_options, worker_options
 def command(
     store: str,
     source: str | None,
+    source_template: str | None,
     deep: bool,
     sample: int,
     repair: bool,
@@ -50,6 +54,7 @@ def command(
         report = verify_store(
             store,
             source=source,
+            source_template=source_template,
             deep=deep,
             sample=sample,
             repair=repair,

@@ -17,11 +17,13 @@ from flowstore.clips.table import ClipTable, TextColumn
 from flowstore.errors import ArgumentError, DecodeError, SourceError
 from flowstore.format.record import VideoRecord
 from flowstore.format.settings import ExtractSettings
+from flowstore.layouts.flow_names import flow_finder
 from flowstore.names import video_path
 from flowstore.sources.discovery import LIST_SUFFIXES, discover
 from flowstore.sources.frames import Frame
-from flowstore.sources.images import configure_opencv, read_image, resize_frame
-from flowstore.sources.listing import list_folder, natural_key, split_suffix
+from flowstore.sources.images import configured_opencv, read_image, resize_frame
+from flowstore.sources.listing import list_folder, list_frames, natural_key, split_suffix
+from flowstore.sources.series import order_frames
 from flowstore.sources.source import VideoSource
 from flowstore.sources.videos import read_frames
 from flowstore.store.video_index import VideoIndex
@@ -126,17 +128,21 @@ class SourceFrames:
         self._is_folder = np.array([video.kind == "frames" for video in found])
         self._namings: list[_Naming] = []
         self._naming_of = np.full(len(found), -1, np.int32)
+        self._flow_patterns: dict[int, tuple[str, ...]] = {}
         known: dict[_Naming, int] = {}
         n_frames = index.column("n_frames")[table.index_rows].tolist()
         for row in np.flatnonzero(self._is_folder).tolist():
-            names = list_folder(found[row].path).images
+            names = found[row].frame_names()
             if not is_thinned and len(names) != n_frames[row]:
                 raise SourceError(f"{found[row].key}: {_wrong_number(found[row].path, names, n_frames[row])}")
             naming = _Naming.of(names)
             if naming is not None and (naming in known or len(known) < _N_NAMINGS):
                 self._naming_of[row] = known.setdefault(naming, len(known))
+            else:
+                self._flow_patterns[row] = found[row].flow_patterns
         self._namings = list(known)
 
+    @configured_opencv()
     def read(self, row: int, numbers: Sequence[int]) -> list[Frame]:
         """Read frames of a video of the table, each uint8 (H, W, 3): red, green, blue.
 
@@ -145,7 +151,6 @@ class SourceFrames:
         DecodeError
             If a frame is missing or cannot be decoded.
         """
-        configure_opencv()
         wanted = sorted(set(numbers))
         frames = dict(zip(wanted, self._read(row, wanted), strict=True))
         return [frames[number] for number in numbers]
@@ -158,7 +163,7 @@ class SourceFrames:
         if naming >= 0:
             names = [self._namings[naming].name(number) for number in numbers]
         else:
-            every = sorted(list_folder(path).images, key=natural_key)
+            every, _ = order_frames(list_frames(path, self._flow_patterns[row]))
             if numbers[-1] >= len(every):
                 raise DecodeError(f"frame {numbers[-1]} is missing: {path} holds {len(every)} images")
             names = [every[number] for number in numbers]
@@ -196,13 +201,14 @@ def _recorded(root: str, kind: str, relative: str, class_name: str, name: str) -
     if kind == "video" and os.path.isfile(path):
         return VideoSource(class_name, name, path, relative, "video")
     if kind == "frames" and os.path.isdir(path):
-        return VideoSource(class_name, name, path, relative, "frames")
+        flow = flow_finder()(path, list_folder(path).images)
+        return VideoSource(class_name, name, path, relative, "frames", flow_patterns=flow.patterns)
     return None
 
 
 def _discovered(source: str) -> dict[str, VideoSource]:
     found: dict[str, VideoSource] = {}
-    for video in discover(source).sources:
+    for video in discover(source, find_flow=flow_finder()).sources:
         other = found.setdefault(video_path(video.class_name, video.name), video)
         if other is not video:
             raise SourceError(f"frames: {video.key} is both {other.path} and {video.path}")

@@ -21,7 +21,7 @@ from flowstore.layouts.layout import Layout
 from flowstore.layouts.manifest import video_key
 from flowstore.layouts.templates import PathPattern
 from flowstore.names import printable_name, video_path
-from flowstore.sources.images import configure_opencv
+from flowstore.sources.images import configured_opencv
 from flowstore.storage.atomic import FaultKeepingFile, WholeWriter, is_stray, remove_if_there
 from flowstore.store.video import Video
 
@@ -94,6 +94,7 @@ class VideoExport:
     path: str = ""
 
 
+@configured_opencv()
 def export_video(task: ExportTask, tick: Tick) -> VideoExport:
     """Export one video.
 
@@ -114,7 +115,6 @@ def export_video(task: ExportTask, tick: Tick) -> VideoExport:
     ExportError
         If the target cannot be written: a fault that other videos will meet too.
     """
-    configure_opencv()
     writer = _FlowFiles(task, tick) if task.layout.is_numbered else _VideoFile(task, tick)
     problem = ""
     try:

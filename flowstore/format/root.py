@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from typing import Any
 
 from flowstore.errors import ArgumentError, StoreFormatError, StoreNotFoundError
 from flowstore.format import zarr_metadata as documents
@@ -11,6 +12,9 @@ from flowstore.format.settings import ExtractSettings
 from flowstore.format.zarr_metadata import FORMAT
 from flowstore.limits import is_text_mapping
 from flowstore.storage.keys import Storage
+
+# A root's own document has some kB.
+_HEAD_BYTES = 2**20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,14 +60,13 @@ def read_root(storage: Storage) -> RootAttributes:
     ChecksumError
         If what it says is not what was written.
     """
-    data = storage.read("zarr.json")
-    if data is None:
+    document = _read_document(storage)
+    if document is None:
         # All that a run leaves that was killed before it wrote the root.
         if any(not name.endswith(".partial") for name in storage.list_children("")):
             raise StoreFormatError(f"{storage.url}: a folder that is not a flowstore store (it has no zarr.json)")
         raise StoreNotFoundError(f"{storage.url}: no store here; check the path, or make one with: flowstore extract")
     where = f"{storage.url}/zarr.json"
-    document = documents.parse_document(data, where)
     found = documents.stated_attributes(document, where).get("format")
     if found is None and (root := enclosing_store(storage)) is not None:
         raise StoreFormatError(f"{storage.url}: a part of the store {root}; give the path of the store")
@@ -83,6 +86,36 @@ def read_root(storage: Storage) -> RootAttributes:
         raise StoreFormatError(f"{where}: damaged settings ({error})") from error
 
 
+def _read_document(storage: Storage) -> dict[str, Any] | None:
+    where = f"{storage.url}/zarr.json"
+    try:
+        data = storage.read("zarr.json")
+    except StoreFormatError:
+        head = storage.read_range("zarr.json", 0, _HEAD_BYTES) or b""
+        document = documents.parse_before_consolidated(head, where)
+        if document is None:
+            raise
+        return document
+    return None if data is None else documents.parse_document(data, where)
+
+
+def is_consolidated(storage: Storage, key: str = "zarr.json") -> bool:
+    """Tell whether a group holds a copy of the metadata below, which every change leaves behind."""
+    try:
+        data = storage.read(key)
+    except StoreFormatError:
+        return True
+    return data is not None and documents.parse_document(data, key).get(documents.CONSOLIDATED) is not None
+
+
+def drop_consolidated(storage: Storage) -> None:
+    """Take the copy of all metadata out of a root: before a change, or other readers would see the store as it was."""
+    if is_consolidated(storage):
+        document = _read_document(storage) or {}
+        document.pop(documents.CONSOLIDATED, None)
+        storage.write("zarr.json", documents.to_bytes(document), is_durable=True)
+
+
 def enclosing_store(storage: Storage) -> str | None:
     """Return the path of the store that a folder lies inside of, None where there is none."""
     path = storage.folder
@@ -90,7 +123,8 @@ def enclosing_store(storage: Storage) -> str | None:
         path = parent
         try:
             with open(os.path.join(path, "zarr.json"), "rb") as file:
-                document = documents.parse_document(file.read(), path)
+                head = file.read(_HEAD_BYTES)
+            document = documents.parse_before_consolidated(head, path) or documents.parse_document(head, path)
             if documents.stated_attributes(document, path).get("format") is not None:
                 return path
         except (OSError, StoreFormatError):

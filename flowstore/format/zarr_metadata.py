@@ -23,6 +23,8 @@ from flowstore.quantize.quantizer import Quantizer
 FORMAT = 1
 ATTRIBUTE = "flowstore"
 FLOW = "flow"
+# A copy of all metadata below a group, which `zarr.consolidate_metadata` adds to the group's own.
+CONSOLIDATED = "consolidated_metadata"
 # JSON has no checksum of its own.
 DIGEST = "digest"
 _FLOW_ATTRIBUTES = ("units", "long_name", "component", "scale_factor", "add_offset")
@@ -62,6 +64,18 @@ def parse_document(data: bytes, where: str) -> dict[str, Any]:
     if not isinstance(document, dict) or document.get("zarr_format") != 3:
         raise StoreFormatError(f"{where}: not the metadata of a Zarr v3 node")
     return document
+
+
+def parse_before_consolidated(head: bytes, where: str) -> dict[str, Any] | None:
+    """Return the document of a group without the metadata that Zarr consolidated in it, of its first bytes.
+
+    They may be larger than any document that is believed, and writers put them behind the group's attributes. None
+    where there are none.
+    """
+    own, found, _ = head.partition(f'"{CONSOLIDATED}"'.encode())
+    if not found:
+        return None
+    return parse_document(own + b'"zarr_format": 3, "node_type": "group"}', where)
 
 
 def json_digest(value: Any) -> str:

@@ -7,6 +7,7 @@ import logging
 import os
 import platform
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from multiprocessing.resource_tracker import ensure_running
@@ -119,6 +120,7 @@ def open_client(scheduler: str, n_workers: int) -> Iterator[Any]:
     }
     with contextlib.ExitStack() as stack:
         stack.enter_context(dask.config.set(config))
+        stack.enter_context(_main_hidden())
         with _interrupts_held():
             try:
                 cluster = stack.enter_context(
@@ -140,6 +142,23 @@ def open_client(scheduler: str, n_workers: int) -> Iterator[Any]:
             # One that was killed since is started again.
             client.run(_let_terminate, on_error="ignore")
         yield client
+
+
+@contextlib.contextmanager
+def _main_hidden() -> Iterator[None]:
+    """Keep processes that are started from running the caller's script again, which may have no main guard.
+
+    Tasks need nothing of it: what it defines travels by value. One that dies is replaced by a new one at any time, so
+    this lasts as long as they do.
+    """
+    main = sys.modules["__main__"]
+    seen = {name: getattr(main, name) for name in ("__file__", "__spec__") if hasattr(main, name)}
+    try:
+        vars(main).pop("__file__", None)
+        main.__spec__ = None
+        yield
+    finally:
+        vars(main).update(seen)
 
 
 def connect(address: str) -> Any:

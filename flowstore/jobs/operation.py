@@ -7,6 +7,7 @@ An operation makes one `Operation` of what the caller asked for before any work,
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -75,4 +76,7 @@ class Operation:
     ) -> None:
         """Run every task, and take what each gives; see `flowstore.jobs.job.Job`."""
         where, n_workers = choose_scheduler(self._scheduler, self._workers, len(tasks), is_small)
+        if where == "processes" and multiprocessing.current_process().daemon:
+            self.progress.note("threads in place of processes: this process is daemonic, and may start none")
+            where = "threads"
         run_job(Job(function, tasks, take, self.progress.add_flows, lost, stall_limit_s), where, n_workers)

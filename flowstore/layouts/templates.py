@@ -195,3 +195,43 @@ def component_pattern(component: str, known: Mapping[str, str], is_greedy: bool 
             pattern += f"(?P={field})" if field in seen else f"(?P<{field}>{fields[field]})"
             seen.add(field)
     return re.compile(pattern, re.DOTALL)
+
+
+def source_pattern(template: str) -> tuple[re.Pattern[str], ...]:
+    """Return what each part of a video's path below its source is, as a template of sources says it.
+
+    Parameters
+    ----------
+    template : str
+        With ``{video}``, at most one ``{class}``, and ``*`` for any characters of a name, such as
+        ``{class}/*/{video}``. The suffix of a file may stand in it or not.
+
+    Returns
+    -------
+    tuple of re.Pattern
+        With groups ``class`` and ``video``; to be used with ``fullmatch``.
+
+    Raises
+    ------
+    ArgumentError
+        If it is no such template.
+
+    Examples
+    --------
+    >>> [part.pattern for part in source_pattern("{class}/*/{video}")]
+    ['(?P<class>.+)', '.*', '(?P<video>.+)']
+    """
+    if not isinstance(template, str):
+        raise ArgumentError(f"source template is {template!r}, expected such as '{{class}}/*/{{video}}'")
+    fields = template_fields(template)
+    components = template.split("/")
+    if fields.count("video") != 1 or fields.count("class") > 1 or {*fields} - {"class", "video"}:
+        raise ArgumentError(
+            f"source template {template!r}: expected {{video}} once, {{class}} at most once and no other field, such "
+            "as '{class}/*/{video}'"
+        )
+    if any(part in ("", ".", "..") for part in components):
+        raise ArgumentError(
+            f"source template {template!r}: expected a path below SOURCE, such as '{{class}}/*/{{video}}'"
+        )
+    return tuple(re.compile(component_pattern(part, {}).pattern.replace(r"\*", ".*"), re.DOTALL) for part in components)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from flowstore.format.settings import ExtractSettings
 from flowstore.names import MIB, format_bytes
-from flowstore.sources.images import configure_opencv
+from flowstore.sources.images import configured_opencv
 from flowstore.sources.sampling import scaled_size
 from flowstore.sources.source import VideoSource
 
@@ -62,6 +62,7 @@ class Estimate:
         return f"at most {format_bytes(self.memory_per_worker + others)} in all"
 
 
+@configured_opencv()
 def estimate_work(sources: Sequence[VideoSource], settings: ExtractSettings) -> Estimate:
     """Estimate what some videos take by looking at all of a few, or some of many.
 
@@ -76,7 +77,6 @@ def estimate_work(sources: Sequence[VideoSource], settings: ExtractSettings) -> 
     -------
     Estimate
     """
-    configure_opencv()
     probed = list(sources)
     if len(sources) > _N_PROBED_ALL:
         heavy = heapq.nlargest(_N_PROBED_EACH, sources, key=_first_frame_bytes)

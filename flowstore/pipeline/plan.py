@@ -16,6 +16,8 @@ from flowstore.arguments import check_flag, check_part
 from flowstore.errors import ArgumentError, ChecksumError, SettingsMismatchError, StoreFormatError, StoreNotFoundError
 from flowstore.format.root import RootAttributes, check_outside_stores, read_root
 from flowstore.format.settings import ExtractSettings, describe_settings
+from flowstore.layouts.flow_names import flow_finder
+from flowstore.layouts.templates import source_pattern
 from flowstore.names import escape_name, fold_name, format_bytes, printable_name, video_path
 from flowstore.pipeline.forecast import Estimate, estimate_work
 from flowstore.sources.discovery import Discovery, discover
@@ -349,6 +351,8 @@ def plan_extract(
     settings: ExtractSettings,
     *,
     list_file: str | os.PathLike[str] | None = None,
+    source_template: str | None = None,
+    allow_gaps: bool = False,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     limit: int | None = None,
@@ -367,6 +371,10 @@ def plan_extract(
         Existing or not.
     settings : ExtractSettings
         What to compute.
+    source_template : str, optional
+        What a video's path below the source is, such as ``{class}/*/{video}``; by default it is found by looking.
+    allow_gaps : bool
+        Whether frames whose numbers are no series of a constant stride are taken in natural order.
     list_file, include, exclude, limit, part
         Which videos to take; see `flowstore.sources.selection.select_sources`.
     retry_failed : bool
@@ -392,7 +400,9 @@ def plan_extract(
         raise ArgumentError(
             "--overwrite with --part would empty what the other parts have made: remove the store first"
         )
-    discovery = discover(source, list_file)
+    check_flag("allow_gaps", allow_gaps)
+    pattern = None if source_template is None else source_pattern(source_template)
+    discovery = discover(source, list_file, find_flow=flow_finder(), pattern=pattern, allow_gaps=allow_gaps)
     chosen = select_sources(discovery.sources, include, exclude, limit, part)
     if is_part:
         note = "a part leaves the index to a last run without --part, which also says whether anything is missing"

@@ -86,6 +86,8 @@ def extract(
     workers: int | None = None,
     scheduler: str = "auto",
     list_file: str | os.PathLike[str] | None = None,
+    source_template: str | None = None,
+    allow_gaps: bool = False,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     limit: int | None = None,
@@ -109,7 +111,7 @@ def extract(
         Videos at a time; all cores by default.
     scheduler : {"auto", "processes", "threads", "sync"} or address
         Where tasks run; an address such as ``tcp://host:8786`` is a running Dask cluster's.
-    list_file, include, exclude, limit, part, retry_failed, keep_damaged, overwrite
+    list_file, source_template, allow_gaps, include, exclude, limit, part, retry_failed, keep_damaged, overwrite
         Which videos to take; see `plan_extract`.
     progress : Progress, bool or None
         Is told what happens: one of your own, True for a display on stderr, False for none. None displays it at a
@@ -143,6 +145,8 @@ def extract(
         store,
         settings,
         list_file=list_file,
+        source_template=source_template,
+        allow_gaps=allow_gaps,
         include=include,
         exclude=exclude,
         limit=limit,
@@ -222,7 +226,7 @@ def _run_locked(
                 operation.run(function, tasks, gathered.take, _commit_lost, _is_small(planned), _stall_limit_s)
         except KeyboardInterrupt:
             # Before the root there is no store, and a folder with nothing but an index would be refused the next time.
-            if planned.storage.read("zarr.json"):
+            if planned.storage.size_bytes("zarr.json"):
                 _index_store(planned, operation.progress)
             raise
         _index_store(planned, operation.progress)

@@ -25,7 +25,7 @@ from flowstore.quantize.error_bounded import Tolerance
 from flowstore.sources.containers import raise_if_machine
 from flowstore.sources.fingerprint import Fingerprint
 from flowstore.sources.frames import FrameReader
-from flowstore.sources.images import configure_opencv, resize_frame
+from flowstore.sources.images import configured_opencv, resize_frame
 from flowstore.sources.sampling import scaled_size
 from flowstore.sources.source import VideoSource
 from flowstore.storage.keys import Storage
@@ -66,10 +66,10 @@ class VideoError(FlowStoreError):
 @contextlib.contextmanager
 def one_video() -> Iterator[None]:
     """Raise a `VideoError` for whatever is wrong with the video at work, but not with the store or the machine."""
-    configure_opencv()
     set_single_threaded()
     try:
-        yield
+        with configured_opencv():
+            yield
     except (StoreError, StoppedError, MachineError):
         raise
     except Exception as error:

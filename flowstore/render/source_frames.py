@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 
@@ -11,8 +12,10 @@ import numpy.typing as npt
 
 from flowstore.arguments import check_path
 from flowstore.errors import DecodeError, SourceError
+from flowstore.layouts.flow_names import flow_finder
 from flowstore.names import printable_name
 from flowstore.sources.frames import FrameReader
+from flowstore.sources.listing import list_folder
 from flowstore.sources.source import VideoSource
 from flowstore.store.video import Video
 
@@ -97,11 +100,9 @@ def find_footage(video: Video, source: str | os.PathLike[str] | None = None) -> 
     """
     problem = ""
     for path in _candidates(video, source):
-        found = VideoSource(
-            video.class_name, video.name, os.path.abspath(path), video.record.source_path, video.record.source_kind
-        )
         if not os.path.exists(path):
             continue
+        found = _source_of(video, os.path.abspath(path))
         if not found.is_unchanged(video.record.fingerprint):
             problem = f"{printable_name(path)} is not the source that was extracted, it differs"
             continue
@@ -114,6 +115,16 @@ def find_footage(video: Video, source: str | os.PathLike[str] | None = None) -> 
         raise SourceError(f"{where}: {problem or f'{printable_name(video.record.source_path)} is not in it'}")
     missing = f"{printable_name(video.record.source_path)} is neither in this folder nor beside the store"
     return None, f"without frames: {problem or missing}; --source gives the folder that was extracted"
+
+
+def _source_of(video: Video, path: str) -> VideoSource:
+    kind = video.record.source_kind
+    found = VideoSource(video.class_name, video.name, path, video.record.source_path, kind)
+    if kind != "frames" or not os.path.isdir(path):
+        return found
+    # What was extracted with gaps is read in the same order.
+    flow = flow_finder()(path, list_folder(path).images)
+    return dataclasses.replace(found, flow_patterns=flow.patterns, allow_gaps=True)
 
 
 def _candidates(video: Video, source: str | os.PathLike[str] | None) -> list[str]:

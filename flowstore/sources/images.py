@@ -2,44 +2,60 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import struct
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from flowstore.errors import DecodeError
 from flowstore.sources.frames import Frame
 from flowstore.sources.listing import list_frames
+from flowstore.sources.series import order_frames
 
 # OpenCV's LOG_LEVEL_SILENT.
 _SILENT = 0
+# Share of the pixels of a 16-bit video above and below the range that is kept: dead pixels, and depth that is unknown.
+_OUTLIERS = 1e-3
+# What OpenCV was set to, once for each that wants it configured now.
+_FOUND_BEFORE: list[tuple[int, int]] = []
+_CONFIGURING = threading.Lock()
 
 
 class FrameFolder:
-    """A folder of images, in natural order of their names.
+    """A folder of images, in the order of the numbers in their names.
+
+    Levels of 16 bits, of depth or heat, are scaled to 8 alike in the whole folder, with a warning that names the range.
 
     Parameters
     ----------
     path : str
         Absolute.
+    flow_patterns : iterable of str
+        Expressions of the names of images that are flow, not frames.
+    allow_gaps : bool
+        Whether names that are not one series of a constant stride are taken in natural order, with a warning.
 
     Raises
     ------
     DecodeError
-        If the folder cannot be listed, holds no frame images, or holds two images for one frame.
+        If the folder cannot be listed, holds no frame images, holds two images for one frame, or their names are not
+        one series.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, flow_patterns: Iterable[str] = (), allow_gaps: bool = False) -> None:
         self.path = path
         self.warnings: list[str] = []
         self.fps: float | None = None
         self.times_s: list[float] = []
         self.frame_numbers: list[int] = []
         self.damage = ""
-        self.names = list_frames(path)
+        self.names, problem = order_frames(list_frames(path, flow_patterns))
         if not self.names:
             raise DecodeError("no frame images in this folder")
         by_stem: dict[str, str] = {}
@@ -47,6 +63,10 @@ class FrameFolder:
             other = by_stem.setdefault(os.path.splitext(name)[0], name)
             if other != name:
                 raise DecodeError(f"two images for one frame: {other} and {name}")
+        if problem and not allow_gaps:
+            raise DecodeError(f"{problem}; flow across it would be wrong: mend the names, or use --allow-gaps")
+        if problem:
+            self.warnings.append(problem)
 
     def read_frames(self, fps: float | None = None) -> Iterator[Frame]:
         """Yield the frames in order; see `FrameReader.read_frames`."""
@@ -60,11 +80,30 @@ class FrameFolder:
                 "a folder of frames has no frame rate, so it cannot be thinned to another: leave out --fps"
             )
         shape: tuple[int, ...] | None = None
+        scale: npt.NDArray[np.uint8] | None = None
+        n_bits = 0
         for name in self.names:
-            frame = read_image(os.path.join(self.path, name))
-            shape = shape or frame.shape
-            check_frame_shape(frame.shape, shape, name)
-            yield frame
+            levels = read_levels(os.path.join(self.path, name))
+            bits = 8 * levels.dtype.itemsize
+            shape, n_bits = shape or levels.shape, n_bits or bits
+            check_frame_shape(levels.shape, shape, name)
+            if bits != n_bits:
+                raise DecodeError(f"{name} has {bits} bits per channel, the frames before it {n_bits}")
+            if bits == 16 and scale is None:
+                scale = self._scale()
+            yield np.asarray(levels if scale is None else scale[levels], np.uint8)
+
+    def _scale(self) -> npt.NDArray[np.uint8]:
+        """Return the 8-bit level of each 16-bit one: the range that the whole video uses, but for outliers."""
+        counts = np.zeros(1 << 16, np.int64)
+        for name in self.names:
+            counts += np.bincount(read_levels(os.path.join(self.path, name)).reshape(-1), minlength=1 << 16)[: 1 << 16]
+        below = np.cumsum(counts)
+        low, high = (int(np.searchsorted(below, share * below[-1])) for share in (_OUTLIERS, 1 - _OUTLIERS))
+        warning = f"frames of 16 bits per channel: levels {low} to {high} became 0 to 255 in the whole video"
+        self.warnings += [] if warning in self.warnings else [warning]
+        levels = (np.arange(1 << 16) - low) * (255 / max(1, high - low))
+        return np.rint(np.clip(levels, 0, 255)).astype(np.uint8)
 
 
 def to_gray(frame: Frame) -> Frame:
@@ -96,22 +135,30 @@ def check_frame_shape(found: tuple[int, ...], expected: tuple[int, ...], what: s
 
 
 def read_image(path: str) -> Frame:
+    """Read one image of 8 bits per channel whole: uint8 (H, W, 3); see `read_levels`."""
+    frame = read_levels(path)
+    if frame.dtype != np.uint8:
+        raise DecodeError(f"{os.path.basename(path)} has 16 bits per channel, expected 8")
+    return np.asarray(frame, np.uint8)
+
+
+def read_levels(path: str) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
     """Read one image whole.
 
     Parameters
     ----------
     path : str
-        Of a JPEG, PNG, BMP or WebP file.
+        Of a file that OpenCV decodes.
 
     Returns
     -------
-    uint8 array (H, W, 3)
+    uint8 or uint16 array (H, W, 3)
         Blue, green, red; EXIF rotation applied.
 
     Raises
     ------
     DecodeError
-        If the file cannot be read or decoded, or is cut off.
+        If the file cannot be read or decoded, is cut off, holds several pictures, or numbers that are no levels.
     """
     name = os.path.basename(path)
     try:
@@ -130,12 +177,18 @@ def read_image(path: str) -> Frame:
         raise DecodeError(f"{name} is cut off after {len(data)} bytes")
     if is_animation(data):
         raise DecodeError(f"{name} is an animation, not one frame: give it as a video, such as a .gif or .mp4")
+    if has_pages(data):
+        raise DecodeError(f"{name} holds several pages, not one frame: give each a file of its own")
     try:
-        frame = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        frame = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     except cv2.error as error:
         raise DecodeError(f"{name} cannot be decoded: {error.err}") from error
     if frame is None:
         raise DecodeError(f"{name} is not an image that can be decoded")
+    if frame.dtype not in (np.uint8, np.uint16):
+        raise DecodeError(
+            f"{name} holds {frame.dtype} numbers, expected levels of 8 or 16 bits: scale all frames of the video alike"
+        )
     return frame
 
 
@@ -169,13 +222,33 @@ def is_whole_image(data: bytes) -> bool:
 
 
 def is_animation(data: bytes) -> bool:
-    """Tell whether a file is an animated WebP, of which a decoder of pictures gives the first frame only.
+    """Tell whether a file is an animated WebP or PNG, of which a decoder of pictures gives the first frame only.
 
     References
     ----------
-    RFC 9649 §2.7.1, the flag A of the chunk VP8X.
+    RFC 9649 §2.7.1, the flag A of the chunk VP8X. PNG third edition §11.3.3.1, a chunk acTL before the picture.
     """
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return 0 < data.find(b"acTL") < data.find(b"IDAT")
     return data[:4] == b"RIFF" and data[8:16] == b"WEBPVP8X" and len(data) > 20 and bool(data[20] & 2)
+
+
+def has_pages(data: bytes) -> bool:
+    """Tell whether a TIFF file holds several pictures, of which a decoder gives the first only.
+
+    References
+    ----------
+    TIFF 6.0 §2: the entries of a directory, 12 bytes each, are followed by the place of the next one, or 0.
+    """
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4])
+    if order is None:
+        return False
+    try:
+        (at,) = struct.unpack_from(f"{order}I", data, 4)
+        (n_entries,) = struct.unpack_from(f"{order}H", data, at)
+        return bool(struct.unpack_from(f"{order}I", data, at + 2 + 12 * n_entries)[0])
+    except struct.error:
+        return False
 
 
 def resize_frame(frame: Frame, height: int, width: int) -> Frame:
@@ -199,12 +272,28 @@ def resize_frame(frame: Frame, height: int, width: int) -> Frame:
     return cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA if is_shrunk else cv2.INTER_LINEAR)
 
 
-def configure_opencv() -> None:
-    """Keep OpenCV to the calling thread and off the terminal, for the whole process.
+@contextlib.contextmanager
+def configured_opencv() -> Iterator[None]:
+    """Keep OpenCV to the calling thread and off the terminal for a while, in the whole process; then as it was before.
 
-    Tasks run beside one another already; and what OpenCV would print stands in the videos' records.
+    Tasks run beside one another already; and what OpenCV would print stands in the videos' records. The last of those
+    that run at once puts back what the first one found.
     """
-    cv2.setNumThreads(1)
-    # OpenCV 5 moved it.
-    set_log_level = cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel
-    set_log_level(_SILENT)
+    # OpenCV 5 moved them.
+    logging = cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging
+    with _CONFIGURING:
+        if not _FOUND_BEFORE:
+            found = cv2.getNumThreads(), logging.getLogLevel()
+            cv2.setNumThreads(1)
+            logging.setLogLevel(_SILENT)
+        else:
+            found = _FOUND_BEFORE[0]
+        _FOUND_BEFORE.append(found)
+    try:
+        yield
+    finally:
+        with _CONFIGURING:
+            n_threads, level = _FOUND_BEFORE.pop()
+            if not _FOUND_BEFORE:
+                cv2.setNumThreads(n_threads)
+                logging.setLogLevel(level)

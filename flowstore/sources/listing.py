@@ -1,55 +1,63 @@
-"""What stands in one folder, by its names: videos, frame images, flow of a former run, what systems leave about."""
+"""What stands in one folder, by its names: videos, frame images, folders, and what systems leave about."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections import Counter
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
 from flowstore.errors import SourceError
 
-VIDEO_SUFFIXES = frozenset(
-    [
-        ".avi",
-        ".mp4",
-        ".mkv",
-        ".webm",
-        ".mov",
-        ".m4v",
-        ".mpg",
-        ".mpeg",
-        ".wmv",
-        ".asf",
-        ".flv",
-        ".3gp",
-        ".ts",
-        ".m2ts",
-        ".mts",
-        ".ogv",
-        ".gif",
-        ".apng",
-    ]
-)
-IMAGE_SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".bmp", ".webp"])
+# What FFmpeg's demuxers are called by, and OpenCV's picture decoders; a name with another suffix is left out and said.
+VIDEO_SUFFIXES = frozenset((
+    ".apng",
+    ".3g2", ".3gp", ".amv", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".h264", ".h265", ".hevc", ".ivf",
+    ".m1v", ".m2t", ".m2ts", ".m2v", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mod", ".mov", ".mp4", ".mpe", ".mpeg", ".mpg",
+    ".mpv", ".mts", ".mxf", ".nut", ".ogg", ".ogm", ".ogv", ".rm", ".rmvb", ".tod", ".ts", ".vob", ".webm", ".wmv",
+    ".wtv", ".xvid", ".y4m",
+))  # fmt: skip
+IMAGE_SUFFIXES = frozenset((
+    ".bmp", ".dib", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff",
+    ".webp",
+))  # fmt: skip
 FLOW_FOLDER = "flows"
-_FLOW_IMAGE = re.compile(r"(flow_)?[xy]_")
-_IGNORED = re.compile(
-    r"(\._.*|\.DS_Store|__MACOSX|Thumbs\.db|desktop\.ini|\.ipynb_checkpoints|\.git|@eaDir|lost\+found)\Z", re.IGNORECASE
+_SYSTEM = re.compile(
+    r"(__MACOSX|Thumbs\.db|desktop\.ini|@.*|#recycle|#snapshot|\$RECYCLE\.BIN|RECYCLER|System Volume Information|"
+    r"lost\+found|found\.\d{3}|Network Trash Folder|Temporary Items|__pycache__)\Z",
+    re.IGNORECASE,
 )
+_SILENT = re.compile(r"(\._.*|\.DS_Store|__MACOSX|Thumbs\.db|desktop\.ini)\Z", re.IGNORECASE)
 _DIGITS = re.compile(r"(\d+)", re.ASCII)
+
+
+class FlowNames(NamedTuple):
+    """Which images of a folder are flow beside frames: expressions of their names, and whether x and y stand apart."""
+
+    patterns: tuple[str, ...] = ()
+    is_apart: bool = False
+
+
+class FindFlow(Protocol):
+    """Tells which images of a folder are flow: what flow is called is known where layouts are."""
+
+    def __call__(self, folder: str, names: Collection[str]) -> FlowNames:
+        """Return what the flow among the images of a folder is called."""
+        ...
 
 
 @dataclass
 class Listing:
     """What stands in one folder, by what it means here."""
 
-    videos: list[os.DirEntry[str]] = field(default_factory=list)
+    videos: list[str] = field(default_factory=list)
     images: list[str] = field(default_factory=list)
-    n_flow_images: int = 0
-    folders: list[os.DirEntry[str]] = field(default_factory=list)
-    n_others: int = 0
+    folders: list[str] = field(default_factory=list)
+    hidden: list[str] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)
     is_zarr: bool = False
-    problem: str = ""
 
 
 def natural_key(name: str) -> tuple[list[tuple[int, str]], str]:
@@ -78,24 +86,25 @@ def split_suffix(name: str) -> tuple[str, str]:
 
 
 def is_ignored(name: str) -> bool:
-    """Tell whether a file or folder is one that systems leave about, such as ``.DS_Store`` or ``@eaDir``."""
-    return _IGNORED.match(name) is not None
+    """Tell whether a file or folder is hidden or a system's own, such as ``.cache``, ``@eaDir`` or ``$RECYCLE.BIN``."""
+    return name.startswith(".") or _SYSTEM.match(name) is not None
 
 
-def is_flow_image(name: str) -> bool:
-    """Tell whether an image is flow of a former run: ``flow_x_*``, ``flow_y_*``, ``x_*``, ``y_*``."""
-    return _FLOW_IMAGE.match(name) is not None
-
-
-def list_frames(folder: str) -> list[str]:
-    """Return the file names of a frame folder's images in natural order, flow images left out.
+def list_frames(folder: str, flow_patterns: Iterable[str] = ()) -> list[str]:
+    """Return the file names of a frame folder's images in natural order, those of flow left out.
 
     Raises
     ------
     SourceError
         If the folder cannot be listed.
     """
-    return sorted(list_folder(folder).images, key=natural_key)
+    return sorted(without_flow(list_folder(folder).images, flow_patterns), key=natural_key)
+
+
+def without_flow(names: Iterable[str], flow_patterns: Iterable[str]) -> list[str]:
+    """Return the names that no expression fits."""
+    compiled = [re.compile(pattern, re.DOTALL) for pattern in flow_patterns]
+    return [name for name in names if not any(pattern.fullmatch(name) for pattern in compiled)]
 
 
 def list_folder(folder: str) -> Listing:
@@ -107,26 +116,27 @@ def list_folder(folder: str) -> Listing:
                 _file_entry(listing, entry)
     except OSError as error:
         raise SourceError(f"cannot list folder {folder}: {error.strerror}") from error
+    for names in (listing.videos, listing.folders, listing.hidden):
+        names.sort()
     return listing
 
 
 def _file_entry(listing: Listing, entry: os.DirEntry[str]) -> None:
-    if is_ignored(entry.name):
-        return
-    suffix = split_suffix(entry.name)[1]
-    if _is_folder(entry):
-        listing.folders.append(entry)
+    name = entry.name
+    suffix = split_suffix(name)[1]
+    if is_ignored(name):
+        is_told = not _SILENT.match(name) and (_is_folder(entry) or suffix in VIDEO_SUFFIXES | IMAGE_SUFFIXES)
+        listing.hidden += [name] if is_told else []
+    elif _is_folder(entry):
+        listing.folders.append(name)
     elif suffix in VIDEO_SUFFIXES:
-        listing.videos.append(entry)
+        listing.videos.append(name)
     elif suffix in IMAGE_SUFFIXES:
-        if is_flow_image(entry.name):
-            listing.n_flow_images += 1
-        else:
-            listing.images.append(entry.name)
-    elif entry.name == "zarr.json":
+        listing.images.append(name)
+    elif name == "zarr.json":
         listing.is_zarr = True
     else:
-        listing.n_others += 1
+        listing.others[suffix or name] += 1
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

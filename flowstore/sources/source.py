@@ -11,8 +11,9 @@ from flowstore.errors import DecodeError, FlowStoreError, SourceError
 from flowstore.names import printable_name
 from flowstore.sources.fingerprint import Fingerprint, SourceFiles, SourceKind, one_file, several_files
 from flowstore.sources.frames import FrameReader
-from flowstore.sources.images import FrameFolder, read_image
+from flowstore.sources.images import FrameFolder, read_levels
 from flowstore.sources.listing import list_frames
+from flowstore.sources.series import order_frames
 from flowstore.sources.videos import VideoFile, decoder_versions
 
 UNLABELED = "unlabeled"
@@ -36,6 +37,10 @@ class VideoSource:
         Estimated number of frames.
     problem : str
         Why it cannot be extracted, where that is known already.
+    flow_patterns : tuple of str
+        Of a folder of frames: expressions of the names of its images that are flow.
+    allow_gaps : bool
+        Of a folder of frames: whether names that are no series of a constant stride are taken in natural order.
     """
 
     class_name: str
@@ -45,6 +50,8 @@ class VideoSource:
     kind: SourceKind
     cost: float = 0.0
     problem: str = ""
+    flow_patterns: tuple[str, ...] = ()
+    allow_gaps: bool = False
 
     @property
     def key(self) -> str:
@@ -59,7 +66,9 @@ class VideoSource:
         SourceError
             If they cannot be listed.
         """
-        return several_files(self.path, list_frames(self.path)) if self.kind == "frames" else one_file(self.path)
+        if self.kind == "frames":
+            return several_files(self.path, list_frames(self.path, self.flow_patterns))
+        return one_file(self.path)
 
     def is_readable(self) -> bool:
         """Tell whether the source is there and can be read, whatever it holds."""
@@ -99,11 +108,21 @@ class VideoSource:
         """
         if self.problem:
             raise DecodeError(self.problem)
-        return FrameFolder(self.path) if self.kind == "frames" else VideoFile(self.path, keep_damaged)
+        return self._open_folder() if self.kind == "frames" else VideoFile(self.path, keep_damaged)
 
     def decoder_versions(self) -> dict[str, str]:
         """Return the versions of what decodes the frames."""
         return decoder_versions() if self.kind == "video" else {"opencv": cv2.__version__}
+
+    def frame_names(self) -> list[str]:
+        """Return the file names of a folder's frames in order, whatever speaks against it.
+
+        Raises
+        ------
+        SourceError
+            If the folder cannot be listed.
+        """
+        return order_frames(list_frames(self.path, self.flow_patterns))[0]
 
     def probe(self) -> tuple[int, int, int] | None:
         """Return ``(height, width, frames)`` as the header or the first frame says, None if it cannot be read."""
@@ -111,10 +130,13 @@ class VideoSource:
             if self.problem:
                 return None
             if self.kind == "frames":
-                folder = FrameFolder(self.path)
-                height, width, _ = read_image(os.path.join(self.path, folder.names[0])).shape
+                folder = self._open_folder()
+                height, width, _ = read_levels(os.path.join(self.path, folder.names[0])).shape
                 return height, width, len(folder.names)
             video = VideoFile(self.path)
             return video.height, video.width, video.n_frames_header
         except FlowStoreError:
             return None
+
+    def _open_folder(self) -> FrameFolder:
+        return FrameFolder(self.path, self.flow_patterns, self.allow_gaps)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from flowstore.format.root import drop_consolidated
 from flowstore.names import escape_name
 from flowstore.storage.keys import writing
 from flowstore.store.index import index_tree
@@ -36,6 +37,7 @@ def remove_videos(store: FlowStore, rows: Iterable[int]) -> int:
     """
     names = [(store.videos[row]["class"], store.videos[row]["video"]) for row in rows]
     with store.storage.lock(advice="wait for it") as is_locked, writing(store.storage.url):
+        drop_consolidated(store.storage)
         for class_name, name in names:
             remove_video(store.storage, class_name, name)
         for class_path in sorted({escape_name(class_name) for class_name, _ in names}):

@@ -18,7 +18,7 @@ from flowstore.errors import ArgumentError, StoreError, StoreFormatError
 from flowstore.format import zarr_metadata as documents
 from flowstore.format.codec import Compression, codec_for
 from flowstore.format.record import VideoRecord
-from flowstore.format.root import RootAttributes, read_root
+from flowstore.format.root import RootAttributes, drop_consolidated, read_root
 from flowstore.format.settings import ExtractSettings
 from flowstore.format.shards import ShardWriter, frames_per_shard
 from flowstore.format.zarr_metadata import FLOW, FORMAT
@@ -88,6 +88,7 @@ def settle_root(
             f"another run has just made a store at {storage.url}: run again when it has ended, or share the work by "
             "--part I/N"
         )
+    drop_consolidated(storage)
     remove_index(storage)
 
 

@@ -10,6 +10,7 @@ from flowstore.errors import ArgumentError, DecodeError
 from flowstore.estimators.registry import library_versions
 from flowstore.format import zarr_metadata as documents
 from flowstore.format.record import VideoRecord
+from flowstore.format.root import drop_consolidated
 from flowstore.format.settings import ExtractSettings
 from flowstore.jobs.progress import Progress
 from flowstore.names import is_shortened, now_utc, printable_name, unescape_name
@@ -127,7 +128,9 @@ def _rewrite(mended: Mended, fault: Fault, by_video: Mapping[str, list[Fault]]) 
     """Write a document anew that follows from others."""
     subject = mended.subject
     place, _, _ = fault.path.rpartition("/")
-    if place.endswith(f"/{documents.FLOW}"):
+    if not place:
+        drop_consolidated(subject.storage)
+    elif place.endswith(f"/{documents.FLOW}"):
         path = place.removesuffix(f"/{documents.FLOW}")
         if path in by_video:
             # It is extracted again anyway.

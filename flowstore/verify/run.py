@@ -15,6 +15,8 @@ from flowstore.format.settings import IMPORTED, ExtractSettings
 from flowstore.jobs.job import Loss
 from flowstore.jobs.operation import SMALL_FLOWS, Operation
 from flowstore.jobs.progress import Progress
+from flowstore.layouts.flow_names import flow_finder
+from flowstore.layouts.templates import source_pattern
 from flowstore.names import printable_name, unescape_name, video_path
 from flowstore.pipeline.plan import check_names
 from flowstore.pipeline.task import Comparison, VideoTask, compare_video
@@ -43,6 +45,7 @@ def verify(
     store: Place,
     *,
     source: str | os.PathLike[str] | None = None,
+    source_template: str | None = None,
     deep: bool = False,
     sample: int = SAMPLE,
     repair: bool = False,
@@ -60,6 +63,8 @@ def verify(
     source : path, optional
         What it was extracted from: its videos are compared with the fingerprints in the store, and those that the
         store has not are faults.
+    source_template : str, optional
+        What a video's path below the source is, as for `flowstore.pipeline.extract`.
     deep : bool
         Extract a sample of the videos anew and compare the flow. Needs `source`.
     sample : int
@@ -105,7 +110,7 @@ def verify(
         raise ArgumentError(f"the sample is {sample} videos, expected 1 or more")
     storage = open_storage(store, is_written=repair)
     check_there(storage)
-    sources = _find_sources(source, storage)
+    sources = _find_sources(source, source_template, storage)
     operation.check_workers(storage.folder, *[source.path for source in list((sources or {}).values())[:1]])
     mended: Mended | None = None
     with storage.lock(advice="wait for it, since what it has under way would pass for damage"):
@@ -132,11 +137,13 @@ def check_there(storage: Storage) -> None:
     StoreNotFoundError, StoreFormatError
         If there is none.
     """
-    if storage.read("zarr.json") is None or enclosing_store(storage) is not None:
+    if storage.size_bytes("zarr.json") is None or enclosing_store(storage) is not None:
         read_root(storage)
 
 
-def _find_sources(source: str | os.PathLike[str] | None, storage: Storage) -> dict[str, VideoSource] | None:
+def _find_sources(
+    source: str | os.PathLike[str] | None, source_template: str | None, storage: Storage
+) -> dict[str, VideoSource] | None:
     """Return the sources by the path of their video, None where none are given."""
     if source is None:
         return None
@@ -146,7 +153,9 @@ def _find_sources(source: str | os.PathLike[str] | None, storage: Storage) -> di
                 f"{storage.url} was imported from flow files, which --source does not read: leave it out, and run "
                 "flowstore import with the same folder again, which brings in what has changed or was marked as failed"
             )
-    found = discover(source).sources
+    pattern = None if source_template is None else source_pattern(source_template)
+    # Which frames were taken with gaps stands in the store's records; their order is the same.
+    found = discover(source, find_flow=flow_finder(), pattern=pattern, allow_gaps=True).sources
     check_names(found, storage)
     return {video_path(one.class_name, one.name): one for one in found}
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from flowstore.errors import ChecksumError, StoreError, StoreFormatError
 from flowstore.format import zarr_metadata as documents
 from flowstore.format.record import VideoRecord
-from flowstore.format.root import RootAttributes, read_root
+from flowstore.format.root import RootAttributes, is_consolidated, read_root
 from flowstore.names import escape_name
 from flowstore.storage.keys import Storage
 from flowstore.store.index import StoredColumns, open_columns
@@ -36,10 +36,18 @@ def check_root(storage: Storage) -> tuple[RootAttributes | None, list[Fault]]:
     faults = [*_stray_files(storage, "", storage.list_folders(""))]
     try:
         root = read_root(storage)
-        faults += _check_keys(storage, "zarr.json", _ROOT_KEYS)
+        if is_consolidated(storage):
+            faults.append(_consolidated("zarr.json"))
+        else:
+            faults += _check_keys(storage, "zarr.json", _ROOT_KEYS)
     except (ChecksumError, StoreFormatError) as error:
         return None, [*faults, Fault("damaged", "zarr.json", str(error).removeprefix(f"{storage.url}/zarr.json: "))]
     return root, faults
+
+
+def _consolidated(key: str) -> Fault:
+    text = "it has consolidated metadata: a copy of all metadata below, which other readers take for the store"
+    return Fault("foreign", key, text, remedy="rewrite")
 
 
 def _check_keys(storage: Storage, key: str, expected: Collection[str]) -> Iterator[Fault]:
@@ -95,6 +103,8 @@ def check_class(storage: Storage, path: str, has_videos: bool) -> Iterator[Fault
         if not isinstance(name, str) or not name or escape_name(name) != path:
             yield Fault("swapped", key, f"the document of another class, {name!r}", remedy="rewrite")
         yield from _check_keys(storage, key, {"class_name"})
+        if is_consolidated(storage, key):
+            yield _consolidated(key)
     except (ChecksumError, StoreFormatError) as error:
         yield Fault("damaged", key, str(error).removeprefix(f"{key}: "), remedy="rewrite")
 

@@ -9,10 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 import pytest
+from datasets import write_video
 from numba import njit
 from synthetic import scene
-from tvl1_cases import BRIEF, DEFAULTS, GOLDEN, PARAMETERS, SPARSER, clip_pair, drawn_cases, sparse, uneven_pair
+from tvl1_cases import BRIEF, DEFAULTS, GOLDEN, PARAMETERS, SPARSE, SPARSER, clip_pair, drawn_cases, sparse, uneven_pair
 
+import flowstore
 from flowstore.errors import ArgumentError
 from flowstore.estimators.parameters import tvl1_params
 from flowstore.estimators.simd import (
@@ -31,8 +33,12 @@ from flowstore.estimators.simd import (
 )
 from flowstore.estimators.tvl1 import kernels
 from flowstore.estimators.tvl1.stream import Tvl1Stream, compile_kernels, level_shapes
+from flowstore.pipeline import extract
 
 OPENCV, CASES = np.load(GOLDEN), drawn_cases()
+# Whole pyramids of warps let rounding grow where a picture says little: OpenCV's flow of a pair differs as much between
+# its versions, and another CPU's multiply-adds give another flow too.
+GROWN_PX = 0.02
 
 
 def tvl1_flow(pair, params=None):
@@ -55,9 +61,8 @@ def check_same(flow, name, step, mean_px):
 class TestAgainstOpenCV:
     @pytest.mark.parametrize("name", CASES)
     def test_drawn(self, name):
-        # Whole pyramids of warps let rounding grow where a picture says little; see the header of the kernel.
         pair, params = CASES[name]
-        check_same(tvl1_flow(pair, params), name, 3, 0.01 if name.startswith("motion") else 0.0005)
+        check_same(tvl1_flow(pair, params), name, SPARSE, GROWN_PX if name.startswith("motion") else 0.0005)
 
     @pytest.mark.parametrize("params", [params for params in PARAMETERS if params], ids=str)
     def test_each_parameter_matters_more_than_what_is_allowed(self, params):
@@ -72,7 +77,7 @@ class TestAgainstOpenCV:
         clips = sorted((real_data / "videos").glob("*/*"))
         assert clips
         for clip in clips:
-            check_same(tvl1_flow(clip_pair(clip)), f"clip {clip.name}", SPARSER, 0.01)
+            check_same(tvl1_flow(clip_pair(clip)), f"clip {clip.name}", SPARSER, GROWN_PX)
 
     @pytest.mark.slow
     def test_error_on_a_road_is_opencvs(self, real_data):
@@ -155,15 +160,11 @@ class TestVectors:
 class TestIterations:
     @pytest.mark.parametrize("height", [1, 2, 5, 40])
     def test_many_in_one_pass_are_those_one_by_one(self, height):
-        level = Tvl1Stream(height, 37, tvl1_params({"nscales": 1}))
-        engine = level._engine
-        random = np.random.default_rng(0)
-        geometry, constants = engine.levels[0].geometry, engine.levels[0].constants
         states = []
         for together in (True, False):
             engine = Tvl1Stream(height, 37, tvl1_params({"nscales": 1}))._engine
-            random = np.random.default_rng(0)
-            engine.model[...] = random.normal(size=engine.model.size)
+            geometry, constants = engine.levels[0].geometry, engine.levels[0].constants
+            engine.model[...] = np.random.default_rng(0).normal(size=engine.model.size)
             flow, dual = engine.levels[0].flow, engine.dual
             other_flow, other_dual = engine.other_flow, engine.other_dual
             errors = []
@@ -286,3 +287,13 @@ class TestProcess:
         for params in ({}, {"median_filtering": 3}, {"nscales": 1}):
             tvl1_flow(uneven_pair(40, 50), params)
         assert [len(kernel.signatures) for kernel, _ in kernels.KERNELS] == [1] * len(kernels.KERNELS)
+
+
+def test_a_store_of_it_records_every_parameter(tmp_path):
+    write_video(tmp_path / "videos" / "wave" / "v.avi", n_frames=4, width=64, height=48)
+    params = {"warps": 2, "lambda": "0.1"}
+    extract(tmp_path / "videos", tmp_path / "t.zarr", algorithm="tvl1", params=params, scheduler="sync")
+    store = flowstore.open_store(tmp_path / "t.zarr")
+    assert (store.settings.algorithm, store.settings.engine) == ("tvl1", "numba")
+    assert dict(store.settings.params) == DEFAULTS | {"warps": 2, "lambda": 0.1}
+    assert len(store["wave"]["v"]) == 3

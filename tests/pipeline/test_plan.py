@@ -11,6 +11,7 @@ from store_factory import HEIGHT, WIDTH, make_frames, tree_files, write_avi
 
 import flowstore
 from flowstore.errors import ArgumentError, SettingsMismatchError, StoreFormatError
+from flowstore.layouts.flow_names import flow_finder
 from flowstore.pipeline import extract, plan_extract
 from flowstore.pipeline import plan as planning
 from flowstore.pipeline.plan import check_names, format_bytes
@@ -287,8 +288,9 @@ def test_auto_takes_threads_for_a_small_plan(videos, tmp_path, monkeypatch):
 
 def test_notes_of_the_discovery_are_in_the_plan(videos, tmp_path):
     (videos / "empty").mkdir()
-    assert discover(videos).notes == ("empty: no videos in this folder",)
-    assert "note:     empty: no videos in this folder" in str(plan_extract(videos, tmp_path / "s.zarr", settings()))
+    note = "left out, folders without videos: empty"
+    assert discover(videos, find_flow=flow_finder()).notes == (note,)
+    assert f"note:     {note}" in str(plan_extract(videos, tmp_path / "s.zarr", settings()))
 
 
 def test_flow_is_kept_when_its_frames_are_removed(tmp_path):

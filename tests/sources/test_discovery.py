@@ -12,10 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowstore.errors import ArgumentError, SourceError
-from flowstore.sources.discovery import discover
-from flowstore.sources.listing import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_flow_image, list_frames, natural_key
+from flowstore.layouts.flow_names import flow_finder
+from flowstore.sources.discovery import discover as discover_with
+from flowstore.sources.listing import VIDEO_SUFFIXES, list_frames, natural_key
 from flowstore.sources.selection import select_sources
 from flowstore.sources.source import VideoSource
+
+
+def discover(source, list_file=None, **options):
+    return discover_with(source, list_file, find_flow=flow_finder(), **options)
 
 
 def touch(root, *names):
@@ -73,7 +78,9 @@ def test_one_video(tmp_path):
     assert (source.path, source.relative_path) == (str(tmp_path / "clip.v1.avi"), "clip.v1.avi")
 
 
-@pytest.mark.parametrize("beside", [[], ["flows/flow_x_0001.jpg"], ["flows/0001.jpg"], ["flow_x_0001.jpg", "a.txt"]])
+@pytest.mark.parametrize(
+    "beside", [[], ["flows/flow_x_0001.jpg"], ["flows/0001.jpg"], ["flow_x_0001.jpg", "flow_y_0001.jpg"]]
+)
 def test_one_folder_of_frames(tmp_path, beside):
     touch(tmp_path / "clip", "img_1.jpg", "img_2.jpg", *beside)
     (source,) = discover(tmp_path / "clip").sources
@@ -95,10 +102,6 @@ def test_every_video_suffix_in_any_case(tmp_path, suffix):
     assert found(discover(tmp_path)) == [("c", "a", "video"), ("c", "b", "video")]
 
 
-def test_the_image_suffixes_are_those_of_the_contract():
-    assert {".jpg", ".jpeg", ".png", ".bmp", ".webp"} == IMAGE_SUFFIXES
-
-
 def test_a_folder_may_have_the_suffix_of_a_video(tmp_path):
     touch(tmp_path, "wave/a.avi/img_1.jpg", "wave/b.avi")
     assert found(discover(tmp_path)) == [("wave", "a.avi", "frames"), ("wave", "b", "video")]
@@ -110,15 +113,13 @@ def test_flow_of_a_former_run_is_not_frames(tmp_path):
     touch(tmp_path / "wave" / "a", *frames, *flow)
     (source,) = discover(tmp_path).sources
     assert (source.name, source.cost) == ("a", 2)
-    assert list_frames(source.path) == frames
+    assert list_frames(source.path, source.flow_patterns) == frames
 
 
 def test_a_folder_of_nothing_but_flow_has_no_frames(tmp_path):
     touch(tmp_path, "wave/a/flow_x_0001.jpg", "wave/a/flow_y_0001.jpg", "wave/b.avi")
-    assert problems(discover(tmp_path)) == {
-        "a": "no frame images in this folder (2 flow images of a former run are not frames)"
-    }
-    with pytest.raises(SourceError, match="2 flow images of a former run are not frames"):
+    assert problems(discover(tmp_path)) == {"a": "no frame images in this folder (2 flow images are not frames)"}
+    with pytest.raises(SourceError, match="2 flow images are not frames, `flowstore import` reads them"):
         discover(tmp_path / "wave" / "a")
 
 
@@ -135,24 +136,6 @@ def test_a_flows_folder_is_never_a_video(tmp_path, image):
 def test_flows_may_be_the_name_of_a_class(tmp_path):
     touch(tmp_path, "flows/a.avi", "flows/b/img_1.jpg")
     assert found(discover(tmp_path)) == [("flows", "a", "video"), ("flows", "b", "frames")]
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("flow_x_0001.jpg", True),
-        ("flow_y_1.png", True),
-        ("x_00001.jpg", True),
-        ("y_.jpg", True),
-        ("img_x_0001.jpg", False),
-        ("xx_0001.jpg", False),
-        ("x0001.jpg", False),
-        ("flow_0001.jpg", False),
-        ("my_flow_x_1.jpg", False),
-    ],
-)
-def test_is_flow_image(name, expected):
-    assert is_flow_image(name) is expected
 
 
 def test_frames_are_in_natural_order(tmp_path):
@@ -194,9 +177,7 @@ NAMES = [
     "__x",
     "index",
     "zarr.json",
-    "...",
     "a.b..c.",
-    ".hidden",
     "x" * 250,
     "line\nbreak",
     unicodedata.normalize("NFC", "caf\u00e9_가"),
@@ -274,7 +255,7 @@ def test_a_store_inside_the_source_is_ignored(tmp_path):
     touch(tmp_path, "wave/inner.zarr/zarr.json", "wave/inner.zarr/x/zarr.json")
     discovery = discover(tmp_path)
     assert found(discovery) == [("wave", "a", "video")]
-    assert sorted(discovery.notes) == ["flow.zarr: a Zarr store, ignored", "wave/inner.zarr: a Zarr store, ignored"]
+    assert discovery.notes == ("left out, Zarr stores: flow.zarr, wave/inner.zarr",)
     with pytest.raises(SourceError, match="this is a Zarr store, not a dataset of videos"):
         discover(tmp_path / "flow.zarr")
 
@@ -283,40 +264,42 @@ def test_what_is_left_out_is_noted(tmp_path):
     touch(tmp_path, "wave/a.avi", "wave/stray.jpg", "top.png", "empty_class/readme.txt", "deep/class/video/img_1.jpg")
     discovery = discover(tmp_path)
     assert found(discovery) == [("wave", "a", "video")]
-    assert sorted(discovery.notes) == [
-        f"1 images directly in {tmp_path} are ignored: they belong to no video folder",
-        "deep/class: deeper than class/video, ignored",
-        "empty_class: no videos in this folder",
-        "wave: 1 images beside videos are ignored",
-    ]
+    assert discovery.notes == (
+        "left out, deeper than class/video (--source-template says what is the class): 1 video (deep/class/video)",
+        "left out, folders without videos: empty_class",
+        "left out, images beside videos: SOURCE (1), wave (1)",
+        "left out, neither videos nor frames by their suffix: 1 .txt",
+    )
 
 
 def test_an_empty_video_folder_is_a_failed_video_and_no_silence(tmp_path):
-    touch(tmp_path, "wave/a.avi", "wave/b/notes.txt")
-    assert problems(discover(tmp_path)) == {"b": "no frame images in this folder"}
+    touch(tmp_path, "wave/a.avi", "run/c/img_1.jpg", "run/d/notes.txt")
+    (tmp_path / "wave" / "b").mkdir()
+    missing = "no frame images in this folder"
+    assert problems(discover(tmp_path)) == {"b": missing, "d": missing}
 
 
-@pytest.mark.parametrize("leaf", ["video.avi", "video/img_1.jpg"])
-def test_a_tree_that_is_too_deep_says_what_to_give(tmp_path, leaf):
-    touch(tmp_path, f"train/wave/{leaf}", f"val/wave/{leaf}")
-    with pytest.raises(SourceError) as error:
-        discover(tmp_path)
-    advice = "videos stand deeper than class/video: give the folder of class folders, such as "
-    assert str(error.value) == f"SOURCE {tmp_path}: {advice}{tmp_path / 'train'}"
-    assert found(discover(tmp_path / "train"))[0][:2] == ("wave", "video")
+def test_a_folder_of_annotations_beside_video_files_is_no_video(tmp_path):
+    touch(tmp_path, "biking/a.avi", "biking/Annotation/a.xgtf")
+    discovery = discover(tmp_path)
+    assert found(discovery) == [("biking", "a", "video")]
+    assert discovery.notes == (
+        "left out, folders without videos: biking/Annotation",
+        "left out, neither videos nor frames by their suffix: 1 .xgtf",
+    )
 
 
 def test_sources_that_hold_nothing(tmp_path):
     with pytest.raises(SourceError, match="missing: no such file or folder"):
         discover(tmp_path / "missing")
     (tmp_path / "dangling").symlink_to("nowhere")
-    with pytest.raises(SourceError, match="dangling: neither a folder nor a video file"):
+    with pytest.raises(SourceError, match="dangling: neither a folder nor, by its suffix, a video file"):
         discover(tmp_path / "dangling")
     (tmp_path / "empty").mkdir()
     with pytest.raises(SourceError, match=r"no videos found: expected class/video\.avi, class/video/\*\.jpg"):
         discover(tmp_path / "empty")
     touch(tmp_path, "text.pdf")
-    with pytest.raises(SourceError, match=r"neither a folder nor a video file \(\.3gp \.avi"):
+    with pytest.raises(SourceError, match="neither a folder nor, by its suffix, a video file"):
         discover(tmp_path / "text.pdf")
 
 
@@ -479,7 +462,7 @@ def test_real_clips_are_found(real_data):
     # A raw-frames folder of another tool: its x_ and y_ images are flow.
     (frames,) = discover(real_data / "frames").sources
     assert (frames.name, frames.cost) == ("mmaction2", 10)
-    assert list_frames(frames.path) == [f"img_{number:05}.jpg" for number in range(1, 11)]
+    assert list_frames(frames.path, frames.flow_patterns) == [f"img_{number:05}.jpg" for number in range(1, 11)]
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from synthetic import scene, to_color, write_frames, write_video
 from video_files import CONDITIONS, CONTAINERS, make
 
 from flowstore.errors import DecodeError, SourceError
+from flowstore.layouts.flow_names import flow_finder
 from flowstore.sources.discovery import discover
 from flowstore.sources.images import FrameFolder, check_frame_shape, is_whole_image, read_image, resize_frame, to_gray
 from flowstore.sources.source import VideoSource
@@ -98,18 +99,69 @@ def test_gray_is_the_weighted_sum_of_the_colors(frames):
     np.testing.assert_array_equal(to_gray(np.dstack([levels] * 3)), levels)
 
 
-def test_gray_and_transparent_and_deep_images(tmp_path, frames):
+def test_gray_and_transparent_images(tmp_path, frames):
     gray = frames[0][..., 1]
     (tmp_path / "f").mkdir()
     for name, image in (
         ("1.png", gray),
         ("2.png", np.dstack([gray, gray, gray, 255 - gray])),
-        ("3.png", gray.astype(np.uint16) * 257),
-        ("4.bmp", gray),
+        ("3.bmp", gray),
     ):
         (tmp_path / "f" / name).write_bytes(cv2.imencode(f".{name[-3:]}", image)[1].tobytes())
     for frame in FrameFolder(str(tmp_path / "f")).read_frames():
         np.testing.assert_array_equal(frame, gray)
+
+
+def write_images(folder, **images):
+    folder.mkdir()
+    for name, image in images.items():
+        stem, suffix = name.split("_")
+        (folder / f"{stem[1:]}.{suffix}").write_bytes(cv2.imencode(f".{suffix}", image)[1].tobytes())
+    return FrameFolder(str(folder))
+
+
+def test_levels_of_16_bits_are_scaled_alike_in_the_whole_video_and_named(tmp_path):
+    depth = np.random.default_rng(0).integers(500, 4500, (3, 40, 50)).astype(np.uint16)
+    depth[1, 0, 0], depth[2, 0, :3] = 65535, 0
+    reader = write_images(tmp_path / "f", n1_png=depth[0], n2_png=depth[1], n3_tif=depth[2])
+    found = read_all(reader)
+    low, high = np.sort(depth, None)[[6, -6]]
+    expected = np.clip((depth.astype(float) - low) * 255 / (high - low), 0, 255)
+    # A dead pixel does not take the others their levels.
+    assert np.abs(found - expected).max() < 3
+    assert len(np.unique(found)) == 256
+    (warning,) = reader.warnings
+    assert re.fullmatch(
+        r"frames of 16 bits per channel: levels 50\d to 449\d became 0 to 255 in the whole video", warning
+    )
+
+
+def test_frames_of_8_and_16_bits_or_of_no_levels_are_refused(tmp_path, frames):
+    gray = frames[0][..., 1]
+    with pytest.raises(DecodeError, match=r"2\.png has 16 bits per channel, the frames before it 8"):
+        read_all(write_images(tmp_path / "a", n1_png=gray, n2_png=gray.astype(np.uint16)))
+    with pytest.raises(DecodeError, match=r"1\.tif holds float32 numbers, expected levels of 8 or 16 bits"):
+        read_all(write_images(tmp_path / "b", n1_tif=frames[0].astype(np.float32)))
+    (tmp_path / "c").mkdir()
+    cv2.imwritemulti(str(tmp_path / "c" / "1.tif"), [gray, gray])
+    with pytest.raises(DecodeError, match=r"1\.tif holds several pages, not one frame"):
+        read_all(FrameFolder(str(tmp_path / "c")))
+
+
+def test_frames_of_several_suffixes_are_one_series(tmp_path, frames):
+    grays = [frame[..., 1] for frame in frames[:3]]
+    found = read_all(write_images(tmp_path / "f", n1_png=grays[0], n2_tif=grays[1], n3_bmp=grays[2]))
+    np.testing.assert_array_equal(found, grays)
+
+
+def test_gaps_are_refused_or_allowed_with_a_warning(tmp_path, frames):
+    folder = write_frames(tmp_path / "f", frames)
+    sorted(folder.iterdir())[5].unlink()
+    with pytest.raises(DecodeError, match=r"^after .* comes .*, 2 on where others are 1 on; .*--allow-gaps$"):
+        FrameFolder(str(folder))
+    reader = FrameFolder(str(folder), allow_gaps=True)
+    assert len(read_all(reader)) == 11
+    assert len(reader.warnings) == 1
 
 
 def with_exif_orientation(jpeg, orientation):
@@ -162,9 +214,9 @@ def test_frames_of_a_folder_come_in_natural_order(tmp_path):
 def test_flow_images_beside_the_frames_are_not_read(tmp_path, frames):
     folder = write_frames(tmp_path / "f", frames)
     for number in range(1, 12):
-        for name in (f"flow_x_{number:04}.jpg", f"flow_y_{number:04}.jpg", f"x_{number}.jpg"):
+        for name in (f"flow_x_{number:04}.jpg", f"flow_y_{number:04}.jpg"):
             (folder / name).write_bytes(b"not an image")
-    assert len(read_all(FrameFolder(str(folder)))) == 12
+    assert len(read_all(FrameFolder(str(folder), ("flow_[xy]_[0-9]+.jpg",)))) == 12
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
@@ -282,14 +334,54 @@ def test_a_file_is_judged_by_what_it_holds(tmp_path, suffix, condition):
     reader = VideoFile(path)
     if made.is_whole:
         assert len(read_all(reader)) == made.n_frames
-        # Of a file that is longer than its last frame tells, one line may say so.
-        assert all("the header tells of" in line for line in reader.warnings)
+        # Of a file that is longer than its last frame tells, or lacks its index, one line may say so.
+        said = "the file ends too early, after its last frame" if condition == "no_index" else "the header tells of"
+        assert all(said in line for line in reader.warnings)
         is_variable = condition in ("variable_rate", "dropped") or (suffix, condition) in FIRST_FRAME_STANDS_LONG
         assert bool(reader.times_s) == is_variable, (reader.fps, reader.times_s)
         if not reader.times_s:
             assert reader.fps == pytest.approx(30, rel=2e-3)
     else:
         assert re.match(r"(stops|damaged) (at \d\.\d\d of \d\.\d\d s|near its beginning)", refused(VideoFile, path))
+
+
+@pytest.mark.parametrize("suffix", ["avi", "mp4", "mov", "mkv", "webm", "flv", "asf", "3gp", "fragmented.mp4"])
+@pytest.mark.parametrize("share", [0.24, 0.37, 0.51, 0.69])
+def test_a_cut_is_found_where_the_sound_is_longer(tmp_path, suffix, share):
+    path, made = made_file(tmp_path, suffix, "long_audio")
+    Path(path).write_bytes(made.data[: int(share * len(made.data))])
+    reader = VideoFile(path)
+    try:
+        frames = read_all(reader)
+    except DecodeError:
+        return
+    # The cut is in the sound: every picture is there. Of an AVI its frame count may say so.
+    assert len(frames) == made.n_frames or reader.warnings
+
+
+@pytest.mark.parametrize("share", [0.2, 0.21, 0.37, 0.39, 0.5])
+def test_packets_that_an_avi_file_lost_are_counted(tmp_path, share):
+    path, made = made_file(tmp_path, "avi", "long_audio")
+    data = bytearray(made.data)
+    start = int(share * len(data))
+    data[start : start + 2048] = bytes(2048)
+    Path(path).write_bytes(data)
+    said = refused(VideoFile, path)
+    assert re.match(r"(stops|damaged)", said), said
+
+
+def test_a_blank_packet_is_damage(tmp_path):
+    path, _made = made_file(tmp_path, "mp4", "bad_packet")
+    assert re.fullmatch(r"damaged at 0\.\d\d of 1\.33 s: 1 damaged packet", refused(VideoFile, path))
+    # Black pictures that are not compressed are zeros, and whole.
+    black = tmp_path / "black.avi"
+    with av.open(str(black), "w") as output:
+        stream = output.add_stream("rawvideo", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 32, 24, "bgr24"
+        for _ in range(3):
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((24, 32, 3), np.uint8), "bgr24")))
+        output.mux(stream.encode(None))
+    assert len(read_all(VideoFile(str(black)))) == 3
 
 
 @pytest.mark.parametrize("suffix", CONTAINERS)
@@ -499,7 +591,7 @@ def test_frames_are_streamed(tmp_path):
 def test_a_source_is_opened_by_its_kind(tmp_path, frames):
     video = write_video(tmp_path / "c" / "a.avi", frames)
     write_frames(tmp_path / "c" / "b", frames)
-    readers = [source.open_frames() for source in discover(tmp_path).sources]
+    readers = [source.open_frames() for source in discover(tmp_path, find_flow=flow_finder()).sources]
     assert [type(reader) for reader in readers] == [VideoFile, FrameFolder]
     with pytest.raises(DecodeError, match=r"^because$"):
         VideoSource("c", "a", str(video), "c/a.avi", "video", problem="because").open_frames()
@@ -552,5 +644,5 @@ def test_a_rotated_clip_is_upright(real_data):
 
 
 def test_a_real_folder_of_frames(real_data):
-    frames = read_all(FrameFolder(str(real_data / "frames" / "mmaction2")))
+    frames = read_all(FrameFolder(str(real_data / "frames" / "mmaction2"), ("[xy]_[0-9]+.jpg",)))
     assert [frame.shape for frame in frames] == [(240, 320)] * 10

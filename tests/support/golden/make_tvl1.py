@@ -4,10 +4,10 @@ Needs OpenCV's contrib modules, which cannot stand beside opencv-python: an envi
 need not be installed.
 
     python -m venv contrib && contrib/bin/pip install opencv-contrib-python-headless
-    contrib/bin/python tests/golden/make_tvl1.py CLIPS [FILE]
+    contrib/bin/python tests/support/golden/make_tvl1.py CLIPS [FILE]
 
-CLIPS is the folder that FLOWSTORE_DATA names. Written with OpenCV 5.0.0 on x86-64, where its cubic remap is that of
-Intel's IPP, which samples at exact positions; elsewhere OpenCV rounds them to 1/32 of a pixel.
+CLIPS is the folder that FLOWSTORE_DATA names. Written with OpenCV 5.0.0 on x86-64. OpenCV 4 gives another flow: its
+cubic remap rounds positions to 1/32 of a pixel.
 """
 
 import sys
