@@ -29,6 +29,9 @@ _RESERVED = frozenset({"index", "zarr.json"})
 _UNSAFE = re.compile(rb"[\x00-\x1f\x7f/\\]|\xc2[\x80-\x9f]|%(?=[0-9A-Fa-f]{2}|~)")
 
 
+_UNPORTABLE = re.compile(r'[<>:"|?*\\\x00-\x1f\x7f]|[. ]\Z|\A(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|\Z)', re.IGNORECASE)
+
+
 def _percent(data: bytes) -> bytes:
     return b"".join(b"%%%02X" % byte for byte in data)
 
@@ -120,6 +123,21 @@ def is_shortened(component: str) -> bool:
 def is_unicode(name: str) -> bool:
     """Tell whether a name is free of surrogate escapes, that is of bytes that are not UTF-8."""
     return not any("\ud800" <= character <= "\udfff" for character in name)
+
+
+def is_portable(component: str) -> bool:
+    """Tell whether every file system takes a name: FAT, exFAT, NTFS and SMB are narrower than those of Unix.
+
+    References
+    ----------
+    Microsoft, "Naming Files, Paths, and Namespaces". eCryptfs has names of at most 143 bytes.
+
+    Examples
+    --------
+    >>> [is_portable(name) for name in ("v_001", "a [HD]", "What is love?", "con.avi", "end.")]
+    [True, True, False, False, False]
+    """
+    return component.isascii() and len(component) <= 143 and _UNPORTABLE.search(component) is None
 
 
 def fold_name(name: str) -> str:

@@ -17,7 +17,7 @@ from flowstore.format.codec import Compression
 from flowstore.format.record import VideoRecord
 from flowstore.jobs.operation import Operation
 from flowstore.jobs.progress import Progress
-from flowstore.names import format_bytes
+from flowstore.names import format_bytes, printable_name
 from flowstore.progress import choose_progress
 from flowstore.quantize.encoder import are_loops_compiled, compile_loops, has_numba
 from flowstore.storage.keys import Storage, writing
@@ -26,7 +26,7 @@ from flowstore.store.index import index_tree, is_indexed, write_index
 from flowstore.store.open import FlowStore, Place
 from flowstore.store.unfinished import remove_leftovers
 from flowstore.store.video_index import VideoIndex
-from flowstore.store.writer import settle_root, write_class, write_root
+from flowstore.store.writer import settle_root, write_class, write_classes, write_root
 
 
 @dataclass(frozen=True)
@@ -249,10 +249,15 @@ def _incomplete(planned: CopyPlan, failure: VideoCopy) -> ChecksumError:
 
 
 def _fill_store(planned: CopyPlan, dest: Storage, operation: Operation, gathered: _Gathered) -> None:
-    for class_name in sorted({record.class_name for record in planned.todo}):
-        write_class(dest, class_name)
+    refused = write_classes(dest, sorted((record.class_name, record.name) for record in planned.todo))
+    tasks = []
+    for task in _tasks(planned, dest, is_replacing=True):
+        if reason := refused.get((task.record.class_name, task.record.name)):
+            gathered.take(task, VideoCopy(printable_name(task.record.key), problem=reason))
+        else:
+            tasks.append(task)
     try:
-        operation.run(copy_video, _tasks(planned, dest, is_replacing=True), gathered.take, copy_lost, is_small=True)
+        operation.run(copy_video, tasks, gathered.take, copy_lost, is_small=True)
     except KeyboardInterrupt:
         index_tree(dest, _leave_out)
         raise

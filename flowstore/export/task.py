@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flowstore.errors import ChecksumError, ExportError, FlowStoreError, StoreFormatError
+from flowstore.errors import ChecksumError, ExportError, FlowStoreError, StoreFormatError, translated
 from flowstore.export.conversion import Conversion
 from flowstore.format.zarr_metadata import json_digest
 from flowstore.jobs.job import Tick
@@ -20,13 +20,15 @@ from flowstore.layouts.file_kind import FlowFile, VideoFile
 from flowstore.layouts.layout import Layout
 from flowstore.layouts.manifest import video_key
 from flowstore.layouts.templates import PathPattern
-from flowstore.names import printable_name, video_path
+from flowstore.names import is_portable, printable_name, video_path
 from flowstore.sources.images import configured_opencv
 from flowstore.storage.atomic import FaultKeepingFile, WholeWriter, is_stray, remove_if_there
 from flowstore.store.video import Video
 
 # Flows that are decoded together stay in the processor's cache until they are encoded: twice as fast as sixteen.
 _READ_AT_ONCE_BYTES = 2**19
+# What file systems say of a name that is none of theirs; exFAT and FUSE the first.
+_REFUSED_NAME = (errno.ENOENT, errno.EINVAL, errno.ENAMETOOLONG, errno.EILSEQ)
 
 Values = npt.NDArray[Any]
 
@@ -118,15 +120,25 @@ def export_video(task: ExportTask, tick: Tick) -> VideoExport:
     writer = _FlowFiles(task, tick) if task.layout.is_numbered else _VideoFile(task, tick)
     problem = ""
     try:
-        writer.write()
-    except (ChecksumError, StoreFormatError) as error:
+        with translated(lambda error: _write_error(task.dest, error)):
+            writer.write()
+    except (ChecksumError, StoreFormatError, _RefusedNameError) as error:
         problem = str(error)
-    except OSError as error:
-        if isinstance(error, FlowStoreError):
-            raise
-        raise cannot_write(task.dest, error) from error
     done = writer.n_written, writer.n_present
     return VideoExport(task.video.key, 0 if problem else task.n_flows, *done, problem, task.path)
+
+
+class _RefusedNameError(FlowStoreError):
+    """The target's file system has no such name: no fault of the target as a whole."""
+
+
+def _write_error(dest: str, error: OSError) -> FlowStoreError:
+    place = error.filename2 or error.filename
+    if error.errno not in _REFUSED_NAME or not isinstance(place, str) or not os.path.isdir(dest):
+        return cannot_write(dest, error)
+    if all(map(is_portable, os.path.relpath(place, dest).split(os.sep))):
+        return cannot_write(dest, error)
+    return _RefusedNameError(f"the file system of {dest} refuses its name ({error.strerror}): export to another disk")
 
 
 def cannot_write(dest: str, error: OSError) -> ExportError:

@@ -20,7 +20,7 @@ from flowstore.names import now_utc, printable_name, video_path
 from flowstore.pipeline.plan import ExtractPlan, check_settings, plan_extract
 from flowstore.pipeline.report import ExtractReport
 from flowstore.pipeline.settings import choose_engine, make_settings
-from flowstore.pipeline.task import VideoTask, commit_failure, extract_video
+from flowstore.pipeline.task import VideoTask, commit_failure, extract_video, failed_record
 from flowstore.progress import choose_progress
 from flowstore.quantize.encoder import are_loops_compiled, compile_loops, has_numba
 from flowstore.storage.keys import writing
@@ -28,7 +28,7 @@ from flowstore.storage.locks import SHARE_ADVICE
 from flowstore.store.index import index_tree, is_indexed
 from flowstore.store.open import Place
 from flowstore.store.unfinished import remove_leftovers
-from flowstore.store.writer import settle_root, write_class
+from flowstore.store.writer import settle_root, write_classes
 
 # On two and four cores threads are some 15 % faster than processes at any length, and start 2 s sooner; but only a
 # process of its own keeps a decoder that crashes from ending the run. Beyond so many frames, half a minute, that is
@@ -218,11 +218,15 @@ def _run_locked(
         try:
             if planned.todo:
                 _prepare_engine(planned.settings, operation.progress)
-                _prepare_store(planned, is_locked)
-                tasks = [
-                    VideoTask(source, planned.settings, planned.storage, planned.keep_damaged)
-                    for source in planned.todo
-                ]
+                refused = _prepare_store(planned, is_locked)
+                tasks = []
+                for source in planned.todo:
+                    task = VideoTask(source, planned.settings, planned.storage, planned.keep_damaged)
+                    if reason := refused.get((source.class_name, source.name)):
+                        # No record can be kept of it: it is told at each run.
+                        gathered.take(task, failed_record(task, reason))
+                    else:
+                        tasks.append(task)
                 operation.run(function, tasks, gathered.take, _commit_lost, _is_small(planned), _stall_limit_s)
         except KeyboardInterrupt:
             # Before the root there is no store, and a folder with nothing but an index would be refused the next time.
@@ -289,7 +293,8 @@ def _prepare_engine(settings: ExtractSettings, progress: Progress) -> None:
     compile_loops(is_choosing)
 
 
-def _prepare_store(planned: ExtractPlan, is_locked: bool) -> None:
+def _prepare_store(planned: ExtractPlan, is_locked: bool) -> dict[tuple[str, str], str]:
+    """Make ready for the videos; return why those cannot be written whose names the file system refuses."""
     storage = planned.storage
     settle_root(
         storage,
@@ -299,8 +304,7 @@ def _prepare_store(planned: ExtractPlan, is_locked: bool) -> None:
         is_overwritten=planned.is_overwritten,
         may_join=is_locked or planned.is_part,
     )
-    for class_name in sorted({source.class_name for source in planned.todo}):
-        write_class(storage, class_name)
+    return write_classes(storage, sorted((source.class_name, source.name) for source in planned.todo))
 
 
 def _index_store(planned: ExtractPlan, progress: Progress) -> None:

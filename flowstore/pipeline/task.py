@@ -133,12 +133,19 @@ def commit_failure(task: VideoTask, reason: str) -> VideoRecord:
     VideoRecord
         As committed.
     """
+    record = failed_record(task, reason)
+    write_failed(task.storage, record)
+    return record
+
+
+def failed_record(task: VideoTask, reason: str) -> VideoRecord:
+    """Return the record of a video that failed; it is not committed."""
     try:
         # What cannot be opened is not tried again here: a pipe would wait for a writer.
         found: Fingerprint | None = None if task.source.problem else task.source.files().fingerprint()
     except OSError:
         found = None
-    record = VideoRecord(
+    return VideoRecord(
         class_name=task.source.class_name,
         name=task.source.name,
         status="failed",
@@ -149,8 +156,6 @@ def commit_failure(task: VideoTask, reason: str) -> VideoRecord:
         created=now_utc(),
         versions=library_versions() | task.source.decoder_versions(),
     )
-    write_failed(task.storage, record)
-    return record
 
 
 @dataclass(frozen=True)

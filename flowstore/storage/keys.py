@@ -94,6 +94,11 @@ class Storage(ABC):
         self.write(key, value, is_durable=True)
         return True
 
+    def refusal(self, path: str) -> str:
+        """Return why there can be no keys below a path, for its last name; empty where there can be. It is tried."""
+        del path
+        return ""
+
     def lock(self, is_shared: bool = False, advice: str = "") -> contextlib.AbstractContextManager[bool]:
         """Hold the right to change the store where there are locks; the context gives whether it is held."""
         del is_shared, advice

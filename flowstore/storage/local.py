@@ -18,6 +18,8 @@ from flowstore.storage.locks import SHARE_ADVICE, writers_lock
 
 # Not on Windows.
 _DO_NOT_WAIT = getattr(os, "O_NONBLOCK", 0)
+# Besides what is not there, what no file system of its kind could hold.
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EINVAL, errno.ENAMETOOLONG, errno.EILSEQ)
 
 
 class LocalStorage(Storage):
@@ -54,9 +56,9 @@ class LocalStorage(Storage):
         try:
             # A pipe would wait for who writes to it, and a device has no end.
             file = os.open(path, os.O_RDONLY | _DO_NOT_WAIT)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
         except OSError as error:
+            if error.errno in _ABSENT:
+                return None
             raise StoreError(f"cannot read {path}: {error.strerror}") from error
         try:
             with translated(lambda error: StoreError(f"cannot read {path}: {error.strerror}")):
@@ -102,9 +104,9 @@ class LocalStorage(Storage):
         """Return the names right below a prefix, sorted."""
         try:
             return sorted(os.listdir(self.path(prefix)))
-        except (FileNotFoundError, NotADirectoryError):
-            return []
         except OSError as error:
+            if error.errno in _ABSENT:
+                return []
             raise StoreError(f"cannot list {self.path(prefix)}: {error.strerror}") from error
 
     def list_folders(self, prefix: str) -> list[str]:
@@ -112,9 +114,9 @@ class LocalStorage(Storage):
         try:
             with os.scandir(self.path(prefix)) as entries:
                 return sorted(entry.name for entry in entries if entry.is_dir())
-        except (FileNotFoundError, NotADirectoryError):
-            return []
         except OSError as error:
+            if error.errno in _ABSENT:
+                return []
             raise StoreError(f"cannot list {self.path(prefix)}: {error.strerror}") from error
 
     def list_keys(self, prefix: str) -> list[str]:
@@ -133,36 +135,53 @@ class LocalStorage(Storage):
 
     def delete(self, key: str) -> None:
         """Remove a key; nothing happens if there is none."""
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        try:
             os.unlink(self._own_path(key))
+        except OSError as error:
+            if error.errno not in _ABSENT:
+                raise
 
     def delete_tree(self, prefix: str) -> None:
         """Remove every key below a prefix."""
         path = self._own_path(prefix)
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        try:
             if os.path.islink(path):
                 os.unlink(path)
             else:
                 shutil.rmtree(path)
+        except OSError as error:
+            if error.errno not in _ABSENT:
+                raise
 
     def size_bytes(self, key: str) -> int | None:
         """Return the size of a key's value, None if there is none."""
         try:
             return os.stat(self.path(key)).st_size
-        except (FileNotFoundError, NotADirectoryError):
-            return None
         except OSError as error:
+            if error.errno in _ABSENT:
+                return None
             raise StoreError(f"cannot read {self.path(key)}: {error.strerror}") from error
 
     def stamp(self, key: str) -> tuple[int, ...] | None:
         """Return number, size and time of change of a key's file, None if there is none."""
         try:
             status = os.stat(f"{self.root}/{key}")
-        except (FileNotFoundError, NotADirectoryError):
-            return None
         except OSError as error:
+            if error.errno in _ABSENT:
+                return None
             raise StoreError(f"cannot read {self.path(key)}: {error.strerror}") from error
         return status.st_ino, status.st_size, status.st_mtime_ns
+
+    def refusal(self, path: str) -> str:
+        """Return why there can be no folder of a name, empty where there can be: one is made and removed."""
+        place = self._own_path(path)
+        try:
+            os.mkdir(place)
+            os.rmdir(place)
+        except OSError as error:
+            # What stands above it was made before.
+            return error.strerror or str(error) if error.errno in _ABSENT else ""
+        return ""
 
     def lock(self, is_shared: bool = False, advice: str = SHARE_ADVICE) -> contextlib.AbstractContextManager[bool]:
         """Hold the right to change the store; see `flowstore.storage.locks.writers_lock`."""

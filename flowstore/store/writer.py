@@ -7,7 +7,7 @@ One video is one group, one task and one writer. Shards first, then ``flow/zarr.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from types import TracebackType
 from typing import IO, Any
@@ -22,7 +22,7 @@ from flowstore.format.root import RootAttributes, drop_consolidated, read_root
 from flowstore.format.settings import ExtractSettings
 from flowstore.format.shards import ShardWriter, frames_per_shard
 from flowstore.format.zarr_metadata import FLOW, FORMAT
-from flowstore.names import escape_name, video_path
+from flowstore.names import escape_name, is_portable, video_path
 from flowstore.quantize.quantizer import Quantizer
 from flowstore.storage.keys import Storage, writing
 from flowstore.store.index import forget_index, remove_index
@@ -96,6 +96,39 @@ def write_class(storage: Storage, class_name: str) -> None:
     """Write the group of a class."""
     document = documents.group_document({"class_name": class_name})
     storage.write(f"{escape_name(class_name)}/zarr.json", documents.to_bytes(document))
+
+
+def write_classes(storage: Storage, names: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Write the classes of videos that are to be written.
+
+    Parameters
+    ----------
+    storage : Storage
+        Of the store.
+    names : iterable of tuple of str
+        Class and name of each video.
+
+    Returns
+    -------
+    dict
+        Why a video cannot be written, for each whose name the file system refuses. Names that not all take are tried.
+    """
+    classes: dict[str, str] = {}
+    refused = {}
+    for class_name, name in names:
+        component = escape_name(class_name)
+        if class_name not in classes:
+            classes[class_name] = "" if is_portable(component) else storage.refusal(component)
+            if not classes[class_name]:
+                write_class(storage, class_name)
+        reason = classes[class_name]
+        if not reason and not is_portable(escape_name(name)):
+            reason = storage.refusal(video_path(class_name, name))
+        if reason:
+            refused[class_name, name] = (
+                f"the file system of {storage.url} refuses its name ({reason}): rename it, or use a store elsewhere"
+            )
+    return refused
 
 
 def remove_video(storage: Storage, class_name: str, name: str) -> None:
