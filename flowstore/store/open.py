@@ -5,7 +5,6 @@ Imports neither OpenCV nor Dask: what trains from a store needs numpy, zarr and 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -41,7 +40,7 @@ from flowstore.notebook.views import MAX_THUMBNAILS, class_html, store_html
 from flowstore.storage.keys import Storage
 from flowstore.storage.places import open_storage
 from flowstore.store.caches import RecentCache
-from flowstore.store.clips import read_clips
+from flowstore.store.clips import plan_clips
 from flowstore.store.flow_index import FlowIndex
 from flowstore.store.index import read_index
 from flowstore.store.reader import Crop
@@ -395,13 +394,19 @@ class FlowStore:
             raise ArgumentError(f"starts is {starts!r}, expected a list of whole numbers")
         if len(names) != len(starts):
             raise ArgumentError(f"{len(names)} names but {len(starts)} starts")
-        for wait_s in _WAITS_S:
+        waits_s = iter(_WAITS_S)
+        while True:
             videos = [self._video_of(name) for name in names]
-            with contextlib.suppress(ReplacedError):
-                return read_clips(videos, starts, length, self.settings.quantizer.dtype, crop, out)
-            time.sleep(wait_s)
-        videos = [self._video_of(name) for name in names]
-        return read_clips(videos, starts, length, self.settings.quantizer.dtype, crop, out)
+            filled, requests = plan_clips(videos, starts, length, self.settings.quantizer.dtype, crop, out)
+            try:
+                for request in requests:
+                    request.stored.read_into(request.start, request.out, request.crop)
+                return filled
+            except ReplacedError:
+                wait_s = next(waits_s, None)
+                if wait_s is None:
+                    raise
+                time.sleep(wait_s)
 
     def _video_of(self, key: str) -> Video:
         video = self[key]

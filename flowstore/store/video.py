@@ -19,7 +19,7 @@ from flowstore.notebook.views import thumbnail_html, video_html
 from flowstore.quantize.quantizer import Quantizer
 from flowstore.storage.keys import Storage
 from flowstore.store.caches import RecentCache
-from flowstore.store.reader import Codes, Crop, StoredFlow
+from flowstore.store.reader import Codes, StoredFlow
 
 Flow = npt.NDArray[np.float32]
 
@@ -307,7 +307,7 @@ class Video:
         elif out.shape != shape or out.dtype != dtype or not out.flags.writeable:
             kind = "" if out.flags.writeable else "read-only "
             raise ArgumentError(f"out is {kind}{out.dtype} {out.shape}, expected {dtype} {shape}")
-        self.read_into(start, out)
+        self.stored.read_into(start, out)
         return out
 
     def _make_array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
@@ -319,25 +319,6 @@ class Video:
                 f"{self.key}: {shape[0]} flows of {self.size_text} take {size} bytes of memory, more than there is: "
                 "read fewer at a time"
             ) from error
-
-    def read_into(self, start: int, out: npt.NDArray[Any], crop: Crop | None = None) -> None:
-        """Fill an array with the flows from `start` on, in pixels or as stored. Checks no argument; see `read`.
-
-        Parameters
-        ----------
-        start : int
-            First flow.
-        out : array (n, 2, height, width)
-            Of float32: filled with pixels. Of the store's own type: filled with what is stored.
-        crop : tuple of int, optional
-            ``(top, left, height, width)`` of the part to read; by default the whole flow.
-
-        Raises
-        ------
-        ChecksumError, StoreFormatError
-            See `read_codes`.
-        """
-        self.stored.read_into(start, out, crop)
 
     def check_range(self, start: int, stop: int) -> None:
         """Raise unless ``[start, stop)`` lies within the video.
