@@ -13,6 +13,7 @@ from flowstore.errors import SourceError
 
 # What FFmpeg's demuxers are called by, and OpenCV's picture decoders; a name with another suffix is left out and said.
 VIDEO_SUFFIXES = frozenset((
+    ".apng",
     ".3g2", ".3gp", ".amv", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".h264", ".h265", ".hevc", ".ivf",
     ".m1v", ".m2t", ".m2ts", ".m2v", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mod", ".mov", ".mp4", ".mpe", ".mpeg", ".mpg",
     ".mpv", ".mts", ".mxf", ".nut", ".ogg", ".ogm", ".ogv", ".rm", ".rmvb", ".tod", ".ts", ".vob", ".webm", ".wmv",
