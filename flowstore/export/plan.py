@@ -20,7 +20,8 @@ from flowstore.format.settings import describe_settings
 from flowstore.layouts.file_kind import FlowFile, VideoFile
 from flowstore.layouts.layout import LISTS_FOLDER, Layout
 from flowstore.names import printable_name
-from flowstore.quantize.file_quantizer import CODE_ENCODINGS, FLOAT_ENCODINGS, FileEncoding, FileQuantizer, has_bound
+from flowstore.quantize.code_encodings import CODE_ENCODINGS
+from flowstore.quantize.file_quantizer import FLOAT_ENCODINGS, FileEncoding, FileQuantizer, has_bound
 from flowstore.quantize.quantizer import Quantizer, check_bound
 from flowstore.splits import select_videos
 from flowstore.store.open import FlowStore
@@ -368,7 +369,7 @@ def describe_encoding(conversion: Conversion, layout: Layout, sizes: Iterable[tu
             f"decoded from {stored.encoding}{resized} and encoded as {exported.encoding}{bound}, "
             f"within {differ} of the code of the float flow"
         )
-    step = 0.0 if stored.encoding == "float16" else stored.scale
+    step = stored.step_px
     file_step = layout.kind.step_px
     rounding = f" and 1/{2 / file_step:g} px of rounding to 1/{1 / file_step:g} px" if file_step else ""
     origin = f"decoded from {stored.encoding}{resized}, "

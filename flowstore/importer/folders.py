@@ -17,7 +17,7 @@ from flowstore.layouts.templates import PathPattern, component_pattern, fill_tem
 from flowstore.names import printable_name
 from flowstore.quantize.file_quantizer import FileQuantizer
 from flowstore.sources.discovery import Discovery
-from flowstore.sources.listing import is_ignored
+from flowstore.sources.listing import is_of_system
 from flowstore.sources.source import UNLABELED
 
 # Of a file that holds a video: makes them comparable.
@@ -96,7 +96,7 @@ class _Finder:
             self._take_problem(trails, f"{printable_name(relative)} cannot be listed: {error.strerror or error}")
             return
         for entry in entries:
-            if is_ignored(entry.name):
+            if is_of_system(entry.name):
                 continue
             path = f"{relative}/{entry.name}" if relative else entry.name
             following = []
