@@ -25,6 +25,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from flowstore.errors import DecodeError
+from flowstore.names import count_text
 from flowstore.sources.containers import (
     ENDS_EARLY,
     Opened,
@@ -44,6 +45,8 @@ from flowstore.sources.sampling import constant_rate, nearest_to_ticks
 
 # Besides one frame a byte: a file that gives more is one that makes a decoder go round in circles.
 _FRAMES_ALWAYS_POSSIBLE = 1000
+# Of gray or RGB levels, that are pictures and no measurements.
+_MOST_BITS = 10
 # HMDB51's AVI headers count one frame more than there is; a share, because long headers are rounded.
 _MISSING_FRAMES_ALLOWED = 2
 _MISSING_SHARE_ALLOWED = 0.01
@@ -336,6 +339,7 @@ class _Decoding:
                 if found != layout:
                     raise DecodeError(_changed(self._n_frames - 1, time - (self._first_s or 0.0), found, layout))
                 if self._first_s is None:
+                    _check_levels(frame)
                     self._first_s = time
                 else:
                     self.longest_s = max(self.longest_s, time - last)
@@ -421,7 +425,7 @@ class _Decoding:
         if tail_damage:
             self._said.add(tail_damage)
         if self._n_unstamped and self._n_stamped:
-            warnings.append(f"{self._n_unstamped} frames have no time stamp of their own")
+            warnings.append(f"{count_text(self._n_unstamped, 'frame')} without a time stamp")
         if tail_warning:
             warnings.append(tail_warning)
         is_short = missing_s > allowed_s + self._interval_s / 2
@@ -448,6 +452,16 @@ class _Decoding:
         parts = [f"{number} {what}{'s' if number > 1 else ''}" for number, what in counts if number]
         parts += sorted(self._said | self._said_ahead)
         return f"{text}: {', '.join(parts)}" if parts else text
+
+
+def _check_levels(frame: VideoFrame) -> None:
+    """Refuse depth and heat, of which 8 bits would keep a few levels; films of 10 bits use all of their range."""
+    kind = frame.format
+    if kind.components[0].bits > _MOST_BITS and (kind.name.startswith("gray") or kind.is_rgb):
+        raise DecodeError(
+            f"has levels of {kind.components[0].bits} bits ({kind.name}), of which 8 bits would keep few: scale it to "
+            "8 bits over the range that it uses"
+        )
 
 
 def _changed(number: int, time_s: float, found: tuple[int, int, str], before: tuple[int, int, str]) -> str:

@@ -148,6 +148,21 @@ def test_frames_of_8_and_16_bits_or_of_no_levels_are_refused(tmp_path, frames):
         read_all(FrameFolder(str(tmp_path / "c")))
 
 
+@pytest.mark.parametrize(("kind", "bits"), [("gray16le", 16), ("gray12le", 12), ("gbrp16le", 16)])
+def test_films_of_depth_or_heat_are_refused_and_never_cut_to_8_bits(tmp_path, kind, bits):
+    path = str(tmp_path / "a.mkv")
+    with av.open(path, "w") as file:
+        stream = file.add_stream("ffv1", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 24, 32, kind
+        for number in range(3):
+            frame = av.VideoFrame(32, 24, kind)
+            frame.pts = number
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    with pytest.raises(DecodeError, match=rf"has levels of {bits} bits \({kind}\), of which 8 bits would keep few"):
+        read_all(VideoFile(path))
+
+
 def test_frames_of_several_suffixes_are_one_series(tmp_path, frames):
     grays = [frame[..., 1] for frame in frames[:3]]
     found = read_all(write_images(tmp_path / "f", n1_png=grays[0], n2_tif=grays[1], n3_bmp=grays[2]))
