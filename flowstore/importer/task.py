@@ -66,12 +66,12 @@ def _import(task: VideoTask, tick: Tick) -> VideoRecord:
     flows = read_flows(source)
     first = next(flows)
     _, height, width = first.values.shape
-    recoder = Recoder(source.quantizer, settings.quantizer, settings.max_error_px)
+    requantizer = Requantizer(source.quantizer, settings.quantizer, settings.max_error_px)
     n_unknown = 0
     writing = task.storage, source.class_name, source.name, height, width, settings.quantizer, settings.compression
     with VideoWriter(*writing) as writer:
         for flow in chain((first,), flows):
-            writer.append(recoder.encode(flow.values))
+            writer.append(requantizer.encode(flow.values))
             n_unknown += flow.n_unknown
             tick(1)
         after = source.files().fingerprint()
@@ -87,8 +87,8 @@ def _import(task: VideoTask, tick: Tick) -> VideoRecord:
                 fingerprint=after,
                 n_frames=writer.n_flows + settings.step,
                 n_flows=writer.n_flows,
-                statistics=recoder.motion.result(),
-                warnings=_warnings(n_unknown, recoder.n_reserved),
+                statistics=requantizer.motion.result(),
+                warnings=_warnings(n_unknown, requantizer.n_reserved),
                 created=now_utc(),
                 versions=library_versions(),
             )
@@ -104,7 +104,7 @@ def _warnings(n_unknown: int, n_reserved: int) -> tuple[str, ...]:
     return tuple(warnings)
 
 
-class Recoder:
+class Requantizer:
     """Turns the numbers of files into those of a store and gathers the statistics of their motion.
 
     Parameters

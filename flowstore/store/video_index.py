@@ -14,7 +14,7 @@ import numpy.typing as npt
 from flowstore.errors import ArgumentError
 from flowstore.format.columns import TEXT_TYPE, Column
 from flowstore.format.record import VideoRecord
-from flowstore.names import display_name, escape_name, is_shortened, unescape_name, video_path
+from flowstore.names import count_text, display_name, escape_name, is_shortened, unescape_name, video_path
 from flowstore.notebook.tables import videos_table
 
 FLOW_MEANS = "flow_mean_magnitude"
@@ -147,7 +147,7 @@ class VideoIndex:
         return (self[number] for number in range(len(self)))
 
     def __repr__(self) -> str:
-        return f"<VideoIndex: {len(self)} videos; columns {', '.join(self.columns)}>"
+        return f"<VideoIndex: {count_text(len(self), 'video')}; columns {', '.join(self.columns)}>"
 
     def column(self, name: str) -> Column:
         """Return one column.
