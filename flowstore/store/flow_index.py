@@ -53,8 +53,8 @@ class FlowIndex:
         -------
         pandas.DataFrame
             ``class`` and ``video`` (``class/name``, both categorical; ``store[video]`` takes it), ``frame`` (the one
-            that the flow starts from), ``time_s`` (of that frame; NaN where the frame rate is unknown),
-            ``mean_magnitude_px``. A row takes 22 to 25 bytes.
+            that the flow starts from), ``time_s`` (of that frame; NaN where the frame rate is unknown or not constant:
+            ``video.record.flow_times_s`` has those), ``mean_magnitude_px``. A row takes 22 to 25 bytes.
 
         Raises
         ------
