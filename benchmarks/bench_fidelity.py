@@ -3,6 +3,7 @@
 Each format stores the same flow, that of OpenCV's Farneback with its customary parameters, and is decoded again:
 
 - uint8 in the encodings centred, denseflow and truncate at bounds of 10, 20 and 32 px, in chunks as a store has them;
+- centred at 20 px with errors up to 0.16, 0.24 and 0.32 px (some 1, 1.5 and 2 steps), as `--max-error` chooses codes;
 - float16, likewise;
 - JPEG files of denseflow's codes at the same bounds, in quality 75, 95 and 100, two files a flow;
 - truncate's codes decoded by denseflow's rule, which is what readers of JPEG folders often do.
@@ -40,11 +41,13 @@ from flowstore.estimators import make_estimator
 from flowstore.format.codec import codec_for
 from flowstore.layouts.images import encode_plane
 from flowstore.quantize import UINT8_ENCODINGS, Quantizer
+from flowstore.quantize.encoder import CodeChooser
 from flowstore.scenes import Scene
 from flowstore.sources.listing import VIDEO_SUFFIXES
 
 BOUNDS = 10.0, 20.0, 32.0
 QUALITIES = 75, 95, 100
+MAX_ERRORS = 0.16, 0.24, 0.32
 # Mean distance from the center of a square of side 1 to its points.
 MEAN_DISTANCE = (math.sqrt(2) + math.log(1 + math.sqrt(2))) / 6
 # Where a scene's border leaves the picture its motion cannot be seen.
@@ -65,11 +68,14 @@ class Format:
     name: str
     quantizer: Quantizer
     quality: int | None = None
+    max_error_px: float | None = None
     decoded_as: Quantizer | None = None
 
     def restore(self, flow: Flow) -> tuple[Flow, dict[str, int]]:
         """Return flow (2, H, W) as it comes back, and the bytes that it takes."""
         codes = self.quantizer.encode(flow)
+        if self.max_error_px is not None:
+            CodeChooser(self.quantizer, flow.shape, self.max_error_px).choose(np.ascontiguousarray(flow), codes)
         if self.quality is None:
             sizes = {name: len(codec_for(name, codes.dtype.name).encode(codes)) for name in ("fast", "balanced")}
         else:
@@ -83,11 +89,14 @@ class Format:
         """Mean end-point error of evenly spread flow that is not clipped, where a formula gives it."""
         if self.quantizer.bound_px is None or self.quality is not None or self.decoded_as is not None:
             return None
+        if self.max_error_px is not None:
+            return None
         return MEAN_DISTANCE * self.quantizer.scale
 
 
 FORMATS = (
     *(Format(f"{encoding} ±{bound:g}", Quantizer(encoding, bound)) for bound in BOUNDS for encoding in UINT8_ENCODINGS),
+    *(Format(f"centred ±20, max error {error}", Quantizer("centred", 20), max_error_px=error) for error in MAX_ERRORS),
     Format("truncate ±20, decoded as denseflow", Quantizer("truncate", 20), decoded_as=Quantizer("denseflow", 20)),
     *(
         Format(f"JPEG q{quality} ±{bound:g}", Quantizer("denseflow", bound), quality)
@@ -257,7 +266,15 @@ def plot(materials: Mapping[str, Mapping[str, Any]], path: str) -> None:
     from matplotlib.lines import Line2D
 
     colors = dict(zip(BOUNDS, ("C0", "C1", "C2"), strict=True))
-    markers: dict[str | int, str] = {"centred": "o", "denseflow": "D", "truncate": "^", 75: "v", 95: "s", 100: "P"}
+    markers: dict[str | int, str] = {
+        "centred": "o",
+        "denseflow": "D",
+        "truncate": "^",
+        "max": "*",
+        75: "v",
+        95: "s",
+        100: "P",
+    }
     n_columns = len(materials)
     figure, axes = pyplot.subplots(2, n_columns, figsize=(4.6 * n_columns, 8), squeeze=False, layout="constrained")
     for (name, material), column in zip(materials.items(), axes.T, strict=True):
@@ -269,11 +286,14 @@ def plot(materials: Mapping[str, Mapping[str, Any]], path: str) -> None:
             for bound, color in colors.items():
                 forms = [form for form in FORMATS if form.quantizer.bound_px == bound and form.decoded_as is None]
                 points = {form: (_kilobytes(results[form.name]), results[form.name][key]) for form in forms}
-                jpeg = [point for form, point in points.items() if form.quality]
-                one.plot(*zip(*jpeg, strict=True), color=color, linewidth=1, zorder=1)
+                for kind in ("quality", "max_error_px"):
+                    line = [point for form, point in points.items() if getattr(form, kind)]
+                    if line:
+                        one.plot(*zip(*line, strict=True), color=color, linewidth=1, zorder=1)
                 for form, point in points.items():
                     hollow = {"markerfacecolor": "white"} if form.quality else {}
-                    one.plot(*point, markers[form.quality or form.quantizer.encoding], color=color, **hollow)
+                    marker = markers[form.quality or ("max" if form.max_error_px else form.quantizer.encoding)]
+                    one.plot(*point, marker, color=color, **hollow)
             one.set(xscale="log", xlabel="kB a flow (x and y)")
             if key == "against_float_px":
                 one.set(yscale="log")
@@ -297,7 +317,8 @@ def plot(materials: Mapping[str, Mapping[str, Any]], path: str) -> None:
     for kind, marker in markers.items():
         face = "white" if isinstance(kind, int) else "0.3"
         handles.append(Line2D([], [], color="0.3", marker=marker, markerfacecolor=face, linestyle="none"))
-        labels.append(f"JPEG, quality {kind}" if isinstance(kind, int) else f"store, {kind}")
+        name = "centred, max error 0.16 to 0.32 px" if kind == "max" else kind
+        labels.append(f"JPEG, quality {kind}" if isinstance(kind, int) else f"store, {name}")
     handles.append(Line2D([], [], color="0.3", linestyle="--"))
     labels.append("float flow against the truth")
     figure.legend(handles, labels, loc="outside lower center", ncols=4)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from flowstore.arguments import check_choice, check_whole
+from flowstore.arguments import check_choice, check_whole, our_spelling
 from flowstore.errors import ArgumentError
 from flowstore.quantize.quantizer import Quantizer
 from flowstore.sources.sampling import scaled_size
@@ -22,7 +22,6 @@ from flowstore.sources.sampling import scaled_size
 Array = npt.NDArray[Any]
 Window = tuple[int, int, int, int]
 Where = Literal["random", "center"]
-_MIRROR = {"centred": 256, "denseflow": 255, "truncate": 254}
 
 
 @dataclass(frozen=True)
@@ -226,6 +225,7 @@ class Crop(FlowTransform):
 
     def __init__(self, size: int | tuple[int, int], where: Where = "random") -> None:
         self.size = check_size(size)
+        where = our_spelling(where)
         check_choice("where", where, Where)
         self.where = where
 
@@ -431,12 +431,13 @@ def mirror_codes(codes: Array, quantizer: Quantizer) -> Array:
     >>> mirror_codes(np.array([1, 128, 200], np.uint8), Quantizer("centred", 20))
     array([255, 128,  56], dtype=uint8)
     """
-    if quantizer.encoding not in _MIRROR:
+    row = quantizer.row
+    if row is None:
         raise ArgumentError(f"{quantizer.encoding} has no codes to mirror: negate its pixels")
-    if quantizer.encoding == "truncate":
-        codes = np.minimum(codes, np.uint8(254))
+    if row.mirror < 255:
+        codes = np.minimum(codes, np.uint8(row.mirror))
     # uint8 wraps: 256 is 0, and code 0, which centred reserves, stays 0.
-    return np.subtract(np.uint8(_MIRROR[quantizer.encoding] % 256), codes, dtype=np.uint8)
+    return np.subtract(np.uint8(row.mirror % 256), codes, dtype=np.uint8)
 
 
 class Normalize(FlowTransform):

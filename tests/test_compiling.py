@@ -43,7 +43,8 @@ if %(is_compiling)r:
     from flowstore.quantize.encoder import FlowEncoder
     from flowstore.quantize import Quantizer
     frames = np.random.default_rng(0).integers(0, 256, (2, 48, 64), dtype=np.uint8)
-    flow = farneback.farneback_flow(*frames)
+    stream = farneback.FarnebackStream(48, 64)
+    flow = [stream.push(frame) for frame in frames][1]
     for encoding in ("centred", "denseflow", "truncate"):
         FlowEncoder(Quantizer(encoding), flow.shape, True).encode(flow)
     found["sum"] = float(abs(flow).sum(dtype=np.float64))

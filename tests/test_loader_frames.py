@@ -3,7 +3,9 @@
 import itertools
 import pickle
 import shutil
+from fractions import Fraction
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -11,6 +13,8 @@ from store_factory import write_store
 from torch_tests import import_torch
 
 from flowstore.errors import ArgumentError, DecodeError, SourceError
+from flowstore.format.settings import ExtractSettings
+from flowstore.pipeline import extract
 from flowstore.transforms import Compose, Crop, FlowTransform, HorizontalFlip, Move, Normalize, Resize
 
 torch = import_torch()
@@ -279,3 +283,110 @@ def test_a_dataset_with_frames_travels_as_paths_and_numbers(places):
 def test_choices_are_checked(places, options, message):
     with pytest.raises(ArgumentError, match=message):
         FlowClips(places / "flow.zarr", **options)
+
+
+def write_rgb_video(path, frames, times=None, rate=30):
+    """Write lossless H.264 of RGB, with frames that refer to later ones and a key frame in nine."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("libx264rgb", rate=rate, options={"qp": "0", "g": "9", "bf": "2"})
+        stream.height, stream.width, stream.pix_fmt = *frames[0].shape[:2], "rgb24"
+        for number, frame in enumerate(frames):
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), "rgb24")
+            picture.pts, picture.time_base = number if times is None else times[number], Fraction(1, rate)
+            output.mux(stream.encode(picture))
+        output.mux(stream.encode(None))
+
+
+@pytest.mark.parametrize("at", ["middle", "all"])
+@pytest.mark.parametrize("sampling", ["random", "uniform", "tsn", "dense", "all"])
+def test_frames_of_video_files_are_those_of_folders(places, tmp_path, sampling, at):
+    for key, n_flows in N_FLOWS.items():
+        write_rgb_video(tmp_path / f"{key}.mkv", spelled_frames(n_flows + 1, 2))
+    for clips, stride in ((1, 1), (1, 3)) if sampling == "all" else ((1, 1), (2, 3)):
+        options = {"transform": TRANSFORMS["crops and flip"], "frames_at": at, "dtype": "uint8", "layout": "time"}
+        made = [
+            FlowClips(places / "flow.zarr", 5, clips, stride, sampling, frames=frames, **options)
+            for frames in (tmp_path, places / "twice")
+        ]
+        numbers = list(range(0, len(made[0]), 9 if sampling == "all" else 1))
+        (rgb, flow), (its_rgb, its_flow) = (dataset.__getitems__(numbers).tensors for dataset in made)
+        assert torch.equal(flow, its_flow)
+        assert torch.equal(rgb, its_rgb)
+
+
+def spelled_scene(n_frames, seed):
+    """Frames whose upper left corner is as bright as their number, of a texture that moves otherwise each time.
+
+    Returns
+    -------
+    frames : uint8 array (n, 64, 96, 3)
+    places : int array (n,)
+        Where the texture is, in pixels: flow from frame i to j is ``places[i] - places[j]`` in x.
+    """
+    rng = np.random.default_rng(seed)
+    texture = cv2.GaussianBlur(rng.integers(0, 256, (64, 400), np.uint8), (0, 0), 2)
+    texture = cv2.normalize(texture, None, 0, 255, cv2.NORM_MINMAX)
+    places = 200 + np.cumsum(rng.choice([-2, -1, 1, 2], n_frames))
+    frames = np.stack([texture[:, place : place + 96] for place in places])[..., None].repeat(3, 3)
+    frames[:, :8, :8] = 2 * np.arange(n_frames)[:, None, None, None]
+    return frames, places
+
+
+# A folder of frames has no clock.
+@pytest.mark.parametrize(
+    ("kind", "step", "fps"),
+    [("folder", 1, None), ("folder", 2, None)]
+    + [
+        (kind, step, fps)
+        for kind in ("constant rate", "variable rate")
+        for step, fps in [(1, None), (2, None), (1, 10.0), (2, 12.5)]
+    ],
+)
+def test_extracted_flow_starts_from_the_frames_given(tmp_path, kind, step, fps):
+    n_frames = 60
+    frames, places = spelled_scene(n_frames, seed=step)
+    times = np.arange(n_frames)
+    if kind == "variable rate":
+        times = np.cumsum(np.random.default_rng(1).integers(1, 4, n_frames))
+    if kind == "folder":
+        write_folder(tmp_path / "videos/a/x", frames)
+    else:
+        write_rgb_video(tmp_path / "videos/a/x.mkv", frames, times)
+    extract(tmp_path / "videos", tmp_path / "flow.zarr", step=step, fps=fps, engine="opencv", scheduler="sync")
+    taken = list(range(n_frames))
+    if fps is not None:
+        ticks = np.arange(0, (times[-1] + 1) / 30, 1 / fps)
+        shown = (times - times[0]) / 30
+        # The later of two that are as near.
+        taken = sorted({n_frames - 1 - int(np.abs(shown[::-1] - tick).round(6).argmin()) for tick in ticks})
+    dataset = FlowClips(tmp_path / "flow.zarr", 1, sampling="all", frames=tmp_path / "videos", return_info=True)
+    assert len(dataset) == len(taken) - step
+    for number in range(len(dataset)):
+        (rgb, flow), _, info = dataset[number]
+        start, end = taken[number], taken[number + step]
+        assert int(info["frames"]) == start
+        assert abs(int(rgb[:, 2:6, 2:6].float().mean()) - 2 * start) <= 1
+        np.testing.assert_array_equal(rgb.permute(1, 2, 0), frames[start])
+        measured = float(flow[0, 20:44, 30:66].median())
+        if abs(places[start] - places[end]) <= 4:
+            assert measured == pytest.approx(places[start] - places[end], abs=0.6)
+
+
+def test_a_store_that_does_not_say_which_frames_it_took(tmp_path):
+    settings = ExtractSettings(fps=10.0)
+    write_store(tmp_path / "s.zarr", {"a/x": spelled_codes(6)}, settings=settings)
+    write_rgb_video(tmp_path / "videos/a/x.mkv", spelled_frames(21))
+    for options in ({"frames": tmp_path / "videos"}, {"return_info": True}):
+        dataset = FlowClips(tmp_path / "s.zarr", 3, **options)
+        with pytest.raises(
+            ArgumentError, match="a/x: the store does not say which frames were taken for 10 per second"
+        ):
+            dataset[0]
+
+
+def test_a_video_with_fewer_frames_than_its_flow_is_named(places, tmp_path):
+    write_rgb_video(tmp_path / "a/long.mkv", spelled_frames(20))
+    dataset = FlowClips(places / "flow.zarr", 31, frames=tmp_path, frames_at="all", split=["a/long"])
+    with pytest.raises(DecodeError, match="a/long: ends after 20 frames, frame 30 is wanted"):
+        dataset[0]

@@ -1,5 +1,6 @@
 """The dataset for PyTorch: items against arrays of known codes, workers of every kind, epochs, batches."""
 
+import os
 import pickle
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ from store_factory import failed_record, make_codes, settings_of, write_store, w
 from torch_tests import import_torch
 
 import flowstore
-from flowstore.errors import ArgumentError, FailedVideoError, FlowStoreWarning, NameNotFoundError
+from flowstore.errors import ArgumentError, FailedVideoError, FlowStoreWarning, NameNotFoundError, StoreNotFoundError
 from flowstore.splits import read_mmaction2
 from flowstore.store.writer import write_failed
 from flowstore.transforms import Compose, Crop, HorizontalFlip, Normalize, Resize
@@ -296,7 +297,7 @@ def test_different_sizes_need_a_crop_or_a_resize(mixed):
 
 def test_a_crop_that_does_not_fit_is_refused_before_any_work(mixed):
     with pytest.raises(
-        ArgumentError, match=r"Crop\(\(22, 22\), 'random'\) does not fit into 1 videos, .* a/wide of 40×20"
+        ArgumentError, match=r"Crop\(\(22, 22\), 'random'\) does not fit into 1 video, .* a/wide of 40×20"
     ):
         FlowClips(mixed, transform=Crop(22))
 
@@ -344,7 +345,7 @@ def test_float16_stores(tmp_path):
 def test_a_split_file(place, tmp_path):
     (tmp_path / "list.txt").write_text("left/a.avi 5\nright/[HD] c.avi 6\nleft/nowhere.avi 5\nleft/broken.avi 5\n")
     lines = read_mmaction2(tmp_path / "list.txt")
-    with pytest.warns(FlowStoreWarning, match="2 lines of the split name no video of the store"):
+    with pytest.warns(FlowStoreWarning, match="2 lines of the split without a video in the store"):
         dataset = FlowClips(place, 3, split=lines)
     assert [dataset.flows_of(number)[0] for number in range(len(dataset))] == ["left/a", "right/[HD] c"]
     assert [line.line.text for line in dataset.unmatched] == ["left/nowhere.avi 5", "left/broken.avi 5"]
@@ -535,3 +536,98 @@ def test_a_store_that_changed_since_is_said_to_have(tmp_path):
 def test_clips_larger_than_any_memory_are_refused(place, name):
     with pytest.raises(ArgumentError, match=f"{name} is 10000000, expected a whole number, 1 to 1000000"):
         FlowClips(place, **{name: 10**7})
+
+
+@pytest.mark.parametrize("sampling", ["random", "all"])
+def test_each_fetch_of_a_sampler_with_replacement_draws_anew(place, sampling):
+    # Of 25×17 places of a crop and 21 starts, two fetches hardly ever draw the same.
+    dataset = FlowClips(place, 10, sampling=sampling, split=["right/d"], transform=Crop(8), return_info=True)
+    drawn = set()
+    for epoch in range(3):
+        dataset.set_epoch(epoch)
+        for *_, info in DataLoader(dataset, 4, sampler=[0] * 16, collate_fn=dataset.collate):
+            assert set(info["epoch"].tolist()) == {epoch}
+            told = zip(info["flows"][:, 0, 0].tolist(), info["crop"].tolist(), info["fetch"].tolist(), strict=True)
+            drawn |= {(start, *crop, fetch) for start, crop, fetch in told}
+            for row, fetch in enumerate(info["fetch"].tolist()):
+                assert np.array_equal(dataset.flows_of(0, epoch, fetch)[1], info["flows"][row])
+    assert len({told[:-1] for told in drawn}) >= 44
+    assert {told[-1] for told in drawn} == set(range(16))
+
+
+def test_ranks_draw_apart_where_nobody_tells_the_epoch(place, monkeypatch):
+    starts = set()
+    for rank in range(4):
+        monkeypatch.setenv("RANK", str(rank))
+        dataset = FlowClips(place, 10, split=["right/d"], transform=Crop(8), return_info=True)
+        for _ in range(4):
+            *_, info = dataset[0]
+            assert (info["rank"], info["epoch"]) == (rank, 0)
+            assert np.array_equal(dataset.flows_of(0, 0, info["fetch"], rank)[1], info["flows"])
+            starts.add((int(info["flows"][0, 0]), *info["crop"].tolist()))
+    assert len(starts) >= 15
+    # A spawned worker is told the rank of its process.
+    copied = pickle.loads(pickle.dumps(dataset))
+    monkeypatch.delenv("RANK")
+    assert copied[0][-1]["rank"] == 3
+
+
+def test_a_state_goes_on_with_the_draws(place):
+    def fetch(dataset, n):
+        return [dataset[number][0].numpy() for _ in range(n) for number in range(5)]
+
+    for epoch in (None, 3):
+        dataset, other = (FlowClips(place, 3, dtype="uint8", transform=Crop(8)) for _ in range(2))
+        if epoch is not None:
+            dataset.set_epoch(epoch)
+        fetch(dataset, 2)
+        other.load_state_dict(pickle.loads(pickle.dumps(dataset.state_dict())))
+        assert other.epoch == (epoch or 0)
+        np.testing.assert_array_equal(fetch(dataset, 2), fetch(other, 2))
+    for changed, message in (
+        (FlowClips(place, seed=1), "whose seed is 0, here it is 1"),
+        (FlowClips(place, split=["left/a"]), "whose n_items is 5, here it is 1"),
+        (FlowClips(place, training=False), "of a dataset for training, or not"),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            changed.load_state_dict(dataset.state_dict())
+
+
+def test_a_transform_that_makes_float64_is_refused_by_name(place):
+    def halved(flow):
+        return flow * np.full(1, 0.5)
+
+    for transform in (halved, Compose(Crop(8), halved, HorizontalFlip())):
+        with pytest.raises(ArgumentError, match=r"left/a: .*halved made float64 of float32.*astype"):
+            FlowClips(place, 3, transform=transform)[0]
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("n_workers", [0, 1])
+def test_what_goes_wrong_in_a_transform_names_the_video(place, n_workers):
+    def wrong(flow):
+        raise KeyError("mean")
+
+    dataset = FlowClips(place, 3, transform=wrong, split=["right/[HD] c"])
+    with pytest.raises(KeyError) as caught:
+        batches(dataset, n_workers, "fork")
+    told = "".join([str(caught.value), *getattr(caught.value, "__notes__", [])])
+    assert "in a transform of right/[HD] c" in told
+
+
+def test_a_store_that_moved_is_said_to_be_gone(tmp_path):
+    write_store(tmp_path / "s.zarr", {"a/x": make_codes(20)})
+    dataset = FlowClips(tmp_path / "s.zarr", 5)
+    (tmp_path / "s.zarr").rename(tmp_path / "moved.zarr")
+    with pytest.raises(StoreNotFoundError, match=r"s\.zarr is gone since the dataset was made: if it was moved"):
+        dataset[0]
+
+
+def test_a_dataset_holds_no_descriptor(place):
+    if not os.path.isdir("/proc/self/fd"):
+        pytest.skip("descriptors are counted in /proc, which this system does not have")
+    FlowClips(place, 3)
+    before = len(os.listdir("/proc/self/fd"))
+    kept = [FlowClips(place, 3) for _ in range(20)]
+    assert len(os.listdir("/proc/self/fd")) == before
+    del kept

@@ -72,7 +72,7 @@ class NumbaFarneback:
     def __init__(self, params: Params | None = None) -> None:
         self.params = farneback_params(params)
         farneback = _import_kernel("farneback")
-        farneback.FarnebackParameters(**self.params)
+        farneback.kernel_parameters(self.params)
         self._make_stream = farneback.FarnebackStream
 
     def stream(self, height: int, width: int, step: int = 1) -> FlowStream:

@@ -109,7 +109,7 @@ class Conversion:
         of the two scales; and rounding to a code adds up to half a step.
         """
         new_height, new_width = self.new_size(height, width)
-        stored_step = 0.0 if self.stored.encoding == "float16" else self.stored.scale
+        stored_step = self.stored.step_px
         error_px = 0.5 * stored_step * max(new_height / height, new_width / width)
         # The step of mmcv is the smaller, the smaller the side.
         shorter = min(new_height, new_width)
@@ -121,7 +121,7 @@ class Conversion:
 def _code_table(conversion: Conversion) -> npt.NDArray[np.uint8] | None:
     """Return the exported code of each stored code, (256,); None where it depends on more than the code."""
     stored, exported = conversion.stored, conversion.exported
-    if stored.dtype != np.uint8 or exported.dtype != np.uint8 or exported.encoding == "mmcv":
+    if stored.row is None or exported.row is None or exported.row.is_share:
         return None
     codes = np.arange(256, dtype=np.uint8).reshape(2, 1, 128)
     return exported.encode(stored.decode(codes)).reshape(256)

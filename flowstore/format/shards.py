@@ -225,35 +225,6 @@ def iter_chunks(
         yield number
 
 
-def decode_chunks(
-    data: bytes, first: int, index: npt.NDArray[np.uint64], start: int, codec: ChunkCodec, out: Codes
-) -> None:
-    """Decode consecutive chunks of a shard.
-
-    Parameters
-    ----------
-    data : bytes
-        The part of the shard that `chunk_span` names.
-    first : int
-        Where it begins in the shard.
-    index : uint64 array (n_entries, 2)
-        From `parse_shard_index`.
-    start : int
-        First chunk.
-    codec : ChunkCodec
-        Of the chunks.
-    out : uint8 or float16 array (n, 2, H, W), C-contiguous
-        Filled with `n` chunks.
-
-    Raises
-    ------
-    ChecksumError
-        If a chunk is damaged or cut off; the message names its number in the shard.
-    """
-    for _ in iter_chunks(data, first, index, start, start + len(out), codec, out):
-        pass
-
-
 def check_shard(data: bytes, n_entries: int, n_chunks: int, codec: ChunkCodec, n_raw: int) -> str:
     """Compare every chunk of a whole shard with its checksum; nothing is unpacked.
 

@@ -21,7 +21,7 @@ from flowstore.pipeline.plan import ExtractPlan, make_plan
 from flowstore.pipeline.report import ExtractReport
 from flowstore.pipeline.run import run_plan
 from flowstore.progress import choose_progress
-from flowstore.quantize.file_quantizer import CODE_ENCODINGS, FileQuantizer
+from flowstore.quantize.file_quantizer import FileQuantizer
 from flowstore.sources.selection import select_sources
 from flowstore.storage.places import open_storage
 from flowstore.store.open import Place
@@ -145,7 +145,7 @@ def plan_import(
 
 def _settings(origin: Origin, step: int, options: ImportOptions) -> ExtractSettings:
     layout, read = origin.layout, origin.read
-    if options.max_error is not None and read.encoding in CODE_ENCODINGS:
+    if options.max_error is not None and read.row:
         raise ArgumentError(
             f"max error is for files of pixels, and those of layout {layout.name} hold {read.encoding} codes: import "
             "them without, then copy the store with a max error"

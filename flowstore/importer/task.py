@@ -21,8 +21,6 @@ from flowstore.quantize.motion import MotionAccumulator
 from flowstore.quantize.quantizer import Quantizer
 from flowstore.store.writer import VideoWriter
 
-# The codes at both ends, which stand for everything beyond them too.
-_END_CODES = {"centred": (1, 255), "denseflow": (0, 255), "truncate": (0, 255), "i3d-128": (0, 255), "mmcv": (0, 254)}
 # Rounding to float32 may take a value a little beyond the bound that it was clipped to.
 _UNIT_TOLERANCE = 1e-3
 
@@ -68,12 +66,12 @@ def _import(task: VideoTask, tick: Tick) -> VideoRecord:
     flows = read_flows(source)
     first = next(flows)
     _, height, width = first.values.shape
-    recoder = Recoder(source.quantizer, settings.quantizer, settings.max_error_px)
+    requantizer = Requantizer(source.quantizer, settings.quantizer, settings.max_error_px)
     n_unknown = 0
     writing = task.storage, source.class_name, source.name, height, width, settings.quantizer, settings.compression
     with VideoWriter(*writing) as writer:
         for flow in chain((first,), flows):
-            writer.append(recoder.encode(flow.values))
+            writer.append(requantizer.encode(flow.values))
             n_unknown += flow.n_unknown
             tick(1)
         after = source.files().fingerprint()
@@ -89,8 +87,8 @@ def _import(task: VideoTask, tick: Tick) -> VideoRecord:
                 fingerprint=after,
                 n_frames=writer.n_flows + settings.step,
                 n_flows=writer.n_flows,
-                statistics=recoder.motion.result(),
-                warnings=_warnings(n_unknown, recoder.n_reserved),
+                statistics=requantizer.motion.result(),
+                warnings=_warnings(n_unknown, requantizer.n_reserved),
                 created=now_utc(),
                 versions=library_versions(),
             )
@@ -106,7 +104,7 @@ def _warnings(n_unknown: int, n_reserved: int) -> tuple[str, ...]:
     return tuple(warnings)
 
 
-class Recoder:
+class Requantizer:
     """Turns the numbers of files into those of a store and gathers the statistics of their motion.
 
     Parameters
@@ -140,11 +138,12 @@ class Recoder:
         """Return the stored numbers of the next flow, (2, H, W)."""
         if self._read.encoding == "i3d-float":
             _check_unit(values)
-        if self._read.encoding == "centred":
-            n_reserved = values.size - int(np.count_nonzero(values))
+        row = self._read.row
+        if row and row.lowest > 0:
+            n_reserved = int(np.count_nonzero(values < row.lowest))
             if n_reserved:
                 self.n_reserved += n_reserved
-                values = np.maximum(values, 1)
+                values = np.maximum(values, row.lowest)
         flow = self._read.decode(values)
         is_clipped = self._is_at_end(values)
         if not self._is_kept:
@@ -160,9 +159,9 @@ class Recoder:
         return codes
 
     def _is_at_end(self, values: Values) -> npt.NDArray[np.bool_]:
-        if self._read.encoding in _END_CODES:
-            lowest, highest = _END_CODES[self._read.encoding]
-            return (values <= lowest) | (values >= highest)
+        row = self._read.row
+        if row:
+            return (values <= row.lowest) | (values >= row.highest)
         if self._read.encoding == "i3d-float":
             return np.abs(values) >= 1
         return np.zeros(values.shape, bool)

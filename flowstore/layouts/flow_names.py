@@ -24,7 +24,7 @@ def read_kind(manifest: bytes) -> FlowKind | None:
     try:
         found = json.loads(manifest)
         return flow_kind(tuple(found[key] for key in ("x_template", "y_template") if found.get(key)), found["format"])
-    except (ValueError, LookupError, TypeError, AttributeError, ArgumentError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, ArgumentError):
         return None
 
 

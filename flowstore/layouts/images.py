@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from flowstore.errors import ArgumentError, DecodeError, ExportError
 from flowstore.layouts.file_kind import Flow, FlowFile, FlowValues, Values, check_bytes, check_size
+from flowstore.quantize.code_encodings import CODE_ENCODINGS
 from flowstore.sources.images import is_whole_image
 
 _FLO_MAGIC = b"PIEH"
@@ -33,7 +34,7 @@ class ImageFile(FlowFile):
     """A picture of codes: of one component in gray levels, or of both in red and green."""
 
     packings = ("planes", "rgb")
-    encodings = ("denseflow", "centred", "truncate", "i3d-128", "mmcv")
+    encodings = ("denseflow", *(name for name in CODE_ENCODINGS if name != "denseflow"))
 
     def __init__(
         self, name: str, suffixes: tuple[str, ...], is_lossless: bool = True, longest_side: int | None = None

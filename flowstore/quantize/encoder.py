@@ -129,12 +129,10 @@ class CodeChooser:
         _, self._height, width = shape
         n_values = int(np.prod(shape))
         self._low, self._high = np.empty(n_values, np.uint8), np.empty(n_values, np.uint8)
-        self._place = np.empty(n_values, np.float32)
-        self._scratch = (
-            np.empty(14 * width, np.uint8),
-            np.empty(2 * width, np.uint16),
-            np.empty(4 * width + 4, np.uint8),
-        )
+        self._place = np.empty(n_values, np.int16)
+        block = kernels.ROWS_AT_A_TIME * width
+        sizes = (14 * block, np.uint8), (2 * width, np.uint16), (2 * block + 2 * width + 4, np.uint8)
+        self._scratch = [np.empty(size, dtype) for size, dtype in sizes]
 
     def choose(self, flow: npt.NDArray[np.float32], codes: npt.NDArray[np.uint8]) -> None:
         """Replace the nearest codes of a flow (2, H, W) in place; both arrays are C-contiguous."""

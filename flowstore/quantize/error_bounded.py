@@ -37,9 +37,11 @@ ERROR_AT_LIMIT = 9.6
 # A code that the next so many rows cannot all hold costs so much more.
 ROWS_BELOW = (1, 2, 4, 6)
 ROWS_BELOW_COST = 6
-# More than any path around a forbidden code costs, RUN + largest penalty + RUN: none is ever chosen.
-FORBIDDEN = 255
-LARGEST_ERROR_COST = 100
+# More than any path around a forbidden code costs, RUN + largest penalty + RUN: none is ever chosen. Penalties stay
+# below 256.
+FORBIDDEN = 200
+# Places between codes are whole numbers, so many binary digits finer than the codes that are looked at.
+PLACE_BITS = 4
 
 N_SLOTS, N_STATES = 4, 8
 # States of a pixel: runs of each of four codes, copies from above, above left and above right; the last is none.
@@ -52,6 +54,7 @@ _ROUNDING_STEPS = 2e-5
 
 Codes = npt.NDArray[np.uint8]
 Flow = npt.NDArray[np.float32]
+Places = npt.NDArray[np.int16]
 
 
 def check_max_error(quantizer: Quantizer, max_error_px: float | None) -> float | None:
@@ -96,7 +99,7 @@ class Tolerance:
     @property
     def steps(self) -> float:
         """The largest error, in steps."""
-        return min(self.max_error_px / self.quantizer.scale, 255.0) - _ROUNDING_STEPS
+        return min(self.max_error_px / self.quantizer.scale, 127.0) - _ROUNDING_STEPS
 
     @property
     def grid_bits(self) -> int:
@@ -104,12 +107,12 @@ class Tolerance:
         return max(0, math.floor(math.log2(self.steps / 2)) + 1)
 
     @property
-    def error_weight(self) -> np.float32:
-        """Cost of a squared error of one step."""
-        return np.float32(ERROR_AT_LIMIT / self.steps**2)
+    def error_weight(self) -> int:
+        """Cost of a squared distance of one place, in units of 2⁻¹⁶."""
+        return round(ERROR_AT_LIMIT * 2**16 / (self.steps * 2 ** (PLACE_BITS - self.grid_bits)) ** 2)
 
-    def ranges(self, flow: Flow, nearest: Codes) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int16], Flow]:
-        """Return the lowest and the highest code that each value may take, and its place between codes.
+    def ranges(self, flow: Flow, nearest: Codes) -> tuple[Places, Places, Places]:
+        """Return the lowest and the highest code that each value may take, and its place on their scale.
 
         Zero and what is clipped keep the nearest code; the range holds it always.
         """
@@ -120,7 +123,7 @@ class Tolerance:
         steps = np.where(is_kept, 0.0, self.steps)
         low = np.maximum(np.minimum(np.ceil(place - steps), nearest), quantizer.lowest_code).astype(np.int16)
         high = np.minimum(np.maximum(np.floor(place + steps), nearest), 255).astype(np.int16)
-        return low, high, place.astype(np.float32)
+        return low, high, np.rint(place * 2.0 ** (PLACE_BITS - self.grid_bits)).astype(np.int16)
 
 
 def choose_codes(tolerance: Tolerance, flow: Flow, codes: Codes) -> None:
@@ -168,20 +171,20 @@ def _run_penalties(
     tolerance: Tolerance,
     low: npt.NDArray[Any],
     high: npt.NDArray[Any],
-    place: Flow,
+    place: Places,
     y: int,
     candidates: npt.NDArray[np.int16],
 ) -> npt.NDArray[np.uint16]:
-    distance = candidates.astype(np.float32) - place[:, None]
-    cost = np.minimum(tolerance.error_weight * distance * distance, np.float32(LARGEST_ERROR_COST))
-    penalties = cost.astype(np.uint16)
+    distance = ((candidates.astype(np.int64) << PLACE_BITS) >> tolerance.grid_bits) - place[:, None]
+    cost = (distance * distance * tolerance.error_weight >> 16) & 255
+    penalties = np.where(candidates <= high[:, y][:, None], cost, FORBIDDEN).astype(np.uint16)
     for rows in ROWS_BELOW:
         if y + rows >= low.shape[1]:
             break
         lowest = low[:, y : y + rows + 1].max(axis=1)[:, None]
         highest = high[:, y : y + rows + 1].min(axis=1)[:, None]
         penalties += np.where((candidates < lowest) | (candidates > highest), ROWS_BELOW_COST, 0).astype(np.uint16)
-    return np.where(candidates <= high[:, y][:, None], penalties, FORBIDDEN).astype(np.uint16)
+    return penalties
 
 
 def _best_path(penalties: npt.NDArray[np.uint16]) -> npt.NDArray[np.intp]:

@@ -6,18 +6,17 @@ Pure: arrays in, arrays out. The encodings of stores are `flowstore.quantize`'s.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from flowstore.errors import ArgumentError
+from flowstore.quantize.code_encodings import CODE_ENCODINGS, CodeEncoding
 from flowstore.quantize.quantizer import Encoding, Quantizer, check_bound
 
 FileEncoding = Literal["centred", "denseflow", "truncate", "i3d-128", "mmcv", "i3d-float", "pixels"]
-CODE_ENCODINGS = ("centred", "denseflow", "truncate", "i3d-128", "mmcv")
 FLOAT_ENCODINGS = ("i3d-float", "pixels")
-_STORED: dict[str, Encoding] = {"centred": "centred", "denseflow": "denseflow", "truncate": "truncate"}
 _MMCV_SHARE = 0.02
 _MMCV_LEVELS = 255
 
@@ -94,8 +93,13 @@ class FileQuantizer:
     @property
     def stored(self) -> Quantizer | None:
         """The quantizer of a store that gives the same codes; None where a store has none."""
-        encoding = _STORED.get(self.encoding)
-        return Quantizer(encoding, self.bound_px) if encoding else None
+        is_stored = self.row is not None and self.row.is_stored
+        return Quantizer(cast(Encoding, self.encoding), self.bound_px) if is_stored else None
+
+    @property
+    def row(self) -> CodeEncoding | None:
+        """The numbers of the encoding; None where files hold no codes."""
+        return CODE_ENCODINGS.get(self.encoding)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -110,11 +114,10 @@ class FileQuantizer:
         height, width : int
             Of the picture.
         """
-        if self.dtype == np.float32:
+        if self.row is None:
             return 0.0
-        if self.encoding == "mmcv":
-            return 2 * _MMCV_SHARE / _MMCV_LEVELS * max(height, width)
-        return self._bound / 127 if self.encoding == "centred" else 2 * self._bound / 255
+        bound = _MMCV_SHARE * max(height, width) if self.row.is_share else self._bound
+        return 2 * bound / self.row.n_steps
 
     def encode(self, flow: Flow) -> Values:
         """Return the numbers of flow.
@@ -175,7 +178,7 @@ class FileQuantizer:
             return values * np.float32(self._bound)
         if self.encoding == "mmcv":
             # 255 levels of 0.04 from -0.02 up: the middle of level 127 is zero itself.
-            table = (np.arange(256) - 127) * (2 * _MMCV_SHARE / _MMCV_LEVELS)
+            table = self._steps() * (2 * _MMCV_SHARE / _MMCV_LEVELS)
             return np.stack(
                 [
                     (table * size).astype(np.float32)[values[..., component, :, :]]
@@ -183,7 +186,12 @@ class FileQuantizer:
                 ],
                 axis=-3,
             )
-        return ((np.arange(256) - 128) * (2 * self._bound / 255)).astype(np.float32)[values]
+        return (self._steps() * (2 * self._bound / 255)).astype(np.float32)[values]
+
+    def _steps(self) -> npt.NDArray[np.float64]:
+        """Return how many steps each code, (256,), stands above zero."""
+        assert self.row is not None
+        return np.arange(256, dtype=np.float64) - self.row.origin
 
     def to_json(self) -> dict[str, Any]:
         """Return the quantizer as plain JSON values."""

@@ -16,8 +16,8 @@ from numba import types
 from flowstore.compiling import kernel
 from flowstore.quantize.error_bounded import (
     FORBIDDEN,
-    LARGEST_ERROR_COST,
     N_SLOTS,
+    PLACE_BITS,
     ROWS_BELOW,
     ROWS_BELOW_COST,
 )
@@ -27,6 +27,10 @@ from flowstore.quantize.trellis import best_states
 Flow = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.uint8]
 Marks = npt.NDArray[np.uint16]
+Places = npt.NDArray[np.int16]
+
+# Penalties of so many rows are reckoned at once: loops over one row would spend their time on beginning.
+ROWS_AT_A_TIME = 8
 
 
 @kernel
@@ -124,10 +128,11 @@ def find_ranges(
     nearest: Codes,
     low: Codes,
     high: Codes,
-    place: Flow,
+    place: Places,
 ) -> None:
     """Fill the range of codes of each value and its place; see `flowstore.quantize.error_bounded.Tolerance`."""
     spare = np.int32((1 << bits) - 1)
+    places = 2.0 ** (PLACE_BITS - bits)
     for i in range(np.uintp(flow.size)):
         value = np.float64(flow[i])
         at = min(max((value - offset) / scale, np.float64(lowest)), 255.0)
@@ -139,17 +144,19 @@ def find_ranges(
         is_off = on_grid > last
         low[i] = np.uint8(code if is_off else on_grid)
         high[i] = np.uint8(code if is_off else last)
-        place[i] = np.float32(at)
+        place[i] = np.int16(np.rint(at * places))
 
 
 @kernel
-def _penalize_runs(low: Codes, high: Codes, place: Flow, slot: int, bits: int, weight: float, penalty: Codes) -> None:
+def _penalize_runs(low: Codes, high: Codes, place: Places, slot: int, bits: int, weight: int, penalty: Codes) -> None:
+    # Of bytes only, which wrap: a code beyond 255 comes out below `low`.
+    grid, slots, wanted = np.uint8(255 << bits), np.uint8(3 << bits), np.uint8(slot << bits)
     for x in range(np.uintp(low.size)):
-        first = np.int16(low[x])
-        code = np.int16(first + (((np.int16(slot) - (first >> np.int16(bits))) & np.int16(3)) << np.int16(bits)))
-        distance = np.float32(code) - place[x]
-        cost = np.int32(min(np.float32(weight) * distance * distance, np.float32(LARGEST_ERROR_COST)))
-        penalty[x] = np.uint8(cost if code <= np.int16(high[x]) else FORBIDDEN)
+        code = np.uint8(low[x] + (np.uint8(wanted - (low[x] & grid)) & slots))
+        distance = np.int16((np.int16(code) << np.int16(PLACE_BITS) >> np.int16(bits)) - place[x])
+        square = np.uint16(distance * distance)
+        cost = np.uint8((np.uint32(square) * np.uint32(weight)) >> np.uint32(16))
+        penalty[x] = cost if (code >= low[x]) & (code <= high[x]) else np.uint8(FORBIDDEN)
 
 
 @kernel
@@ -161,26 +168,27 @@ def _narrow(low: Codes, high: Codes, lowest: Codes, highest: Codes) -> None:
 
 @kernel
 def _penalize_end(low: Codes, lowest: Codes, highest: Codes, slot: int, bits: int, penalty: Codes) -> None:
+    grid, slots, wanted = np.uint8(255 << bits), np.uint8(3 << bits), np.uint8(slot << bits)
     for x in range(np.uintp(low.size)):
-        first = np.int16(low[x])
-        code = np.int16(first + (((np.int16(slot) - (first >> np.int16(bits))) & np.int16(3)) << np.int16(bits)))
-        ends = (code < np.int16(lowest[x])) | (code > np.int16(highest[x]))
-        more = np.int16(penalty[x]) + np.int16(ROWS_BELOW_COST if ends else 0)
-        penalty[x] = np.uint8(FORBIDDEN if penalty[x] == np.uint8(FORBIDDEN) else more)
+        code = np.uint8(low[x] + (np.uint8(wanted - (low[x] & grid)) & slots))
+        ends = (code < lowest[x]) | (code > highest[x])
+        penalty[x] = np.uint8(penalty[x] + (np.uint8(ROWS_BELOW_COST) if ends else np.uint8(0)))
 
 
 @kernel
-def _penalize_copy(low: Codes, high: Codes, copied: Codes, bits: int, runs: Codes, penalty: Codes) -> None:
-    spare = np.int16((1 << bits) - 1)
-    n = np.uintp(low.size)
-    for x in range(n):
-        code = np.int16(copied[x])
-        slot = (code >> np.int16(bits)) & np.int16(3)
-        even = runs[x] if slot < np.int16(2) else runs[x + n + n]
-        odd = runs[x + n] if slot < np.int16(2) else runs[x + n + n + n]
-        found = odd if slot & np.int16(1) else even
-        first = np.int16(low[x])
-        is_allowed = (code >= first) & (code <= np.int16(high[x])) & (((code - first) & spare) == 0)
+def _penalize_copy(low: Codes, high: Codes, copied: Codes, bits: int, runs: Codes, stride: int, penalty: Codes) -> None:
+    spare, first_bit, second_bit = np.uint8((1 << bits) - 1), np.uint8(1 << bits), np.uint8(2 << bits)
+    n = np.uintp(stride)
+    for x in range(np.uintp(low.size)):
+        code = copied[x]
+        is_odd = np.uint8(code & first_bit) == first_bit
+        is_upper = np.uint8(code & second_bit) == second_bit
+        # All four are read: a loop that reads only what it needs is not vectorized.
+        first, second, third, fourth = runs[x], runs[x + n], runs[x + n + n], runs[x + n + n + n]
+        lower = second if is_odd else first
+        upper = fourth if is_odd else third
+        found = upper if is_upper else lower
+        is_allowed = (code >= low[x]) & (code <= high[x]) & (np.uint8(np.uint8(code - low[x]) & spare) == np.uint8(0))
         penalty[x] = found if is_allowed else np.uint8(FORBIDDEN)
 
 
@@ -201,11 +209,11 @@ def _write_row(state: int, marks: Marks, low: Codes, bits: int, above: Codes, co
 def choose_codes(
     height: int,
     bits: int,
-    weight: float,
+    weight: int,
     start: Marks,
     low: Codes,
     high: Codes,
-    place: Flow,
+    place: Places,
     penalties: Codes,
     marks: Marks,
     rows: Codes,
@@ -217,64 +225,69 @@ def choose_codes(
     ----------
     height, bits, weight, start
         Of a plane, in rows; of the `Tolerance`.
-    low, high, place : uint8, uint8 and float32 arrays (2·H·W,)
+    low, high, place : uint8, uint8 and int16 arrays (2·H·W,)
         What `find_ranges` filled.
-    penalties, marks, rows : uint8 (14·W,), uint16 (2·W,) and uint8 (4·W + 4,) arrays
-        Scratch.
+    penalties, marks, rows : uint8 (14·B·W,), uint16 (2·W,) and uint8 (2·B·W + 2·W + 4,) arrays
+        Scratch, B of `ROWS_AT_A_TIME`.
     codes : uint8 array (2·H·W,)
         Filled.
     """
     width = marks.size // 2
-    above = rows[2 * width :].reshape((2, width + 2))
-    for y in range(height):
+    block = ROWS_AT_A_TIME * width
+    lowest, highest = rows[:block], rows[block : 2 * block]
+    above = rows[2 * block :].reshape((2, width + 2))
+    for top in range(0, height, ROWS_AT_A_TIME):
+        n_rows = min(ROWS_AT_A_TIME, height - top)
         for plane in range(2):
-            a = (plane * height + y) * width
-            own = penalties[7 * plane * width : 7 * (plane + 1) * width]
-            row_low, row_high = low[a : a + width], high[a : a + width]
+            a = (plane * height + top) * width
+            b = a + n_rows * width
+            own = penalties[7 * plane * block :]
             for slot in range(N_SLOTS):
-                _penalize_runs(
-                    row_low, row_high, place[a : a + width], slot, bits, weight, own[slot * width : (slot + 1) * width]
-                )
-            lowest, highest = rows[:width], rows[width : 2 * width]
-            lowest[:] = row_low
-            highest[:] = row_high
+                to = own[slot * block : slot * block + b - a]
+                _penalize_runs(low[a:b], high[a:b], place[a:b], slot, bits, weight, to)
+            lowest[: b - a] = low[a:b]
+            highest[: b - a] = high[a:b]
             below = 0
-            for n_rows in ROWS_BELOW:
-                if y + n_rows >= height:
+            for distance in ROWS_BELOW:
+                n = min(n_rows, height - top - distance) * width
+                if n <= 0:
                     break
-                while below < n_rows:
+                while below < distance:
                     below += 1
-                    b = a + below * width
-                    _narrow(low[b : b + width], high[b : b + width], lowest, highest)
+                    c = a + below * width
+                    _narrow(low[c : c + n], high[c : c + n], lowest[:n], highest[:n])
                 for slot in range(N_SLOTS):
-                    _penalize_end(row_low, lowest, highest, slot, bits, own[slot * width : (slot + 1) * width])
-            if y == 0:
-                own[N_SLOTS * width :] = FORBIDDEN
-                continue
-            over = above[plane]
-            over[1 : width + 1] = codes[a - width : a]
-            over[0], over[width + 1] = over[1], over[width]
-            for number in range(3):
-                shifted = over[1:] if number == 0 else (over if number == 1 else over[2:])
-                to = (N_SLOTS + number) * width
-                _penalize_copy(row_low, row_high, shifted[:width], bits, own[: N_SLOTS * width], own[to : to + width])
-        states = best_states(penalties, width, start, marks)
-        for plane in range(2):
-            a = (plane * height + y) * width
-            state = (states >> 3) & 7 if plane else states & 7
-            _write_row(
-                state,
-                marks[plane * width : (plane + 1) * width],
-                low[a : a + width],
-                bits,
-                above[plane],
-                codes[a : a + width],
-            )
+                    to = own[slot * block : slot * block + n]
+                    _penalize_end(low[a : a + n], lowest[:n], highest[:n], slot, bits, to)
+        for row in range(n_rows):
+            first = row * width
+            for plane in range(2):
+                a = (plane * height + top + row) * width
+                own = penalties[7 * plane * block :]
+                if top + row == 0:
+                    for state in range(N_SLOTS, 7):
+                        own[state * block : state * block + width] = FORBIDDEN
+                    continue
+                over = above[plane]
+                over[1 : width + 1] = codes[a - width : a]
+                over[0], over[width + 1] = over[1], over[width]
+                runs = own[first : first + 3 * block + width]
+                for number in range(3):
+                    shifted = over[1:] if number == 0 else (over if number == 1 else over[2:])
+                    to = own[(N_SLOTS + number) * block + first :][:width]
+                    _penalize_copy(low[a : a + width], high[a : a + width], shifted[:width], bits, runs, block, to)
+            states = best_states(penalties, first, block, width, start, marks)
+            for plane in range(2):
+                a = (plane * height + top + row) * width
+                state = (states >> 3) & 7 if plane else states & 7
+                mark = marks[plane * width : (plane + 1) * width]
+                _write_row(state, mark, low[a : a + width], bits, above[plane], codes[a : a + width])
 
 
 _FLOW = types.Array(types.float32, 1, "C")
 _CODES = types.Array(types.uint8, 1, "C")
 _MARKS = types.Array(types.uint16, 1, "C")
+_PLACES = types.Array(types.int16, 1, "C")
 _ENCODE = types.void(_FLOW, types.float64, _CODES)
 _COUNTS = types.Array(types.int64, 1, "C")
 _SUMS = types.Array(types.float64, 1, "C")
@@ -287,12 +300,10 @@ KERNELS = (
 CHOOSING_KERNELS = (
     (
         find_ranges,
-        types.void(_FLOW, *4 * [types.float64], *3 * [types.int64], _CODES, _CODES, _CODES, _FLOW),
+        types.void(_FLOW, *4 * [types.float64], *3 * [types.int64], _CODES, _CODES, _CODES, _PLACES),
     ),
     (
         choose_codes,
-        types.void(
-            types.int64, types.int64, types.float32, _MARKS, _CODES, _CODES, _FLOW, _CODES, _MARKS, _CODES, _CODES
-        ),
+        types.void(*3 * [types.int64], _MARKS, _CODES, _CODES, _PLACES, _CODES, _MARKS, _CODES, _CODES),
     ),
 )

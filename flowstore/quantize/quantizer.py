@@ -1,9 +1,6 @@
 """Quantizers: flow in pixels to uint8 codes or float16 and back.
 
-Pure: arrays in, arrays out. Zarr, files and statistics live elsewhere.
-
-The three uint8 encodings are the ones in use for JPEG flow. They are not interchangeable: decoding one's codes by
-another's rule is off by half a step.
+Pure: arrays in, arrays out. Zarr, files and statistics live elsewhere; each encoding's numbers are in `code_encodings`.
 """
 
 from __future__ import annotations
@@ -17,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from flowstore.errors import ArgumentError
+from flowstore.quantize.code_encodings import CODE_ENCODINGS, CodeEncoding
 
 Encoding = Literal["centred", "denseflow", "truncate", "float16"]
-UINT8_ENCODINGS = ("centred", "denseflow", "truncate")
+UINT8_ENCODINGS = tuple(name for name, row in CODE_ENCODINGS.items() if row.is_stored)
 _FLOAT16_MAX = float(np.finfo(np.float16).max)
 _SMALLEST_BOUND, _LARGEST_BOUND = 1e-30, 1e30
 
@@ -110,31 +108,34 @@ class Quantizer:
         return np.dtype(np.float16 if self.encoding == "float16" else np.uint8)
 
     @property
+    def row(self) -> CodeEncoding | None:
+        """The numbers of the encoding; None for float16, which has no codes."""
+        return CODE_ENCODINGS.get(self.encoding)
+
+    @property
     def scale(self) -> float:
         """Pixels a code: the step of a uint8 encoding, 1 for float16."""
-        if self.encoding == "float16":
-            return 1.0
-        return self._bound / 127 if self.encoding == "centred" else 2 * self._bound / 255
+        return 2 * self._bound / self.row.n_steps if self.row else 1.0
+
+    @property
+    def step_px(self) -> float:
+        """Distance of two neighboring codes in pixels; 0 for float16."""
+        return self.scale if self.row else 0.0
 
     @property
     def offset(self) -> float:
         """Pixels that code 0 stands for."""
-        if self.encoding == "float16":
-            return 0.0
-        if self.encoding == "centred":
-            return -128 * self.scale
-        # A truncated code stands for the half-open step above it, so that its middle is half a step up.
-        return (0.5 * self.scale if self.encoding == "truncate" else 0.0) - self._bound
+        return self.row.offset_steps * self.scale + self.row.offset_bounds * self._bound if self.row else 0.0
 
     @property
     def zero_code(self) -> int:
         """Code of zero flow."""
-        return {"centred": 128, "denseflow": 128, "truncate": 127, "float16": 0}[self.encoding]
+        return self.row.zero if self.row else 0
 
     @property
     def lowest_code(self) -> int:
         """Lowest code that is written, 1 for ``centred``; the highest of a uint8 encoding is 255."""
-        return 1 if self.encoding == "centred" else 0
+        return self.row.lowest if self.row else 0
 
     def encode(self, flow: Flow, out: Codes | None = None) -> Codes:
         """Return the stored numbers of flow.
@@ -225,9 +226,10 @@ class Quantizer:
 
     def _scale(self, codes: Flow) -> Flow:
         """Turn codes held as float32 into pixels, in place: each step but the last is exact for a whole bound."""
-        codes -= np.float32({"centred": 128.0, "denseflow": 127.5, "truncate": 127.0}[self.encoding])
-        codes *= np.float32(self._bound if self.encoding == "centred" else 2 * self._bound)
-        codes /= np.float32(127 if self.encoding == "centred" else 255)
+        assert self.row is not None
+        codes -= np.float32(self.row.origin)
+        codes *= np.float32(2 * self._bound)
+        codes /= np.float32(self.row.n_steps)
         return codes
 
     @property

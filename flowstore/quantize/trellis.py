@@ -54,15 +54,15 @@ def _emit_pixel(builder: Any, x: Any, penalties: list[Any], start: Any, costs: A
 
 
 @_intrinsic
-def best_states(typingctx: Any, penalties: Any, width: Any, start: Any, marks: Any) -> Any:
+def best_states(typingctx: Any, penalties: Any, first: Any, stride: Any, width: Any, start: Any, marks: Any) -> Any:
     """Run over a row of x and y; return the best last state of x, and eight times that of y added.
 
     Parameters
     ----------
-    penalties : uint8 array (2·7·width,)
+    penalties : uint8 array (2·7·stride,)
         Of each component's seven states.
-    width : int
-        Of the row, at least 1.
+    first, stride, width : int
+        Where in them the row begins, the distance of two states' penalties, and the row's pixels, at least 1.
     start : uint16 array (8,)
         Costs of beginning each state, the state in the lowest three bits.
     marks : uint16 array (2·width,)
@@ -70,16 +70,17 @@ def best_states(typingctx: Any, penalties: Any, width: Any, start: Any, marks: A
     """
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        first_penalty, start_data, first_mark = (
-            context.make_array(sig.args[number])(context, builder, args[number]).data for number in (0, 2, 3)
+        all_penalties, start_data, all_marks = (
+            context.make_array(sig.args[number])(context, builder, args[number]).data for number in (0, 4, 5)
         )
-        width = args[1]
+        _, first, stride, width, _, _ = args
 
-        def row(data: Any, number: int) -> Any:
-            return builder.gep(data, [builder.mul(ir.Constant(_I64, number), width)])
+        def row(data: Any, number: int, distance: Any) -> Any:
+            return builder.gep(data, [builder.mul(ir.Constant(_I64, number), distance)])
 
-        penalties = [[row(first_penalty, (N_STATES - 1) * plane + k) for k in range(N_STATES - 1)] for plane in (0, 1)]
-        marks = [row(first_mark, plane) for plane in (0, 1)]
+        origin, n_rows = builder.gep(all_penalties, [first]), N_STATES - 1
+        penalties = [[row(origin, n_rows * plane + state, stride) for state in range(n_rows)] for plane in (0, 1)]
+        marks = [row(all_marks, plane, width) for plane in (0, 1)]
         start = builder.load(builder.bitcast(start_data, _COSTS.as_pointer()), align=2)
         before, loop, after = builder.block, builder.append_basic_block("row"), builder.append_basic_block("end")
         builder.branch(loop)
@@ -102,4 +103,4 @@ def best_states(typingctx: Any, penalties: Any, width: Any, start: Any, marks: A
         (_, last_x), (_, last_y) = results
         return builder.zext(builder.or_(last_x, builder.shl(last_y, ir.Constant(_I16, _STATE_BITS))), _I64)
 
-    return types.int64(penalties, types.intp, start, marks), codegen
+    return types.int64(penalties, types.intp, types.intp, types.intp, start, marks), codegen

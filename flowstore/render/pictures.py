@@ -74,7 +74,7 @@ class FlowPainter:
         self._scale_px = scale_px
         self._colors: Image | None = None
         self._plane_colors: Image | None = None
-        if quantizer.encoding != "float16":
+        if quantizer.row is not None:
             pixels = quantizer.decode(np.arange(256, dtype=np.uint8))
             # Colors by the codes of y and x.
             self._colors = flow_to_color(np.stack(np.meshgrid(pixels, pixels)), scale_px)

@@ -18,6 +18,7 @@ try:
     import av
     import av.logging
     from av.container import InputContainer
+    from av.stream import Stream
     from av.video.stream import VideoStream
 except ImportError as error:
     raise MissingExtraError(
@@ -43,6 +44,7 @@ _ATTACHED_PICTURE = 0x0400
 _STILL_IMAGE = 0x100000
 _UNKNOWN_CODEC = re.compile(r"Video: ([^\s,]+(?: \(.{4} / 0x[0-9A-F]+\))?)")
 _TAIL_BYTES = 2**17
+_ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _FROM_ZERO = frozenset(("asf", "avi", "flv", "matroska", "webm"))
 _FASTEST_RATE = 10_000
 _MACHINE_ERRORS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT))
@@ -167,11 +169,23 @@ def header_length_s(container: InputContainer, stream: VideoStream) -> float | N
     if lengths:
         # A tag that another tool left behind may tell of a longer track than the file.
         return min(lengths[0], whole_s or math.inf)
-    is_alone = all(
-        other is stream or other.type not in ("video", "audio") or int(other.disposition) & _ATTACHED_PICTURE
-        for other in container.streams
-    )
-    return whole_s if is_alone else None
+    return whole_s if len(timed_streams(container)) == 1 else None
+
+
+def timed_streams(container: InputContainer) -> list[Stream]:
+    """Return the video and audio tracks, pictures that are attached left out."""
+    streams: list[Stream] = [*container.streams.video, *container.streams.audio]
+    return [stream for stream in streams if not int(stream.disposition) & _ATTACHED_PICTURE]
+
+
+def whole_end_s(container: InputContainer, stream: VideoStream) -> float | None:
+    """Return when the last track should end where the header tells only that, on the clock of all tracks."""
+    if header_length_s(container, stream) is not None:
+        return None
+    if container.format.name == "asf":
+        # FFmpeg adds to the file's length when a track begins.
+        return float(stream.duration * stream.time_base) if stream.duration and stream.time_base else None
+    return container.duration / 1e6 if container.duration else None
 
 
 def _parse_duration(text: str) -> float | None:
@@ -192,15 +206,35 @@ def expected_end_s(container: InputContainer, stream: VideoStream) -> float | No
 
 def judge_tail(path: str, formats: str) -> tuple[str, str]:
     """Return what the end of a file tells of damage, and of doubt, for formats that state no length."""
-    judge = {"gif": _judge_gif, "ogg": _judge_ogg, "mpegts": _judge_transport}.get(formats)
+    judges = {"asf": _judge_asf, "avi": _judge_avi, "gif": _judge_gif, "mpegts": _judge_transport, "ogg": _judge_ogg}
+    judge = judges.get(formats)
     return ("", "") if judge is None else judge(path)
 
 
 def _judge_transport(path: str) -> tuple[str, str]:
-    # ISO/IEC 13818-1 §2.4.3.2: 188 bytes, with a time code 192, with parity 204.
-    if all(os.path.getsize(path) % size for size in (188, 192, 204)):
+    with open(path, "rb") as file:
+        begins_with_sync = file.read(1) == b"\x47"
+    # ISO/IEC 13818-1 §2.4.3.2: 188 bytes, with parity 204, with a time code before each 192.
+    if all(os.path.getsize(path) % size for size in ((188, 204) if begins_with_sync else (192,))):
         return "", "may be cut off: it is no whole number of transport packets, and a stream states no length"
     return "", ""
+
+
+def _judge_avi(path: str) -> tuple[str, str]:
+    with open(path, "rb") as file:
+        head = file.read(8)
+    # The size of the first RIFF list; a recorder that was switched off leaves 0.
+    is_cut = head[:4] == b"RIFF" and 8 + int.from_bytes(head[4:], "little") > os.path.getsize(path)
+    return (ENDS_EARLY, "") if is_cut else ("", "")
+
+
+def _judge_asf(path: str) -> tuple[str, str]:
+    with open(path, "rb") as file:
+        head = file.read(_TAIL_BYTES)
+    # ASF 01.20.05 §3.2, the file properties: 24 bytes of head, 16 of identifier, the size of the file.
+    at = head.find(_ASF_FILE_PROPERTIES)
+    is_cut = at >= 0 and int.from_bytes(head[at + 40 : at + 48], "little") > os.path.getsize(path)
+    return (ENDS_EARLY, "") if is_cut else ("", "")
 
 
 def _judge_ogg(path: str) -> tuple[str, str]:

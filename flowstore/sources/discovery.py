@@ -16,6 +16,7 @@ from pathlib import Path
 
 from flowstore.arguments import check_path
 from flowstore.errors import SourceError
+from flowstore.names import count_text
 from flowstore.sources.listing import (
     VIDEO_SUFFIXES,
     FindFlow,
@@ -32,7 +33,7 @@ LIST_SUFFIXES = frozenset((".txt", ".lst"))
 # Bytes of one frame in common video files: makes videos and frame folders comparable where only sizes are known.
 _TYPICAL_FRAME_BYTES = 5000
 # Names that parts of datasets have, and classes have not.
-PARTS = frozenset(("train", "training", "val", "valid", "validation", "test", "testing"))
+PARTS = frozenset(("train", "training", "trainval", "val", "valid", "validation", "test", "testing"))
 
 SourcePattern = tuple[re.Pattern[str], ...]
 
@@ -121,10 +122,10 @@ def _discover_folder(root: str, find_flow: FindFlow, pattern: SourcePattern | No
     )
     notes = []
     sources = [_source_of(entry, root, *_shallow_names(entry, root)) for entry in shallow]
-    for depth, entries_there in by_depth(deep).items():
+    for entries_there in by_depth(deep).values():
         readings = try_readings(entries_there)
         if len(readings) == 1 and not readings[0].twice and not {*readings[0].classes} <= PARTS:
-            notes.append(f"videos stand at {_pattern_of(readings[0], depth)}, {len(entries_there)} of them")
+            notes.append(f"{_counted(entries_there)} read as {readings[0].template}")
             sources += [_source_of(entry, root, *readings[0].name(entry)) for entry in entries_there]
         elif len(entries_there) > len(shallow):
             raise SourceError(f"SOURCE {root}: {_several_ways(entries_there, readings)}")
@@ -152,10 +153,6 @@ def _shallow_names(entry: Entry, root: str) -> tuple[str, str]:
     return (names[0], names[1]) if len(names) == 2 else (UNLABELED, names[0] if names else os.path.basename(root))
 
 
-def _pattern_of(reading: Reading, depth: int) -> str:
-    return f"{reading.template} ({depth} folders deep)"
-
-
 def _several_ways(entries: Sequence[Entry], readings: Sequence[Reading]) -> str:
     where = f"{_counted(entries)} stand{'s' if len(entries) == 1 else ''} deeper than class/video"
     return f"{where}, and which part is the class is not clear: {'; '.join(map(str, readings))}"
@@ -167,8 +164,10 @@ def _counted(entries: Sequence[Entry]) -> str:
 
 
 def _is_failed_video(entry: Entry, found: Sequence[Entry]) -> bool:
-    """Tell whether an empty folder was to hold frames: not one of other files, where all videos are files."""
-    return not entry.n_images or any(other.kind == "frames" for other in found) or not found
+    """Tell whether an empty folder was to hold frames: not one of flow alone, nor of other files beside video files."""
+    if entry.flow.patterns:
+        return any(other.parts[0] == entry.parts[0] for other in found if other.parts)
+    return not entry.n_images or any(other.kind == "frames" for other in found)
 
 
 def _why_empty(left_out: LeftOut) -> str:
@@ -252,7 +251,9 @@ class _ListedVideos:
         if not found:
             raise SourceError(f"list file {self.list_file}: it names no video")
         if all(problem for _, _, problem in found):
-            raise SourceError(f"list file {self.list_file}: none of its {len(found)} videos is found under {self.root}")
+            raise SourceError(
+                f"list file {self.list_file}: none of its {count_text(len(found), 'video')} is found under {self.root}"
+            )
         unique = {entry.path: (entry, label, problem) for entry, label, problem in found}
         repeated = len(found) - len(unique)
         notes = [f"{self.list_file}: {repeated} repeated lines, taken once"] if repeated else []

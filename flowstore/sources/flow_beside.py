@@ -22,8 +22,8 @@ from flowstore.sources.listing import FlowNames
 _DIGITS = re.compile(r"\d+", re.ASCII)
 # Folders from a manifest down to the files of a template.
 _HIGHEST = 6
-# JPEG leaves the constant third channel of a flow picture this near to 128.
-_BLUE_TOLERANCE = 6
+# JPEG leaves the constant third channel of a flow picture as near to 128, in the mean; a photograph has others.
+_BLUE_TOLERANCE = 4.0
 
 
 @dataclass(frozen=True)
@@ -159,4 +159,4 @@ def _holds_both(path: str, n_bits: int) -> bool:
     blue = picture[..., 0]
     if n_bits == 16:
         return int(blue.max()) <= 1
-    return int(np.abs(blue.astype(np.int16) - 128).max()) <= _BLUE_TOLERANCE
+    return float(np.abs(blue.astype(np.int16) - 128).mean()) <= _BLUE_TOLERANCE

@@ -13,6 +13,7 @@ from flowstore.errors import SourceError
 
 # What FFmpeg's demuxers are called by, and OpenCV's picture decoders; a name with another suffix is left out and said.
 VIDEO_SUFFIXES = frozenset((
+    ".apng",
     ".3g2", ".3gp", ".amv", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".h264", ".h265", ".hevc", ".ivf",
     ".m1v", ".m2t", ".m2ts", ".m2v", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mod", ".mov", ".mp4", ".mpe", ".mpeg", ".mpg",
     ".mpv", ".mts", ".mxf", ".nut", ".ogg", ".ogm", ".ogv", ".rm", ".rmvb", ".tod", ".ts", ".vob", ".webm", ".wmv",
@@ -24,7 +25,8 @@ IMAGE_SUFFIXES = frozenset((
 ))  # fmt: skip
 FLOW_FOLDER = "flows"
 _SYSTEM = re.compile(
-    r"(__MACOSX|Thumbs\.db|desktop\.ini|@.*|#recycle|#snapshot|\$RECYCLE\.BIN|RECYCLER|System Volume Information|"
+    r"(__MACOSX|Thumbs\.db|desktop\.ini|\.DS_Store|\._.*|\.ipynb_checkpoints|\.git|"
+    r"@eaDir|@Recycle|@Recently-Snapshot|@tmp|#recycle|#snapshot|\$RECYCLE\.BIN|RECYCLER|System Volume Information|"
     r"lost\+found|found\.\d{3}|Network Trash Folder|Temporary Items|__pycache__)\Z",
     re.IGNORECASE,
 )
@@ -84,9 +86,14 @@ def split_suffix(name: str) -> tuple[str, str]:
     return (stem, f".{suffix.lower()}") if stem else (name, "")
 
 
+def is_of_system(name: str) -> bool:
+    """Tell whether a file or folder is one that systems leave about, such as ``@eaDir`` or ``$RECYCLE.BIN``."""
+    return _SYSTEM.match(name) is not None
+
+
 def is_ignored(name: str) -> bool:
-    """Tell whether a file or folder is hidden or a system's own, such as ``.cache``, ``@eaDir`` or ``$RECYCLE.BIN``."""
-    return name.startswith(".") or _SYSTEM.match(name) is not None
+    """Tell whether a file or folder is hidden or a system's own."""
+    return name.startswith(".") or is_of_system(name)
 
 
 def list_frames(folder: str, flow_patterns: Iterable[str] = ()) -> list[str]:

@@ -142,10 +142,12 @@ class TreeWalk:
         if frames:
             inner = self._weigh(frames, inside) if inside else "none"
             return [Entry(parts, path, "frames", len(frames), flow, inner), *videos, *below]
-        if not inside and not below and not (flow.is_apart and n_flow):
+        if not inside and not listing.folders and not flow.is_apart:
             is_bare = not listing.others
             problem = f" ({n_flow} flow images are not frames)" if n_flow else ""
-            entry = Entry(parts, path, "empty", int(not is_bare), problem=f"no frame images in this folder{problem}")
+            entry = Entry(
+                parts, path, "empty", int(not is_bare), flow, problem=f"no frame images in this folder{problem}"
+            )
             return [entry] if parts else []
         return [*videos, *below]
 
@@ -201,9 +203,9 @@ def settle_mixtures(entries: list[Entry], left_out: LeftOut, root: str) -> list[
         depth = len(unclear.parts)
         ways = [template for template in _TEMPLATES[depth : depth + 2] if template]
         raise SourceError(
-            f"SOURCE {root}: {unclear.where} holds {unclear.n_images} images and {len(inside)} videos such as "
-            f"{inside[0].where}: it may be one video of frames or a folder of videos. Move the one or the other out, "
-            f"or say which by --source-template {' or '.join(map(repr, ways))}"
+            f"SOURCE {root}: {unclear.where} holds {unclear.n_images} images and also {inside[0].where} "
+            f"({len(inside)} in all): it may be one video of frames or a folder of videos. Move the one or the other "
+            f"out, or say which by --source-template {' or '.join(map(repr, ways))}"
         )
     winners = [entry for entry in entries if entry.inner == "beside"]
     kept = []

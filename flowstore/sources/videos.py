@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, cast
 
 import av
 import av.logging
@@ -25,6 +25,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from flowstore.errors import DecodeError
+from flowstore.names import count_text
 from flowstore.sources.containers import (
     ENDS_EARLY,
     Opened,
@@ -35,6 +36,8 @@ from flowstore.sources.containers import (
     listening,
     open_video,
     raise_if_machine,
+    timed_streams,
+    whole_end_s,
     words_of,
 )
 from flowstore.sources.frames import Frame
@@ -42,9 +45,15 @@ from flowstore.sources.sampling import constant_rate, nearest_to_ticks
 
 # Besides one frame a byte: a file that gives more is one that makes a decoder go round in circles.
 _FRAMES_ALWAYS_POSSIBLE = 1000
+# Of gray or RGB levels, that are pictures and no measurements.
+_MOST_BITS = 10
 # HMDB51's AVI headers count one frame more than there is; a share, because long headers are rounded.
 _MISSING_FRAMES_ALLOWED = 2
 _MISSING_SHARE_ALLOWED = 0.01
+# Sound is padded and cut by whole blocks of samples.
+_SOUND_MISSING_ALLOWED_S = 0.5
+_BLANK_BYTES = 16
+_UNCOMPRESSED = frozenset(("rawvideo", "r210", "v210", "v410", "ayuv", "y41p", "yuv4", "wrapped_avframe"))
 # So many frame intervals without a frame are a gap.
 _GAP = 1.5
 
@@ -276,22 +285,27 @@ class _Decoding:
         base = stream.time_base or Fraction(1, 1000)
         self._base_s = float(base)
         self._interval_s = 1 / (header_rate(stream) or 25.0)
+        # AVI says when a frame is decoded, and leaves it to others to guess when it is shown.
+        self._counts_frames = container.format.name == "avi"
         # Damage was met; and the frames since are its.
         self._is_damaged = self._is_over = False
         # Time stamps of packets before any damage whose frames the decoder holds.
         self._sound_stamps: set[int | None] = set()
         self._bad_stamp: int | None = None
         self._n_frames = self._n_bad_packets = 0
-        self._n_bad_frames = 0
+        self._n_bad_frames = self._n_packets = 0
+        # Of AVI the index lists every packet, and those of dropped frames as empty.
+        index = stream.index_entries if self._counts_frames else ()
+        self._n_listed = sum(entry.size > 0 for entry in index)
         self._said: set[str] = set()
         # What was lost in the part that FFmpeg read ahead to know the file: a gap between frames tells where.
         self._said_ahead = words_of(opened.said)
         self._n_stamped = self._n_unstamped = 0
-        # AVI says when a frame is decoded, and leaves it to others to guess when it is shown.
-        self._counts_frames = container.format.name == "avi"
         self._first_s: float | None = None
         self._sound_s = 0.0
-        self._reached_s = -math.inf
+        self._reached_s = self._all_reached_s = -math.inf
+        self._whole_end_s = whole_end_s(container, stream)
+        self._is_compressed = stream.codec_context.name not in _UNCOMPRESSED
         self.longest_s = 0.0
 
     @property
@@ -325,6 +339,7 @@ class _Decoding:
                 if found != layout:
                     raise DecodeError(_changed(self._n_frames - 1, time - (self._first_s or 0.0), found, layout))
                 if self._first_s is None:
+                    _check_levels(frame)
                     self._first_s = time
                 else:
                     self.longest_s = max(self.longest_s, time - last)
@@ -345,7 +360,9 @@ class _Decoding:
         return 0.0 if last == -math.inf else last + self._interval_s
 
     def _decoded(self) -> Iterator[VideoFrame]:
-        packets = self._container.demux(self._stream)
+        # Where only the length of all tracks is known, all tell where the file ends.
+        others = timed_streams(self._container) if self._whole_end_s is not None else []
+        packets = self._container.demux((self._stream, *(other for other in others if other is not self._stream)))
         has_begun = False
         while True:
             frames: list[VideoFrame] = []
@@ -359,10 +376,13 @@ class _Decoding:
                     self._is_damaged = True
                     return
                 self._note_reached(packet)
+                if packet.stream.index != self._stream.index:
+                    continue
+                self._n_packets += packet.size > 0
                 has_begun = has_begun or packet.is_keyframe
                 try:
-                    frames = packet.decode()
-                    is_bad = packet.is_corrupt
+                    frames = cast(list[VideoFrame], packet.decode())
+                    is_bad = packet.is_corrupt or self._is_blank(packet)
                 except av.FFmpegError as error:
                     raise_if_machine(error)
                     # A track may begin in the middle of a group of pictures, whose first frames nobody can decode.
@@ -377,10 +397,17 @@ class _Decoding:
                 self._sound_stamps.add(packet.pts)
             yield from frames
 
+    def _is_blank(self, packet: Any) -> bool:
+        # A hole in a disk or a download; decoders pass over it. Pictures that are not compressed may begin so.
+        return self._is_compressed and packet.size >= _BLANK_BYTES and not any(memoryview(packet)[:_BLANK_BYTES])
+
     def _note_reached(self, packet: Any) -> None:
         stamps = [stamp for stamp in (packet.pts, packet.dts) if stamp is not None]
-        if stamps:
-            self._reached_s = max(self._reached_s, (max(stamps) + (packet.duration or 0)) * self._base_s)
+        if stamps and packet.time_base:
+            end_s = (max(stamps) + (packet.duration or 0)) * float(packet.time_base)
+            self._all_reached_s = max(self._all_reached_s, end_s)
+            if packet.stream_index == self._stream.index:
+                self._reached_s = max(self._reached_s, end_s)
 
     def judge(self) -> tuple[str, list[str]]:
         """Return where and how the track is damaged, empty for a whole one, and what else is worth saying."""
@@ -398,12 +425,14 @@ class _Decoding:
         if tail_damage:
             self._said.add(tail_damage)
         if self._n_unstamped and self._n_stamped:
-            warnings.append(f"{self._n_unstamped} frames have no time stamp of their own")
+            warnings.append(f"{count_text(self._n_unstamped, 'frame')} without a time stamp")
         if tail_warning:
             warnings.append(tail_warning)
         is_short = missing_s > allowed_s + self._interval_s / 2
-        is_sound = not (self._n_bad_packets or self._n_bad_frames)
-        if is_sound and self._said == {ENDS_EARLY} and -math.inf < missing_s < 1e-3:
+        if self._whole_end_s is not None:
+            is_short |= self._whole_end_s - self._all_reached_s > max(allowed_s, _SOUND_MISSING_ALLOWED_S)
+        is_sound = not (self._n_bad_packets or self._n_bad_frames) and self.longest_s < _GAP * self._interval_s
+        if is_sound and self._said == {ENDS_EARLY} and -math.inf < missing_s < self._interval_s / 2:
             # What is missing is an index behind the last frame.
             return "", [*warnings, f"{ENDS_EARLY}, after its last frame"]
         if is_short or (self._is_damaged and self._sound_s >= self._reached_s - self._interval_s / 2):
@@ -412,6 +441,8 @@ class _Decoding:
             return self._with_counts(f"damaged at {of}"), warnings
         if self._said_ahead:
             raise DecodeError(self._with_counts(f"damaged near its beginning, of {length_s:.2f} s"))
+        if self._n_packets < self._n_listed:
+            raise DecodeError(f"damaged: {self._n_listed - self._n_packets} of {self._n_listed} packets are lost")
         if missing_s > 1.5 * self._interval_s:
             warnings.append(f"the header tells of {length_s:.2f} s, its frames take {self._sound_s - start:.2f} s")
         return "", warnings
@@ -421,6 +452,16 @@ class _Decoding:
         parts = [f"{number} {what}{'s' if number > 1 else ''}" for number, what in counts if number]
         parts += sorted(self._said | self._said_ahead)
         return f"{text}: {', '.join(parts)}" if parts else text
+
+
+def _check_levels(frame: VideoFrame) -> None:
+    """Refuse depth and heat, of which 8 bits would keep a few levels; films of 10 bits use all of their range."""
+    kind = frame.format
+    if kind.components[0].bits > _MOST_BITS and (kind.name.startswith("gray") or kind.is_rgb):
+        raise DecodeError(
+            f"has levels of {kind.components[0].bits} bits ({kind.name}), of which 8 bits would keep few: scale it to "
+            "8 bits over the range that it uses"
+        )
 
 
 def _changed(number: int, time_s: float, found: tuple[int, int, str], before: tuple[int, int, str]) -> str:

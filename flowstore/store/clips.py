@@ -1,56 +1,41 @@
-"""Many clips into one array: what a batch of training data is. Checks everything before anything is read."""
+"""Many clips into one array: what a batch of training data is. Checks everything, and reads nothing."""
 
 from __future__ import annotations
 
 import math
 import operator
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from flowstore.arguments import check_whole
 from flowstore.errors import ArgumentError
-from flowstore.store.reader import Crop
+from flowstore.store.reader import Crop, StoredFlow
 from flowstore.store.video import Video
 
 
-def read_clips(
+class ClipRequest(NamedTuple):
+    """One clip to read: its video's flow, the first number, where to write it, and the part of the picture (or all)."""
+
+    stored: StoredFlow
+    start: int
+    out: npt.NDArray[Any]
+    crop: Crop | None
+
+
+def plan_clips(
     videos: Sequence[Video],
     starts: Sequence[int],
     length: int,
     dtype: np.dtype[Any],
     crop: Crop | Sequence[Crop] | npt.NDArray[Any] | None = None,
     out: npt.NDArray[Any] | None = None,
-) -> npt.NDArray[Any]:
-    """Read clips of several videos; see `FlowStore.read_clips`.
+) -> tuple[npt.NDArray[Any], list[ClipRequest]]:
+    """Return the array (n_clips, length, 2, height, width) of some clips, float32 by default, and what fills it.
 
-    Parameters
-    ----------
-    videos : sequence of Video
-        Of each clip.
-    starts : sequence of int
-        First flow of each.
-    length : int
-        Flows in each.
-    dtype : numpy dtype
-        Of what is stored.
-    crop : tuple of int or sequence of tuples, optional
-        ``(top, left, height, width)`` for all, or for each.
-    out : float32 array or array of `dtype`, (n_clips, length, 2, height, width), optional
-        Where to write them.
-
-    Returns
-    -------
-    array (n_clips, length, 2, height, width)
-        `out`; float32 in pixels by default.
-
-    Raises
-    ------
-    ArgumentError
-        If an argument is of the wrong kind, a clip leaves its video or a crop its flow, sizes differ, or `out` does not
-        fit.
+    Arguments are those of `FlowStore.read_clips`, and refused as it says.
     """
     check_whole("length", length, 0)
     try:
@@ -77,9 +62,10 @@ def read_clips(
         raise ArgumentError(f"out is {out.dtype} {out.shape}, expected float32 or {dtype} {shape}")
     if not out.flags.writeable:
         raise ArgumentError("out is a read-only array")
-    for clip, video, start, part in zip(out, videos, firsts, crops, strict=True):
-        video.read_into(start, clip, None if part[2:] == video.shape[2:] else part)
-    return out
+    return out, [
+        ClipRequest(video.stored, start, clip, None if part[2:] == video.shape[2:] else part)
+        for clip, video, start, part in zip(out, videos, firsts, crops, strict=True)
+    ]
 
 
 def _crops(crop: Crop | Sequence[Crop] | npt.NDArray[Any] | None, videos: Sequence[Video]) -> list[Crop]:

@@ -5,7 +5,6 @@ Imports neither OpenCV nor Dask: what trains from a store needs numpy, zarr and 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,6 +28,7 @@ from flowstore.format import zarr_metadata as documents
 from flowstore.format.root import RootAttributes, read_root
 from flowstore.format.settings import ExtractSettings, describe_settings
 from flowstore.names import (
+    count_text,
     display_name,
     escape_name,
     is_shortened,
@@ -36,12 +36,13 @@ from flowstore.names import (
     suggest_name,
     unescape_name,
     video_path,
+    videos_text,
 )
 from flowstore.notebook.views import MAX_THUMBNAILS, class_html, store_html
 from flowstore.storage.keys import Storage
 from flowstore.storage.places import open_storage
 from flowstore.store.caches import RecentCache
-from flowstore.store.clips import read_clips
+from flowstore.store.clips import plan_clips
 from flowstore.store.flow_index import FlowIndex
 from flowstore.store.index import read_index
 from flowstore.store.reader import Crop
@@ -395,13 +396,19 @@ class FlowStore:
             raise ArgumentError(f"starts is {starts!r}, expected a list of whole numbers")
         if len(names) != len(starts):
             raise ArgumentError(f"{len(names)} names but {len(starts)} starts")
-        for wait_s in _WAITS_S:
+        waits_s = iter(_WAITS_S)
+        while True:
             videos = [self._video_of(name) for name in names]
-            with contextlib.suppress(ReplacedError):
-                return read_clips(videos, starts, length, self.settings.quantizer.dtype, crop, out)
-            time.sleep(wait_s)
-        videos = [self._video_of(name) for name in names]
-        return read_clips(videos, starts, length, self.settings.quantizer.dtype, crop, out)
+            filled, requests = plan_clips(videos, starts, length, self.settings.quantizer.dtype, crop, out)
+            try:
+                for request in requests:
+                    request.stored.read_into(request.start, request.out, request.crop)
+                return filled
+            except ReplacedError:
+                wait_s = next(waits_s, None)
+                if wait_s is None:
+                    raise
+                time.sleep(wait_s)
 
     def _video_of(self, key: str) -> Video:
         video = self[key]
@@ -412,10 +419,9 @@ class FlowStore:
     def __repr__(self) -> str:
         index = self.videos
         n_failed = int((index.column("status") == "failed").sum())
-        failed = f", {n_failed} failed" if n_failed else ""
         return (
-            f"<FlowStore {self.url}: {len(self.classes)} classes, {self.n_videos} videos{failed}, "
-            f"{self.n_flows} flows; {describe_settings(self.settings)}>"
+            f"<FlowStore {self.url}: {count_text(len(self.classes), 'class')}, {videos_text(self.n_videos, n_failed)}, "
+            f"{count_text(self.n_flows, 'flow')}; {describe_settings(self.settings)}>"
         )
 
     def _repr_html_(self) -> str:
@@ -536,7 +542,7 @@ class FlowClass:
         return class_html(self.name, n_failed, self.names, n_flows, pictures)
 
     def __repr__(self) -> str:
-        return f"<FlowClass {printable_name(self.name)}: {len(self)} videos>"
+        return f"<FlowClass {printable_name(self.name)}: {count_text(len(self), 'video')}>"
 
 
 def open_place(place: str) -> FlowStore | FlowClass | Video:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from flowstore.errors import ChecksumError, ReplacedError, StoreFormatError
 from flowstore.format import zarr_metadata as documents
 from flowstore.format.record import VideoRecord
-from flowstore.format.shards import chunk_span, decode_chunks, index_size, iter_chunks, parse_shard_index
+from flowstore.format.shards import chunk_span, index_size, iter_chunks, parse_shard_index
 from flowstore.format.zarr_metadata import FLOW
 from flowstore.quantize.quantizer import Quantizer
 from flowstore.storage.keys import Storage
@@ -82,8 +82,14 @@ class StoredFlow:
         Who replaces a video takes its commit away first and writes it last: where it is the same after reading, all
         that was read was of that video.
         """
+        first, stop = start, start + len(out)
         try:
-            self._read(start, out, crop)
+            layout = self.read_layout()
+            while first < stop:
+                shard, offset = divmod(first, layout.shard_frames)
+                last = min(stop, (shard + 1) * layout.shard_frames)
+                self._read_shard(layout, shard, offset, first, out[first - start : last - start], crop)
+                first = last
         except (ChecksumError, StoreFormatError):
             self._check_same()
             raise
@@ -100,15 +106,6 @@ class StoredFlow:
                 "open it again"
             )
         self._stamp = stamp
-
-    def _read(self, start: int, out: npt.NDArray[Any], crop: Crop | None) -> None:
-        layout = self.read_layout()
-        first, stop = start, start + len(out)
-        while first < stop:
-            shard, offset = divmod(first, layout.shard_frames)
-            last = min(stop, (shard + 1) * layout.shard_frames)
-            self._read_shard(layout, shard, offset, first, out[first - start : last - start], crop)
-            first = last
 
     def read_layout(self) -> documents.FlowLayout:
         """Return how the flow is laid out; read once and kept.
@@ -191,7 +188,8 @@ class StoredFlow:
         begin, end = chunk_span(index, offset, stop, size, layout.flow_bytes)
         data = self._read_range(key, begin, end - begin)
         if crop is None and out.dtype == self._quantizer.dtype and out.flags.c_contiguous:
-            decode_chunks(data, begin, index, offset, layout.codec, out)
+            for _ in iter_chunks(data, begin, index, offset, stop, layout.codec, out):
+                pass
             return
         # One flow at a time, so that what is decoded is still in the processor's cache when it is cropped and scaled.
         scratch = np.empty(self._shape[1:], self._quantizer.dtype)

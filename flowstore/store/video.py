@@ -13,13 +13,13 @@ from flowstore.colour import automatic_scale_px, flow_scale_px
 from flowstore.errors import ArgumentError, FailedVideoError, StoreError
 from flowstore.format.record import VideoRecord
 from flowstore.format.settings import ExtractSettings, describe_settings, flow_unit
-from flowstore.names import printable_name
+from flowstore.names import count_text, printable_name
 from flowstore.notebook.plots import PlotStyle, plot_flow
 from flowstore.notebook.views import thumbnail_html, video_html
 from flowstore.quantize.quantizer import Quantizer
 from flowstore.storage.keys import Storage
 from flowstore.store.caches import RecentCache
-from flowstore.store.reader import Codes, Crop, StoredFlow
+from flowstore.store.reader import Codes, StoredFlow
 
 Flow = npt.NDArray[np.float32]
 
@@ -307,7 +307,7 @@ class Video:
         elif out.shape != shape or out.dtype != dtype or not out.flags.writeable:
             kind = "" if out.flags.writeable else "read-only "
             raise ArgumentError(f"out is {kind}{out.dtype} {out.shape}, expected {dtype} {shape}")
-        self.read_into(start, out)
+        self.stored.read_into(start, out)
         return out
 
     def _make_array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
@@ -319,25 +319,6 @@ class Video:
                 f"{self.key}: {shape[0]} flows of {self.size_text} take {size} bytes of memory, more than there is: "
                 "read fewer at a time"
             ) from error
-
-    def read_into(self, start: int, out: npt.NDArray[Any], crop: Crop | None = None) -> None:
-        """Fill an array with the flows from `start` on, in pixels or as stored. Checks no argument; see `read`.
-
-        Parameters
-        ----------
-        start : int
-            First flow.
-        out : array (n, 2, height, width)
-            Of float32: filled with pixels. Of the store's own type: filled with what is stored.
-        crop : tuple of int, optional
-            ``(top, left, height, width)`` of the part to read; by default the whole flow.
-
-        Raises
-        ------
-        ChecksumError, StoreFormatError
-            See `read_codes`.
-        """
-        self.stored.read_into(start, out, crop)
 
     def check_range(self, start: int, stop: int) -> None:
         """Raise unless ``[start, stop)`` lies within the video.
@@ -386,7 +367,8 @@ class Video:
         if not self.record.is_ok:
             return f"<Video {self.key}: failed ({self.record.reason})>"
         rate = f", {self.fps:g} fps" if self.fps else ""
-        return f"<Video {self.key}: {self.n_flows} flows of {self.size_text}{rate}; {describe_settings(self.settings)}>"
+        flows = count_text(self.n_flows, "flow")
+        return f"<Video {self.key}: {flows} of {self.size_text}{rate}; {describe_settings(self.settings)}>"
 
 
 class VideoCodes:

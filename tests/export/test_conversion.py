@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from flowstore.errors import ArgumentError
 from flowstore.export.conversion import Conversion, resize_flow
 from flowstore.quantize import UINT8_ENCODINGS, FileQuantizer, Quantizer
-from flowstore.quantize.file_quantizer import CODE_ENCODINGS
+from flowstore.quantize.code_encodings import CODE_ENCODINGS
 
 
 def file_quantizer(encoding, bound=20.0):
@@ -32,7 +32,7 @@ def test_codes_by_table_are_codes_by_arithmetic(stored, exported, bound):
         assert found is codes
 
 
-@given(st.sampled_from(UINT8_ENCODINGS), st.sampled_from(CODE_ENCODINGS), st.sampled_from([5.0, 20.0, 31.5]))
+@given(st.sampled_from(UINT8_ENCODINGS), st.sampled_from([*CODE_ENCODINGS]), st.sampled_from([5.0, 20.0, 31.5]))
 def test_the_stated_difference_of_codes_holds(stored, exported, bound):
     """Against the codes of the float flow itself, within the smaller bound, where nothing is clipped."""
     height, width = 30, 500

@@ -20,9 +20,9 @@ from flowstore.format.shards import (
     MAX_SHARD_BYTES,
     ShardWriter,
     chunk_span,
-    decode_chunks,
     frames_per_shard,
     index_size,
+    iter_chunks,
     parse_shard_index,
 )
 from flowstore.format.zarr_metadata import flow_document, parse_flow_document, to_bytes
@@ -81,7 +81,8 @@ def read_shard(path, n_entries, start, codec, out):
     data = path.read_bytes()
     index = read_index(path, n_entries)
     first, last = chunk_span(index, start, start + len(out), len(data))
-    decode_chunks(data[first:last], first, index, start, codec, out)
+    for _ in iter_chunks(data[first:last], first, index, start, start + len(out), codec, out):
+        pass
     return out
 
 

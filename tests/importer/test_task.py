@@ -5,7 +5,7 @@ import pytest
 from layout_files import smooth_flow
 
 from flowstore.errors import DecodeError
-from flowstore.importer.task import Recoder
+from flowstore.importer.task import Requantizer
 from flowstore.quantize import FileQuantizer, Quantizer
 
 
@@ -13,10 +13,10 @@ from flowstore.quantize import FileQuantizer, Quantizer
 def test_kept_codes_are_the_same_and_statistics_are_of_the_decoded_flow(encoding):
     quantizer = Quantizer(encoding, 20)
     codes = quantizer.encode(smooth_flow(3))
-    recoder = Recoder(FileQuantizer(encoding, 20), quantizer)
+    requantizer = Requantizer(FileQuantizer(encoding, 20), quantizer)
     for flow_codes in codes:
-        np.testing.assert_array_equal(recoder.encode(flow_codes), flow_codes)
-    statistics = recoder.motion.result()
+        np.testing.assert_array_equal(requantizer.encode(flow_codes), flow_codes)
+    statistics = requantizer.motion.result()
     magnitudes = np.hypot(*(codes.astype(np.float64) * quantizer.scale + quantizer.offset).transpose(1, 0, 2, 3))
     assert statistics.mean_magnitude == pytest.approx(magnitudes.mean(), rel=1e-5)
     assert statistics.max_magnitude == pytest.approx(magnitudes.max(), rel=1e-5)
@@ -39,27 +39,27 @@ def test_the_codes_of_flow_beyond_the_bound_count_as_clipped(encoding, bound_px,
     codes[0, 0, :3], codes[1, 1, :2] = ends
     # A bound that nothing else exceeds.
     stored = read.stored or Quantizer("centred", 1000)
-    recoder = Recoder(read, stored)
-    recoder.encode(codes)
-    statistics = recoder.motion.result()
+    requantizer = Requantizer(read, stored)
+    requantizer.encode(codes)
+    statistics = requantizer.motion.result()
     assert (statistics.clipped_x, statistics.clipped_y) == (3, 2)
 
 
 def test_values_beyond_the_bound_of_the_store_count_once():
-    recoder = Recoder(FileQuantizer("pixels", None), Quantizer("centred", 20))
+    requantizer = Requantizer(FileQuantizer("pixels", None), Quantizer("centred", 20))
     flow = np.zeros((2, 4, 4), np.float32)
     flow[0, 0], flow[1, 0, 0] = 20.5, -20
-    codes = recoder.encode(flow)
+    codes = requantizer.encode(flow)
     assert codes[0, 0].tolist() == [255] * 4
-    statistics = recoder.motion.result()
+    statistics = requantizer.motion.result()
     assert (statistics.clipped_x, statistics.clipped_y) == (4, 0)
 
 
 def test_shares_of_the_bound_at_the_bound_count_as_clipped():
-    recoder = Recoder(FileQuantizer("i3d-float", 20), Quantizer("centred", 20))
+    requantizer = Requantizer(FileQuantizer("i3d-float", 20), Quantizer("centred", 20))
     values = np.zeros((2, 2, 2), np.float32)
     values[0, 0, 0], values[1, 1, 1] = 1, -1
-    assert recoder.encode(values).ravel().tolist() == [255, 128, 128, 128, 128, 128, 128, 1]
-    assert recoder.motion.result().clipped_x == recoder.motion.result().clipped_y == 1
+    assert requantizer.encode(values).ravel().tolist() == [255, 128, 128, 128, 128, 128, 128, 1]
+    assert requantizer.motion.result().clipped_x == requantizer.motion.result().clipped_y == 1
     with pytest.raises(DecodeError, match=r"values up to 1\.5, expected -1 to 1"):
-        recoder.encode(np.full((2, 2, 2), 1.5, np.float32))
+        requantizer.encode(np.full((2, 2, 2), 1.5, np.float32))

@@ -107,9 +107,9 @@ def test_nothing_is_read_before_it_is_computed_and_then_only_what_is_asked_for(t
     write_store(tmp_path / "s.zarr", {"a/long": make_codes(200, 120, 160)})
     video = flowstore.open_store(tmp_path / "s.zarr")["a/long"]
     read = []
-    original = type(video).read_into
+    original = type(video.stored).read_into
     monkeypatch.setattr(
-        type(video),
+        type(video.stored),
         "read_into",
         lambda self, start, out, crop=None: read.append((start, start + len(out))) or original(self, start, out, crop),
     )

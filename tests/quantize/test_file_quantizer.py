@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from flowstore.errors import ArgumentError
 from flowstore.quantize import FileQuantizer, Quantizer
-from flowstore.quantize.file_quantizer import CODE_ENCODINGS, FLOAT_ENCODINGS
+from flowstore.quantize.code_encodings import CODE_ENCODINGS
+from flowstore.quantize.file_quantizer import FLOAT_ENCODINGS
 
 BOUNDS = [20, 15.0, 1, 127.5, 32.0, 0.1, 7.3]
 bounds = st.integers(1, 10**7).map(lambda thousandths: thousandths / 1000)

@@ -343,7 +343,7 @@ def test_a_list_may_stand_elsewhere_and_hold_absolute_paths(listed, tmp_path):
     discovery = discover(listed, path)
     assert found(discovery) == [("jump", "e", "video"), ("run", "c", "frames"), ("wave", "a", "video")]
     # A list without a source stands in the source.
-    with pytest.raises(SourceError, match="none of its 1 videos is found under"):
+    with pytest.raises(SourceError, match="none of its 1 video is found under"):
         discover(write_list(tmp_path, "wave/a.avi 1"))
 
 

@@ -148,6 +148,21 @@ def test_frames_of_8_and_16_bits_or_of_no_levels_are_refused(tmp_path, frames):
         read_all(FrameFolder(str(tmp_path / "c")))
 
 
+@pytest.mark.parametrize(("kind", "bits"), [("gray16le", 16), ("gray12le", 12), ("gbrp16le", 16)])
+def test_films_of_depth_or_heat_are_refused_and_never_cut_to_8_bits(tmp_path, kind, bits):
+    path = str(tmp_path / "a.mkv")
+    with av.open(path, "w") as file:
+        stream = file.add_stream("ffv1", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 24, 32, kind
+        for number in range(3):
+            frame = av.VideoFrame(32, 24, kind)
+            frame.pts = number
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    with pytest.raises(DecodeError, match=rf"has levels of {bits} bits \({kind}\), of which 8 bits would keep few"):
+        read_all(VideoFile(path))
+
+
 def test_frames_of_several_suffixes_are_one_series(tmp_path, frames):
     grays = [frame[..., 1] for frame in frames[:3]]
     found = read_all(write_images(tmp_path / "f", n1_png=grays[0], n2_tif=grays[1], n3_bmp=grays[2]))
@@ -334,14 +349,54 @@ def test_a_file_is_judged_by_what_it_holds(tmp_path, suffix, condition):
     reader = VideoFile(path)
     if made.is_whole:
         assert len(read_all(reader)) == made.n_frames
-        # Of a file that is longer than its last frame tells, one line may say so.
-        assert all("the header tells of" in line for line in reader.warnings)
+        # Of a file that is longer than its last frame tells, or lacks its index, one line may say so.
+        said = "the file ends too early, after its last frame" if condition == "no_index" else "the header tells of"
+        assert all(said in line for line in reader.warnings)
         is_variable = condition in ("variable_rate", "dropped") or (suffix, condition) in FIRST_FRAME_STANDS_LONG
         assert bool(reader.times_s) == is_variable, (reader.fps, reader.times_s)
         if not reader.times_s:
             assert reader.fps == pytest.approx(30, rel=2e-3)
     else:
         assert re.match(r"(stops|damaged) (at \d\.\d\d of \d\.\d\d s|near its beginning)", refused(VideoFile, path))
+
+
+@pytest.mark.parametrize("suffix", ["avi", "mp4", "mov", "mkv", "webm", "flv", "asf", "3gp", "fragmented.mp4"])
+@pytest.mark.parametrize("share", [0.24, 0.37, 0.51, 0.69])
+def test_a_cut_is_found_where_the_sound_is_longer(tmp_path, suffix, share):
+    path, made = made_file(tmp_path, suffix, "long_audio")
+    Path(path).write_bytes(made.data[: int(share * len(made.data))])
+    reader = VideoFile(path)
+    try:
+        frames = read_all(reader)
+    except DecodeError:
+        return
+    # The cut is in the sound: every picture is there. Of an AVI its frame count may say so.
+    assert len(frames) == made.n_frames or reader.warnings
+
+
+@pytest.mark.parametrize("share", [0.2, 0.21, 0.37, 0.39, 0.5])
+def test_packets_that_an_avi_file_lost_are_counted(tmp_path, share):
+    path, made = made_file(tmp_path, "avi", "long_audio")
+    data = bytearray(made.data)
+    start = int(share * len(data))
+    data[start : start + 2048] = bytes(2048)
+    Path(path).write_bytes(data)
+    said = refused(VideoFile, path)
+    assert re.match(r"(stops|damaged)", said), said
+
+
+def test_a_blank_packet_is_damage(tmp_path):
+    path, _made = made_file(tmp_path, "mp4", "bad_packet")
+    assert re.fullmatch(r"damaged at 0\.\d\d of 1\.33 s: 1 damaged packet", refused(VideoFile, path))
+    # Black pictures that are not compressed are zeros, and whole.
+    black = tmp_path / "black.avi"
+    with av.open(str(black), "w") as output:
+        stream = output.add_stream("rawvideo", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 32, 24, "bgr24"
+        for _ in range(3):
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((24, 32, 3), np.uint8), "bgr24")))
+        output.mux(stream.encode(None))
+    assert len(read_all(VideoFile(str(black)))) == 3
 
 
 @pytest.mark.parametrize("suffix", CONTAINERS)

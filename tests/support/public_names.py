@@ -15,4 +15,5 @@ ENTRIES = {
     "motion_fields": ["magnitude", "angle", "divergence", "curl"],
     "transforms": ["Crop", "Resize", "HorizontalFlip", "Normalize", "Compose"],
     "loaders": ["FlowClips"],
+    "datasets": ["HMDB51", "UCF101", "Kinetics"],
 }

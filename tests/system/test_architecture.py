@@ -23,7 +23,7 @@ ROOMS = (
     "pipeline copying stats render splits",
     "export importer verify clips",
     "demo loaders",
-    "cli",
+    "cli datasets",
     "__main__",
 )
 LEVELS = {room: level for level, rooms in enumerate(ROOMS) for room in rooms.split()}

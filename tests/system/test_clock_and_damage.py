@@ -58,6 +58,7 @@ def test_a_variable_rate_is_recorded_and_used(variable, tmp_path, name):
     expected = np.array(TIMES) / 60
     np.testing.assert_allclose(video.record.times_s, expected, atol=2e-3)
     np.testing.assert_allclose(video.to_xarray().time, expected[:-1], atol=2e-3)
+    assert np.isnan(flowstore.open_store(tmp_path / "s.zarr").flows.to_pandas().time_s).all()
     assert "(variable rate)" in call("info", f"{tmp_path / 's.zarr'}/c/{name}").out
     film = tmp_path / "film.mp4"
     assert call("render", f"{tmp_path / 's.zarr'}/c/{name}", "-o", film, "--start", "110", "--stop", "130").code == 0

@@ -31,7 +31,7 @@ CALLED = {
 
 
 def load(module: str) -> Any:
-    if module == "loaders":
+    if module in ("loaders", "datasets"):
         import_torch()
     return importlib.import_module(f"flowstore.{module}")
 

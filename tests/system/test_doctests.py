@@ -39,7 +39,7 @@ def place(tmp_path_factory):
 
 @pytest.mark.parametrize("name", MODULES)
 def test_examples(name, place, monkeypatch):
-    if name == "loaders":
+    if name in ("loaders", "datasets"):
         import_torch()
     monkeypatch.chdir(place)
     before = sorted(place.rglob("*"))
@@ -51,7 +51,7 @@ def test_examples(name, place, monkeypatch):
 
 @pytest.mark.parametrize("module", ENTRIES)
 def test_what_people_call_has_an_example(module):
-    if module == "loaders":
+    if module in ("loaders", "datasets"):
         import_torch()
     for name in ENTRIES[module]:
         documented = inspect.getdoc(getattr(importlib.import_module(f"flowstore.{module}"), name))

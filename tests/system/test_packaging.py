@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 # Without its library each of these says at once which extra to install.
-NEED_AN_EXTRA = {"loaders": "pip install 'flowstore[torch]'"}
+NEED_AN_EXTRA = dict.fromkeys(("loaders", "datasets"), "pip install 'flowstore[torch]'")
 
 
 def done(*command, **options):

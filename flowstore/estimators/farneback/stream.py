@@ -63,7 +63,7 @@ cancel. Float32 in the expansion and for the products makes no such difference. 
 - *small windows, many iterations.* Averaged over few pixels, systems along any straight edge are nearly
   singular and every iteration multiplies the rounding of the one before. OpenCV then gives another flow for
   the transposed frames, which differs from its own as much as this one does: with ``winsize=5`` by up to 132
-  codes. Such combinations are refused (`FarnebackParameters`): no other code can reproduce that flow;
+  codes. Such combinations are refused (`kernel_parameters`): no other code can reproduce that flow;
 - *images without a second direction*, such as drawn diagonal stripes, where every window is singular. No
   parameter tells these, so they are computed, and the flow along the stripes means as little as it does in
   OpenCV, which gives another for the frames turned by 180 degrees.
@@ -77,13 +77,14 @@ OpenCV, ``modules/video/src/optflowgf.cpp`` (the implementation whose results ar
 from __future__ import annotations
 
 import math
-import operator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from flowstore.arguments import ParameterValue, check_whole
 from flowstore.compiling import are_compiled, compile_all
 from flowstore.errors import ArgumentError
 from flowstore.estimators.arrays import (
@@ -99,92 +100,50 @@ from flowstore.estimators.arrays import (
 )
 from flowstore.estimators.farneback import tables as tables
 from flowstore.estimators.farneback.kernels import KERNELS, PAD, enlarge, expand, iterate, shrink
+from flowstore.estimators.parameters import GAUSSIAN_WINDOW, Params, farneback_params
 
-FLAG_INITIAL_FLOW = 4
-FLAG_GAUSSIAN = 256
-
-# Smallest window for 0, 1, 2, 3 and more iterations whose flow is more than rounding: measured on real clips
+# Smallest window for 1, 2, 3 and more iterations whose flow is more than rounding: measured on real clips
 # as the smallest that keeps every code within one of OpenCV's and 99.9 % equal.
-_SMALLEST_BOX = (1, 4, 6, 8, 12)
-_SMALLEST_GAUSSIAN = (1, 6, 10, 15, 21)
+_SMALLEST_BOX = (4, 6, 8, 12)
+_SMALLEST_GAUSSIAN = (6, 10, 15, 21)
 
 
 @dataclass(frozen=True)
 class FarnebackParameters:
-    """The parameters of ``cv2.calcOpticalFlowFarneback``, checked on making.
+    """The parameters of ``cv2.calcOpticalFlowFarneback``, as `kernel_parameters` checked them.
 
-    Parameters
-    ----------
-    pyr_scale : float
-        Size of each pyramid level over that of the next finer one, in (0, 1).
-    levels : int
-        Number of levels beside the full size, 0 or more; those with a side under 32 pixels are left out.
-    winsize : int
-        Side of the averaging window, pixels. As in OpenCV an even one averages over ``winsize + 1`` pixels.
-    iterations : int
-        Iterations at each level, 0 or more.
-    poly_n : int
-        Reach of the polynomial expansion, pixels to each side, 1 or more.
-    poly_sigma : float
-        Standard deviation of the expansion's Gaussian, pixels; 0 or less for ``0.3 * poly_n``.
-    flags : int
-        0, or the sum of OPTFLOW_FARNEBACK_GAUSSIAN (256) and OPTFLOW_USE_INITIAL_FLOW (4).
+    As in OpenCV, levels with a side under 32 pixels are left out, and an even window averages over ``winsize + 1``
+    pixels.
+    """
+
+    pyr_scale: float
+    levels: int
+    winsize: int
+    iterations: int
+    poly_n: int
+    poly_sigma: float
+    flags: int
+
+
+def kernel_parameters(params: Params | None = None) -> FarnebackParameters:
+    """Return all parameters, checked as `farneback_params` does, and of those only such as give more than rounding.
 
     Raises
     ------
     ArgumentError
-        If a value is outside its range, or the window is too small for the number of iterations (see the
-        module's text).
+        If one cannot be used, or the window is too small for the number of iterations (see the module's text).
     """
-
-    pyr_scale: float = 0.5
-    levels: int = 3
-    winsize: int = 15
-    iterations: int = 3
-    poly_n: int = 5
-    poly_sigma: float = 1.2
-    flags: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("levels", "winsize", "iterations", "poly_n", "flags"):
-            object.__setattr__(self, name, _whole(name, getattr(self, name)))
-        for name in ("pyr_scale", "poly_sigma"):
-            object.__setattr__(self, name, _number(name, getattr(self, name)))
-        if not 0 < self.pyr_scale < 1:
-            raise ArgumentError(f"pyr_scale must be above 0 and below 1, not {self.pyr_scale}")
-        for name, least in (("levels", 0), ("winsize", 1), ("iterations", 0), ("poly_n", 1)):
-            if getattr(self, name) < least:
-                raise ArgumentError(f"{name} must be {least} or more, not {getattr(self, name)}")
-        if self.flags & ~(FLAG_INITIAL_FLOW | FLAG_GAUSSIAN):
-            raise ArgumentError(
-                f"flags must be a sum of {FLAG_INITIAL_FLOW} (initial flow) and {FLAG_GAUSSIAN} "
-                f"(Gaussian window), not {self.flags}"
-            )
-        gaussian = bool(self.flags & FLAG_GAUSSIAN)
-        smallest = (_SMALLEST_GAUSSIAN if gaussian else _SMALLEST_BOX)[min(self.iterations, 4)]
-        if self.winsize < smallest:
-            raise ArgumentError(
-                f"winsize {self.winsize} is too small for iterations {self.iterations}"
-                f"{' with the Gaussian window' if gaussian else ''}: the flow would depend on OpenCV's own "
-                f"rounding. Use winsize {smallest} or more, or the engine `opencv`"
-            )
-
-
-def _whole(name: str, value: Any) -> int:
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise ArgumentError(f"{name} must be a whole number, not {value!r}") from None
-
-
-def _number(name: str, value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise ArgumentError(f"{name} must be a number, not {value!r}") from None
-    if not math.isfinite(number):
-        raise ArgumentError(f"{name} must be finite, not {value!r}")
-    return number
+    checked: Mapping[str, Any] = farneback_params(params)
+    parameters = FarnebackParameters(**checked)
+    is_gaussian = parameters.flags == GAUSSIAN_WINDOW
+    smallest = (_SMALLEST_GAUSSIAN if is_gaussian else _SMALLEST_BOX)[min(parameters.iterations, 4) - 1]
+    if parameters.winsize < smallest:
+        raise ArgumentError(
+            f"winsize {parameters.winsize} is too small for iterations {parameters.iterations}"
+            f"{' with the Gaussian window' if is_gaussian else ''}: the flow would depend on OpenCV's own "
+            f"rounding. Use winsize {smallest} or more, or the engine `opencv`"
+        )
+    return parameters
 
 
 class _Level:
@@ -204,12 +163,6 @@ class _Level:
         fade, self.fade_row = tables.fade_tables(h, w)
         self.fade = pad_rows(fade, self.stride)
         self.flow: Floats = make_scratch(2 * PAD + 2 * h * self.stride)
-
-    @property
-    def flow_pixels(self) -> Floats:
-        """The flow as float32 (2, h, w), pixels of this level."""
-        h, w = self.shape
-        return self.flow[PAD:-PAD].reshape(2, h, self.stride)[:, :, :w]
 
     def make_coefficients(self) -> Floats:
         """Room for five coefficients a pixel: row by row, each row five times `stride` values."""
@@ -231,7 +184,7 @@ class _Engine:
         ]
         self.taps, self.inverse = tables.polynomial_taps(p.poly_n, p.poly_sigma)
         m = p.winsize // 2
-        gaussian = bool(p.flags & FLAG_GAUSSIAN) and m > 0
+        gaussian = p.flags == GAUSSIAN_WINDOW and m > 0
         self.window: Floats = tables.gaussian_window(m) if gaussian else np.zeros(0, np.float32)
         self.scale = 1.0 if gaussian else 1.0 / p.winsize**2
         stride = self.levels[0].stride
@@ -283,20 +236,13 @@ class _Engine:
     def expand_image(self, level: _Level, coefficients: Floats) -> None:
         expand(self.image, level.geometry, self.taps, self.inverse, self.rows, coefficients)
 
-    def estimate(self, before: list[Floats], after: list[Floats], out: Floats, initial: Floats | None = None) -> None:
+    def estimate(self, before: list[Floats], after: list[Floats], out: Floats) -> None:
         """Put the flow between two expanded frames into `out`, float32 (2 * height * width,)."""
-        coarsest = self.levels[-1]
-        coarsest.flow[...] = 0
-        if initial is not None:
-            down = tables.area_matrix(self.shape[0], coarsest.shape[0])
-            across = tables.area_matrix(self.shape[1], coarsest.shape[1])
-            coarsest.flow_pixels[...] = (down @ initial @ across.T) * coarsest.scale
+        self.levels[-1].flow[...] = 0
         for k in reversed(range(len(self.levels))):
             if k < len(self.levels) - 1:
                 self.enlarge_to(k)
             self.iterate_at(k, before[k], after[k], self.nowhere if k else out)
-        if self.parameters.iterations == 0:
-            out.reshape(2, *self.shape)[...] = self.levels[0].flow_pixels
 
     def enlarge_to(self, k: int) -> None:
         small, large = self.levels[k + 1], self.levels[k]
@@ -339,8 +285,8 @@ class FarnebackStream:
         Size of every frame, pixels.
     step : int, optional
         How many frames lie between the two that a flow is computed from.
-    pyr_scale, levels, winsize, iterations, poly_n, poly_sigma, flags
-        As in `FarnebackParameters`; the flag for an initial flow is refused.
+    **params
+        Of the method, as `kernel_parameters` takes them.
 
     Raises
     ------
@@ -369,24 +315,12 @@ class FarnebackStream:
         width: int,
         *,
         step: int = 1,
-        pyr_scale: float = 0.5,
-        levels: int = 3,
-        winsize: int = 15,
-        iterations: int = 3,
-        poly_n: int = 5,
-        poly_sigma: float = 1.2,
-        flags: int = 0,
+        **params: ParameterValue,
     ) -> None:
-        parameters = FarnebackParameters(pyr_scale, levels, winsize, iterations, poly_n, poly_sigma, flags)
-        if parameters.flags & FLAG_INITIAL_FLOW:
-            raise ArgumentError(
-                f"flags {flags} asks for an initial flow, which a stream does not take: "
-                "use farneback_flow, or the engine `opencv`"
-            )
-        height, width, step = _whole("height", height), _whole("width", width), _whole("step", step)
+        parameters = kernel_parameters(params)
+        for name, value in (("height", height), ("width", width), ("step", step)):
+            check_whole(name, value, 1)
         check_size(height, width, height * (width + 2 * N_LANES) * 5)
-        if step < 1:
-            raise ArgumentError(f"step must be 1 or more, not {step}")
         self.parameters = parameters
         self.step = step
         self._engine = _Engine(height, width, parameters)
@@ -427,67 +361,6 @@ class FarnebackStream:
             return None
         self._engine.estimate(oldest, newest, self._flow.reshape(-1))
         return self._flow
-
-
-def farneback_flow(
-    prev: NDArray[np.uint8],
-    next: NDArray[np.uint8],
-    flow: Floats | None = None,
-    *,
-    pyr_scale: float = 0.5,
-    levels: int = 3,
-    winsize: int = 15,
-    iterations: int = 3,
-    poly_n: int = 5,
-    poly_sigma: float = 1.2,
-    flags: int = 0,
-) -> Floats:
-    """Farnebäck flow between two frames.
-
-    For the frames of a video use `FarnebackStream`, which expands each of them once and keeps its memory.
-
-    Parameters
-    ----------
-    prev, next : uint8, (height, width), any strides
-        Gray values.
-    flow : float32, (2, height, width), optional
-        Initial flow, pixels, together with the flag OPTFLOW_USE_INITIAL_FLOW (4). It is not changed.
-    pyr_scale, levels, winsize, iterations, poly_n, poly_sigma, flags
-        As in `FarnebackParameters`.
-
-    Returns
-    -------
-    flow : float32, (2, height, width), C-contiguous
-        Motion from `prev` to `next`, pixels; component 0 is x (right), 1 is y (down).
-
-    Raises
-    ------
-    ArgumentError
-        If an array has another type or shape, a parameter is refused, or `flow` and `flags` disagree.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> frame = np.full((40, 50), 7, np.uint8)
-    >>> float(abs(farneback_flow(frame, frame)).max())
-    0.0
-    """
-    parameters = FarnebackParameters(pyr_scale, levels, winsize, iterations, poly_n, poly_sigma, flags)
-    check_frame("prev", prev)
-    check_frame("next", next, prev.shape)
-    height, width = prev.shape
-    check_size(height, width, height * (width + 2 * N_LANES) * 5)
-    if bool(parameters.flags & FLAG_INITIAL_FLOW) != (flow is not None):
-        raise ArgumentError(f"an initial flow is given exactly when flags holds {FLAG_INITIAL_FLOW}; flags is {flags}")
-    if flow is not None and (flow.shape != (2, *prev.shape) or flow.dtype != np.float32):
-        raise ArgumentError(f"flow must be float32 of shape {(2, *prev.shape)}, not {flow.dtype} of {flow.shape}")
-    engine = _Engine(height, width, parameters)
-    before, after = engine.make_pyramid(), engine.make_pyramid()
-    engine.expand(prev, before)
-    engine.expand(next, after)
-    result = np.empty((2, *prev.shape), np.float32)
-    engine.estimate(before, after, result.reshape(-1), flow)
-    return result
 
 
 def compile_kernels() -> None:

@@ -38,15 +38,6 @@ def reflect(index: Indices, size: int) -> Indices:
     return np.minimum(index, 2 * size - 2 - index)
 
 
-def area_matrix(size: int, target: int) -> NDArray[np.float64]:
-    """Shares, ``(target, size)``, with which an area resize averages `size` samples into `target`."""
-    edges = np.arange(target + 1) * (size / target)
-    cells = np.arange(size)
-    overlap = np.minimum(edges[1:, None], cells + 1) - np.maximum(edges[:-1, None], cells)
-    overlap = np.maximum(overlap, 0)
-    return np.asarray(overlap / overlap.sum(axis=1, keepdims=True))
-
-
 def blur_weights(scale: float) -> Floats:
     """Weights of the Gaussian that comes before a frame is reduced to `scale`; odd length, sum 1."""
     sigma = (1 / scale - 1) * 0.5
@@ -72,8 +63,6 @@ def polynomial_taps(n: int, sigma: float) -> tuple[Floats, Floats]:
     ----------
     G. Farnebäck, "Two-Frame Motion Estimation Based on Polynomial Expansion", SCIA 2003, section 2.
     """
-    if sigma < np.finfo(np.float32).eps:
-        sigma = n * 0.3
     x = np.arange(-n, n + 1)
     rough = np.exp(-x * x / (2 * sigma * sigma)).astype(np.float32).astype(np.float64)
     g = (rough * (1 / rough.sum())).astype(np.float32)
