@@ -154,7 +154,7 @@ def test_a_kernel_is_compiled_for_its_signature_only():
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [0, 40, None])
 def test_a_cache_that_cannot_be_used_costs_time_and_is_said_once(tmp_path, size):
-    """Emptied or cut files, as after a power cut; None: a folder in the place of each index, which nothing can write."""
+    """Emptied or cut files, as after a power cut; None: a folder in the place of each index."""
     write_video(tmp_path / "videos/wave/v.avi", n_frames=3)
     cache = tmp_path / "cache"
     assert run("extract", tmp_path / "videos", tmp_path / "s.zarr", NUMBA_CACHE_DIR=str(cache)).code == 0
