@@ -228,7 +228,7 @@ def test_missing_store_class_and_video(source, tmp_path):
         (["--param", "winsize=1.5"], "winsize is '1.5', expected a whole number"),
         (["--param", "winsize=0"], "winsize is 0, expected 1 or more"),
         (["--param", "winsize"], "'winsize' is not of the form KEY=VALUE"),
-        (["--encoding", "centered"], "'centered' is not one of 'centred'"),
+        (["--encoding", "middle"], "'centered' is not one of 'centred'"),
         (["--compression", "best"], "'best' is not one of"),
         (["--bund", "3"], "Did you mean"),
     ],
