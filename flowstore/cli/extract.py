@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from flowstore.cli.console import say
 from flowstore.cli.options import Part, Place, Size, SpelledChoice, max_error_option, output_options, worker_options
@@ -21,6 +22,27 @@ def _parse_params(context: click.Context, param: click.Parameter, values: tuple[
     return params
 
 
+class Algorithm(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """The name of an estimator of the house or of an installed package, or its path."""
+
+    name = "algorithm"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Return all names, which are looked up only when asked for."""
+        return "|".join(_algorithms())
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Return the names that begin so."""
+        return [CompletionItem(name) for name in _algorithms() if name.startswith(incomplete)]
+
+
+def _algorithms() -> tuple[str, ...]:
+    from flowstore.estimators.guests import guest_names
+    from flowstore.estimators.registry import ALGORITHMS
+
+    return tuple(dict.fromkeys((*ALGORITHMS, *guest_names())))
+
+
 @click.command("extract")
 @click.argument("source", type=Place())
 @click.argument("store", type=Place())
@@ -28,8 +50,8 @@ def _parse_params(context: click.Context, param: click.Parameter, values: tuple[
     "--algorithm",
     default="farneback",
     show_default=True,
-    metavar="farneback|dis|tvl1",
-    help="How flow is computed.",
+    type=Algorithm(),
+    help="How flow is computed; package.module:Class is an estimator of your own.",
 )
 @click.option(
     "--engine", default="auto", show_default=True, metavar="auto|numba|opencv", help="Implementation of the algorithm."

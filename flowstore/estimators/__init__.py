@@ -1,14 +1,15 @@
-"""Gray frames in, flow out.
+"""Frames in, flow out.
 
-Owns the protocol of estimators, OpenCV's, and flowstore's own kernels. Knows nothing of files, stores or Dask. Begin
-with `registry`: the protocol and the table.
+Owns the protocol of estimators, OpenCV's, flowstore's own kernels, and the door for those of other packages. Knows
+nothing of files, stores or Dask. Begin with `protocol` and the table of `registry`.
 
-To add an estimator, write a class with `algorithm`, `engine`, `params` and ``stream(height, width, step)``, and add a
-line to
-the table of `registry`. One that needs no more than two frames takes `flowstore.estimators.opencv.PairStream` for its
-stream; `farneback` shows one that keeps what two pairs share.
+To add an estimator, write a class made of `Estimator`, and declare it as an entry point of your package (`guests`);
+one of the house is a line in the table of `registry`. One that needs no more than two frames takes
+`flowstore.estimators.opencv.PairStream` for its stream; `farneback` shows one that keeps what two pairs share.
 """
 
-from flowstore.estimators.registry import ALGORITHMS, Estimator, FlowStream, compile_engine, make_estimator
+from flowstore.estimators.conformance import check_estimator
+from flowstore.estimators.protocol import Estimator, FlowStream
+from flowstore.estimators.registry import ALGORITHMS, compile_engine, make_estimator
 
-__all__ = ["ALGORITHMS", "Estimator", "FlowStream", "compile_engine", "make_estimator"]
+__all__ = ["ALGORITHMS", "Estimator", "FlowStream", "check_estimator", "compile_engine", "make_estimator"]

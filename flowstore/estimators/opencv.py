@@ -21,11 +21,12 @@ from flowstore.estimators.parameters import (
     merge_params,
     tvl1_params,
 )
+from flowstore.estimators.protocol import Estimator, FlowStream
 
 OPENCV_VERSION: str = cv2.__version__
 
 
-class PairStream:
+class PairStream(FlowStream):
     """A stream for estimators that compare two frames and keep nothing between pairs.
 
     Parameters
@@ -44,7 +45,7 @@ class PairStream:
         self._flow = np.empty((2, height, width), np.float32)
 
     def push(self, frame: Frame) -> Flow | None:
-        """Take the next frame; see `flowstore.estimators.registry.FlowStream.push`."""
+        """Take the next frame; see `flowstore.estimators.protocol.FlowStream.push`."""
         flow = None
         # A copy: a caller that decodes into one buffer would have each frame compared with itself.
         frame = np.array(frame, order="C")
@@ -61,7 +62,7 @@ class PairStream:
         return flow
 
 
-class OpenCVFarneback:
+class OpenCVFarneback(Estimator):
     """Farnebäck's polynomial expansion, OpenCV's ``calcOpticalFlowFarneback``.
 
     Parameters
@@ -99,7 +100,7 @@ class OpenCVFarneback:
         )
 
 
-class OpenCVDis:
+class OpenCVDis(Estimator):
     """Dense inverse search, OpenCV's ``DISOpticalFlow``.
 
     Parameters
@@ -201,7 +202,7 @@ class OpenCVDis:
             )
 
 
-class OpenCVTvl1:
+class OpenCVTvl1(Estimator):
     """Duality-based TV-L1, ``DualTVL1OpticalFlow`` of OpenCV's contrib modules.
 
     Parameters

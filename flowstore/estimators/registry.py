@@ -1,4 +1,4 @@
-"""Estimators of dense optical flow behind one protocol.
+"""The table of estimators of dense optical flow.
 
 Frames in, flow out: knows nothing of files, stores or Dask.
 """
@@ -8,49 +8,18 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Callable
-from importlib.metadata import version
-from typing import Any, Protocol
+from importlib.metadata import EntryPoint, version
+from typing import Any
 
 import numpy as np
 
 from flowstore.errors import ArgumentError, EstimatorError, FlowStoreError
-from flowstore.estimators.parameters import Flow, Frame, Params, farneback_params, tvl1_params
+from flowstore.estimators.guests import find_guest, guest_engine, guest_names, make_guest
+from flowstore.estimators.parameters import Params, farneback_params, tvl1_params
+from flowstore.estimators.protocol import Estimator, FlowStream
 
 
-class FlowStream(Protocol):
-    """Flow along the frames of one video, all of one size. Not thread-safe: one a video."""
-
-    def push(self, frame: Frame) -> Flow | None:
-        """Take the next frame.
-
-        Parameters
-        ----------
-        frame : uint8 array (H, W)
-            Gray levels, any stride; the caller's again after the call.
-
-        Returns
-        -------
-        float32 array (2, H, W) or None
-            Motion in pixels from the frame `step` earlier to this one, component 0 = x (right), 1 = y (down),
-            C-contiguous; None for the first `step` frames. The array belongs to the stream, which overwrites it at
-            the next call.
-        """
-        ...
-
-
-class Estimator(Protocol):
-    """An algorithm with all its parameters, ready to be run over any number of videos."""
-
-    algorithm: str
-    engine: str
-    params: Params
-
-    def stream(self, height: int, width: int, step: int = 1) -> FlowStream:
-        """Return a stream for one video of ``height × width`` pixels."""
-        ...
-
-
-class NumbaFarneback:
+class NumbaFarneback(Estimator):
     """Farnebäck's polynomial expansion by the kernel of `flowstore.estimators.farneback.stream`: OpenCV's flow.
 
     Parameters
@@ -77,10 +46,11 @@ class NumbaFarneback:
 
     def stream(self, height: int, width: int, step: int = 1) -> FlowStream:
         """Return a stream for one video of ``height × width`` pixels."""
-        return self._make_stream(height, width, step=step, **self.params)
+        stream: FlowStream = self._make_stream(height, width, step=step, **self.params)
+        return stream
 
 
-class NumbaTvl1:
+class NumbaTvl1(Estimator):
     """Duality-based TV-L1 by the kernel of `flowstore.estimators.tvl1.stream`: OpenCV's flow.
 
     Parameters
@@ -174,7 +144,7 @@ def resolve_engine(algorithm: str, engine: str, params: Params | None = None) ->
     ----------
     algorithm : str
         Such as ``farneback``.
-    engine : {"auto", "numba", "opencv"}
+    engine : {"auto", "numba", "opencv"} or str
         ``auto`` takes the fastest that works here and has the parameters.
     params : mapping, optional
         Parameters that differ from the algorithm's defaults.
@@ -192,7 +162,7 @@ def resolve_engine(algorithm: str, engine: str, params: Params | None = None) ->
         If the engine was asked for by name and does not work here.
     """
     if algorithm not in ALGORITHMS:
-        raise ArgumentError(f"algorithm is {algorithm!r}, expected one of {', '.join(ALGORITHMS)}")
+        return _guest_engine(algorithm, engine), ""
     if engine not in ("auto", "numba", "opencv"):
         raise ArgumentError(f"engine is {engine!r}, expected one of auto, numba, opencv")
     if engine != "auto":
@@ -214,15 +184,37 @@ def resolve_engine(algorithm: str, engine: str, params: Params | None = None) ->
     return "numba", ""
 
 
+def _find_guest(algorithm: str) -> EntryPoint:
+    entry = find_guest(algorithm)
+    if entry is None:
+        known = ", ".join((*ALGORITHMS, *guest_names()))
+        raise ArgumentError(
+            f"algorithm is {algorithm!r}, expected one of {known}, or an estimator's path such as package.module:Class"
+        )
+    return entry
+
+
+def _guest_engine(algorithm: str, engine: str) -> str:
+    found = guest_engine(_find_guest(algorithm))
+    if engine not in ("auto", found):
+        raise ArgumentError(f"engine is {engine!r}, but {algorithm} comes from {found}: leave out --engine")
+    return found
+
+
+def is_guest(algorithm: str) -> bool:
+    """Tell whether an algorithm is none of the house's own."""
+    return algorithm not in ALGORITHMS
+
+
 def make_estimator(algorithm: str = "farneback", engine: str = "auto", params: Params | None = None) -> Estimator:
     """Make an estimator.
 
     Parameters
     ----------
-    algorithm : {"farneback", "dis", "tvl1"}
-        What to compute.
-    engine : {"auto", "numba", "opencv"}
-        With which implementation.
+    algorithm : {"farneback", "dis", "tvl1"} or str
+        What to compute; or the name of an estimator that another package declares, or ``package.module:Class``.
+    engine : {"auto", "numba", "opencv"} or str
+        With which implementation; of another package's estimator the package.
     params : mapping, optional
         Parameters of the algorithm that differ from its defaults.
 
@@ -236,7 +228,7 @@ def make_estimator(algorithm: str = "farneback", engine: str = "auto", params: P
     ArgumentError
         If a name or a value cannot be used.
     EstimatorError
-        If the implementation is not installed.
+        If the implementation is not installed, or cannot be imported.
 
     Examples
     --------
@@ -244,6 +236,8 @@ def make_estimator(algorithm: str = "farneback", engine: str = "auto", params: P
     21
     """
     resolved, _ = resolve_engine(algorithm, engine, params)
+    if is_guest(algorithm):
+        return make_guest(_find_guest(algorithm), params)
     return _ESTIMATORS[algorithm, resolved](params)
 
 

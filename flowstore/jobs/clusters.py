@@ -8,7 +8,7 @@ import os
 import platform
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from multiprocessing.resource_tracker import ensure_running
 from typing import Any
@@ -24,7 +24,7 @@ _SAME_VERSIONS = ("flowstore", "dask", "distributed", "numpy", "numcodecs", "num
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 
-def check_cluster(scheduler: str, paths: Sequence[str] = ()) -> None:
+def check_cluster(scheduler: str, paths: Sequence[str] = (), needs: Callable[[], dict[str, str]] | None = None) -> None:
     """Refuse a Dask cluster on which the work could not be done; anything else than an address passes.
 
     Parameters
@@ -33,6 +33,8 @@ def check_cluster(scheduler: str, paths: Sequence[str] = ()) -> None:
         As asked for.
     paths : sequence of str
         Absolute; each has to be there for every worker.
+    needs : callable, optional
+        Called on each worker and here; raises, or gives versions that have to agree.
 
     Raises
     ------
@@ -49,8 +51,8 @@ def check_cluster(scheduler: str, paths: Sequence[str] = ()) -> None:
             raise ArgumentError(
                 f"no worker has joined the Dask scheduler at {scheduler}: start some with: dask worker {scheduler}"
             ) from error
-        described = client.run(describe_worker, list(paths), on_error="return")
-    own, _ = describe_worker([])
+        described = client.run(describe_worker, list(paths), needs, on_error="return")
+    own, _ = describe_worker([], needs)
     for address, answer in sorted(described.items()):
         if isinstance(answer, BaseException):
             raise ArgumentError(
@@ -71,13 +73,17 @@ def check_cluster(scheduler: str, paths: Sequence[str] = ()) -> None:
             )
 
 
-def describe_worker(paths: list[str]) -> tuple[dict[str, str], list[str]]:
+def describe_worker(
+    paths: list[str], needs: Callable[[], dict[str, str]] | None = None
+) -> tuple[dict[str, str], list[str]]:
     """Return the versions that have to agree between this process and others, and those of some paths that are absent.
 
     Parameters
     ----------
     paths : list of str
         Absolute.
+    needs : callable, optional
+        Gives further versions.
 
     Returns
     -------
@@ -88,6 +94,8 @@ def describe_worker(paths: list[str]) -> tuple[dict[str, str], list[str]]:
     for name in _SAME_VERSIONS:
         with contextlib.suppress(PackageNotFoundError):
             versions[name] = version(name)
+    if needs is not None:
+        versions |= needs()
     return versions, [path for path in paths if not os.path.exists(path)]
 
 

@@ -52,9 +52,12 @@ class Operation:
         """Wall-clock time since it was made."""
         return time.monotonic() - self._started
 
-    def check_workers(self, *paths: str | None) -> None:
-        """Refuse a cluster whose workers have other versions, or do not see some paths or the folders above them."""
-        check_cluster(self._scheduler, [existing_place(path) for path in paths if path is not None])
+    def check_workers(self, *paths: str | None, needs: Callable[[], dict[str, str]] | None = None) -> None:
+        """Refuse a cluster whose workers have other versions, or do not see some paths or the folders above them.
+
+        What the work `needs` besides is called here and on each worker: it raises, or gives versions to compare.
+        """
+        check_cluster(self._scheduler, [existing_place(path) for path in paths if path is not None], needs)
 
     @contextlib.contextmanager
     def telling(self, n_videos: int, n_flows: int) -> Iterator[None]:

@@ -7,7 +7,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flowstore.format.settings import ExtractSettings
+from flowstore.estimators.registry import make_estimator
+from flowstore.format.settings import IMPORTED, ExtractSettings
 from flowstore.names import MIB, format_bytes
 from flowstore.sources.images import configured_opencv
 from flowstore.sources.sampling import scaled_size
@@ -18,6 +19,7 @@ _WORKER_BASE_MIB = 260
 # Bytes for each pixel of a frame: decoder with its reference frames, color and gray frame, estimator, quantizer, codec.
 _BYTES_PER_PIXEL = 330
 _BYTES_PER_PIXEL_AND_STEP = 30
+_BYTES_OF_FLOW = 8
 # So many videos are looked at one and all; of more, some: the longest, those of the largest frames, and a spread.
 _N_PROBED_ALL = 64
 _N_PROBED_EACH = 12
@@ -130,4 +132,10 @@ def memory_per_video(frame_size: tuple[int, int], settings: ExtractSettings) -> 
     """
     used = scaled_size(*frame_size, settings.short_side, settings.size) if min(frame_size) else (0, 0)
     pixels = max(frame_size[0] * frame_size[1], used[0] * used[1])
-    return pixels * (_BYTES_PER_PIXEL + _BYTES_PER_PIXEL_AND_STEP * settings.step)
+    base = pixels * (_BYTES_PER_PIXEL + _BYTES_PER_PIXEL_AND_STEP * settings.step)
+    if settings.algorithm == IMPORTED:
+        return base
+    estimator = make_estimator(settings.algorithm, settings.engine, settings.params)
+    # A batch's frames and flows, besides those of one pair.
+    held = (estimator.batch - 1) * used[0] * used[1] * (_BYTES_OF_FLOW + (1 if estimator.frames == "gray" else 3))
+    return base + held + estimator.batch * estimator.pair_bytes(*used)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from flowstore.arguments import check_flag, check_part
 from flowstore.errors import ArgumentError, ChecksumError, SettingsMismatchError, StoreFormatError, StoreNotFoundError
+from flowstore.estimators.guests import guest_versions
 from flowstore.format.root import RootAttributes, check_outside_stores, read_root
 from flowstore.format.settings import ExtractSettings, describe_settings
 from flowstore.layouts.flow_names import flow_finder
@@ -209,6 +210,8 @@ def make_plan(
         notes.append(f"{count_text(len(damaged), 'damaged video')} in the store, {verb}ed again: {_listed(damaged)}")
     if is_overwriting and not is_new:
         notes.append(_overwrite_note(storage, sources, len(sources) < len(discovery.sources)))
+    if not is_new and not is_overwriting:
+        notes += _version_notes(storage, settings)
     estimate = estimate_work(ordered, settings)
     notes += room_notes(storage, estimate.size_bytes)
     return ExtractPlan(
@@ -225,6 +228,15 @@ def make_plan(
         verb=verb,
         keep_damaged=keep_damaged,
     )
+
+
+def _version_notes(storage: Storage, settings: ExtractSettings) -> list[str]:
+    begun_with = read_root(storage).versions
+    return [
+        f"{name} is {found} here, and the store was begun with {begun_with[name]}: its flow may differ from now on"
+        for name, found in guest_versions(settings.algorithm).items()
+        if begun_with.get(name, found) != found
+    ]
 
 
 def _stored_state(source: VideoSource, storage: Storage) -> _State:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from flowstore.arguments import ParameterValue
-from flowstore.estimators.registry import compile_engine, library_versions, needs_compiling
+from flowstore.estimators.guests import guest_versions
+from flowstore.estimators.registry import compile_engine, is_guest, library_versions, make_estimator, needs_compiling
 from flowstore.format.codec import Compression
 from flowstore.format.record import VideoRecord
 from flowstore.format.root import RootAttributes
-from flowstore.format.settings import ExtractSettings
+from flowstore.format.settings import IMPORTED, ExtractSettings
 from flowstore.format.zarr_metadata import FORMAT
 from flowstore.jobs.job import Loss, Tick
 from flowstore.jobs.operation import Operation
@@ -191,7 +193,10 @@ def run_plan(
     """
     operation = Operation(scheduler, workers, progress)
     if planned.todo:
-        operation.check_workers(planned.todo[0].path, planned.storage.folder)
+        settings = planned.settings
+        has_guest = settings.algorithm != IMPORTED and is_guest(settings.algorithm)
+        needs = partial(guest_found, settings.algorithm, settings.engine, settings.params) if has_guest else None
+        operation.check_workers(planned.todo[0].path, planned.storage.folder, needs=needs)
     gathered = _Gathered(planned, operation.progress)
     if not planned.todo and (planned.is_part or _is_indexed(planned)):
         return gathered.report(0.0)
@@ -200,6 +205,12 @@ def run_plan(
         if is_locked and not planned.is_part:
             remove_leftovers(planned.storage)
     return gathered.report(operation.seconds)
+
+
+def guest_found(algorithm: str, engine: str, params: Mapping[str, ParameterValue]) -> dict[str, str]:
+    """Return the version of a guest, once it could be made here."""
+    make_estimator(algorithm, engine, params)
+    return guest_versions(algorithm)
 
 
 def _is_indexed(planned: ExtractPlan) -> bool:
@@ -278,7 +289,8 @@ def _commit_lost(task: VideoTask, how: Loss) -> VideoRecord:
     if how == "killed":
         return commit_failure(task, "its worker process was killed, by the decoder or for want of memory")
     limit_s = _stall_limit_s(task)
-    return commit_failure(task, f"gave no flow for {limit_s:.0f} s: its decoder hangs, or its disk does not answer")
+    reason = f"gave no flow for {limit_s:.0f} s: its decoder or estimator hangs, or its disk does not answer"
+    return commit_failure(task, reason)
 
 
 def _prepare_engine(settings: ExtractSettings, progress: Progress) -> None:
@@ -296,9 +308,10 @@ def _prepare_engine(settings: ExtractSettings, progress: Progress) -> None:
 def _prepare_store(planned: ExtractPlan, is_locked: bool) -> dict[tuple[str, str], str]:
     """Make ready for the videos; return why those cannot be written whose names the file system refuses."""
     storage = planned.storage
+    versions = library_versions() | guest_versions(planned.settings.algorithm)
     settle_root(
         storage,
-        RootAttributes(FORMAT, planned.settings, library_versions(), now_utc()),
+        RootAttributes(FORMAT, planned.settings, versions, now_utc()),
         lambda found: check_settings(storage, found, planned.settings),
         is_new=planned.is_new,
         is_overwritten=planned.is_overwritten,

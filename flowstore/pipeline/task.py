@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
 
 from flowstore.errors import DecodeError, FlowStoreError, MachineError, StoppedError, StoreError
-from flowstore.estimators.registry import FlowStream, library_versions, make_estimator
+from flowstore.estimators.checked import CheckedStream
+from flowstore.estimators.guests import guest_versions
+from flowstore.estimators.protocol import FrameKind
+from flowstore.estimators.registry import is_guest, library_versions, make_estimator
 from flowstore.format.codec import set_single_threaded
 from flowstore.format.record import VideoRecord
 from flowstore.format.settings import ExtractSettings
@@ -25,7 +28,7 @@ from flowstore.quantize.error_bounded import Tolerance
 from flowstore.sources.containers import raise_if_machine
 from flowstore.sources.fingerprint import Fingerprint
 from flowstore.sources.frames import FrameReader
-from flowstore.sources.images import configured_opencv, resize_frame
+from flowstore.sources.images import configured_opencv, resize_frame, to_rgb
 from flowstore.sources.sampling import scaled_size
 from flowstore.sources.source import VideoSource
 from flowstore.storage.keys import Storage
@@ -154,7 +157,7 @@ def failed_record(task: VideoTask, reason: str) -> VideoRecord:
         source_kind=task.source.kind,
         fingerprint=found,
         created=now_utc(),
-        versions=library_versions() | task.source.decoder_versions(),
+        versions=library_versions() | task.source.decoder_versions() | guest_versions(task.settings.algorithm),
     )
 
 
@@ -268,7 +271,7 @@ def _extract(task: VideoTask, tick: Tick) -> VideoRecord:
                 statistics=encoder.statistics(),
                 warnings=tuple(reader.warnings),
                 created=now_utc(),
-                versions=library_versions() | source.decoder_versions(),
+                versions=library_versions() | source.decoder_versions() | guest_versions(settings.algorithm),
             )
         )
 
@@ -280,21 +283,24 @@ class _FrameStream:
     reader: FrameReader
     settings: ExtractSettings
     n_frames: int = 0
-    _stream: FlowStream | None = field(default=None, repr=False)
 
     def flows(self) -> Iterator[npt.NDArray[np.float32]]:
         """Yield each flow, float32 (2, H, W) in pixels; the array is overwritten by the next."""
-        for frame in self._frames():
-            if self._stream is None:
-                settings = self.settings
-                estimator = make_estimator(settings.algorithm, settings.engine, settings.params)
-                self._stream = estimator.stream(frame.shape[0], frame.shape[1], settings.step)
-            self.n_frames += 1
-            flow = self._stream.push(frame)
-            if flow is not None:
-                yield flow
-
-    def _frames(self) -> Iterator[npt.NDArray[np.uint8]]:
         settings = self.settings
-        for frame in self.reader.read_frames(settings.fps):
+        estimator = make_estimator(settings.algorithm, settings.engine, settings.params)
+        stream: CheckedStream | None = None
+        for frame in self._frames(estimator.frames):
+            if stream is None:
+                height, width = frame.shape[:2]
+                stream = CheckedStream(estimator, height, width, settings.step, is_guest(settings.algorithm))
+            self.n_frames += 1
+            yield from stream.push(frame)
+        if stream is not None:
+            yield from stream.finish()
+
+    def _frames(self, kind: FrameKind) -> Iterator[npt.NDArray[np.uint8]]:
+        settings, reader = self.settings, self.reader
+        is_gray = kind == "gray"
+        frames = reader.read_frames(settings.fps) if is_gray else map(to_rgb, reader.read_color_frames(settings.fps))
+        for frame in frames:
             yield resize_frame(frame, *scaled_size(frame.shape[0], frame.shape[1], settings.short_side, settings.size))

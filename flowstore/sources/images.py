@@ -122,6 +122,11 @@ def to_gray(frame: Frame) -> Frame:
     return cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
 
 
+def to_rgb(frame: Frame) -> Frame:
+    """Return a decoded frame, uint8 (H, W, 3) of blue, green, red, as red, green, blue."""
+    return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+
+
 def check_frame_shape(found: tuple[int, ...], expected: tuple[int, ...], what: str) -> None:
     """Raise unless a frame has the size of those before it.
 

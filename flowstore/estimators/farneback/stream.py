@@ -101,6 +101,7 @@ from flowstore.estimators.arrays import (
 from flowstore.estimators.farneback import tables as tables
 from flowstore.estimators.farneback.kernels import KERNELS, PAD, enlarge, expand, iterate, shrink
 from flowstore.estimators.parameters import GAUSSIAN_WINDOW, Params, farneback_params
+from flowstore.estimators.protocol import FlowStream
 
 # Smallest window for 1, 2, 3 and more iterations whose flow is more than rounding: measured on real clips
 # as the smallest that keeps every code within one of OpenCV's and 99.9 % equal.
@@ -276,7 +277,7 @@ class _Engine:
         )
 
 
-class FarnebackStream:
+class FarnebackStream(FlowStream):
     """Farnebäck flow along one video: each frame is given once, in order, and each flow comes out once.
 
     Parameters

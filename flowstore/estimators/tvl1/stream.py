@@ -90,6 +90,7 @@ from flowstore.estimators.arrays import (
     resize_tables,
     round_up,
 )
+from flowstore.estimators.protocol import FlowStream
 from flowstore.estimators.tvl1.kernels import (
     BORDER,
     KERNELS,
@@ -214,7 +215,7 @@ class _Engine:
         )
 
 
-class Tvl1Stream:
+class Tvl1Stream(FlowStream):
     """TV-L1 flow along one video: each frame is given once, in order, and each flow comes out once.
 
     All memory is allocated here, and none in `push`. A stream is for one thread at a time; any number of streams may
@@ -256,7 +257,7 @@ class Tvl1Stream:
         self._n_pushed = 0
 
     def push(self, frame: NDArray[np.uint8]) -> Floats | None:
-        """Take the next frame and give the flow that leads to it; see `flowstore.estimators.registry.FlowStream.push`.
+        """Take the next frame and give the flow that leads to it; see `flowstore.estimators.protocol.FlowStream.push`.
 
         Raises
         ------

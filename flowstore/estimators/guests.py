@@ -1,0 +1,122 @@
+"""Estimators of other packages: found by entry point or by path, imported when asked for, and looked at.
+
+A guest is a class like the house's own (`flowstore.estimators.protocol.Estimator`). Its engine is the distribution
+that it comes from, whose version stands in each record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points, packages_distributions, version
+from pathlib import Path
+from typing import Any, get_args
+
+from flowstore.arguments import ParameterValue, check_whole
+from flowstore.errors import EstimatorError, FlowStoreError
+from flowstore.estimators.parameters import Params
+from flowstore.estimators.protocol import Estimator, FrameKind
+
+GROUP = "flowstore.estimators"
+# The engine of a class that no installed distribution holds.
+UNPACKAGED = "unpackaged"
+# What importing a module and making an object of its class raise, short of what ends a process.
+_FAULTS = (
+    ImportError, AttributeError, SyntaxError, NameError, TypeError, ValueError, ArithmeticError, LookupError, OSError,
+    RuntimeError, AssertionError,
+)  # fmt: skip
+
+
+def guest_names() -> tuple[str, ...]:
+    """Return the names of the estimators that installed packages declare."""
+    return tuple(sorted({entry.name for entry in entry_points(group=GROUP)}))
+
+
+def find_guest(algorithm: str) -> EntryPoint | None:
+    """Return where a guest is: by its name, or ``package.module:Class``; None if it is neither.
+
+    Raises
+    ------
+    EstimatorError
+        If two packages declare the name.
+    """
+    found = list({entry.value: entry for entry in entry_points(group=GROUP, name=algorithm)}.values())
+    if len(found) > 1:
+        owners = " and ".join(f"{entry.dist.name if entry.dist else '?'} ({entry.value})" for entry in found)
+        raise EstimatorError(f"two installed packages name an estimator {algorithm}: {owners}; use the path of one")
+    if found:
+        return found[0]
+    module, colon, name = algorithm.partition(":")
+    if colon and all(part.isidentifier() for part in (*module.split("."), *name.split("."))):
+        return EntryPoint(algorithm, algorithm, GROUP)
+    return None
+
+
+def guest_engine(entry: EntryPoint) -> str:
+    """Return the name of the distribution that a guest comes from."""
+    if entry.dist is not None:
+        return entry.dist.name
+    owners = packages_distributions().get(entry.module.partition(".")[0])
+    return owners[0] if owners else UNPACKAGED
+
+
+def guest_versions(algorithm: str) -> dict[str, str]:
+    """Return the version of what a guest comes from, by its name; of a lone module a digest; of others nothing."""
+    entry = find_guest(algorithm)
+    if entry is None:
+        return {}
+    engine = guest_engine(entry)
+    if engine != UNPACKAGED:
+        return {engine: version(engine)}
+    try:
+        spec = importlib.util.find_spec(entry.module)
+        data = Path(spec.origin).read_bytes() if spec and spec.origin else b""
+    except (ImportError, OSError, ValueError):
+        return {}
+    return {entry.module: f"sha256 {hashlib.sha256(data).hexdigest()[:16]}"} if data else {}
+
+
+def make_guest(entry: EntryPoint, params: Params | None) -> Estimator:
+    """Import a guest and make an estimator of it.
+
+    Raises
+    ------
+    ArgumentError
+        If it refuses a parameter.
+    EstimatorError
+        If it cannot be imported or made, or is no estimator.
+    """
+    name, engine = entry.name, guest_engine(entry)
+    try:
+        found = entry.load()
+    except _FAULTS as error:
+        hint = f"; it comes from {engine}" if engine != UNPACKAGED else "; PYTHONPATH says where modules are found"
+        raise EstimatorError(f"estimator {name} cannot be imported ({type(error).__name__}: {error}){hint}") from error
+    if not isinstance(found, type):
+        raise EstimatorError(f"estimator {name} is {type(found).__name__}, expected a class")
+    try:
+        estimator = found(params)
+        estimator.algorithm, estimator.engine = name, engine
+    except FlowStoreError:
+        raise
+    except _FAULTS as error:
+        raise EstimatorError(f"estimator {name} cannot be made ({type(error).__name__}: {error})") from error
+    _check_guest(name, estimator)
+    return estimator
+
+
+def _check_guest(name: str, estimator: Any) -> None:
+    if not isinstance(estimator, Estimator):
+        raise EstimatorError(
+            f"estimator {name} is a {type(estimator).__name__}, expected a class made of flowstore.estimators.Estimator"
+        )
+    if estimator.frames not in get_args(FrameKind):
+        raise EstimatorError(f"estimator {name} wants frames {estimator.frames!r}, expected gray or rgb")
+    check_whole(f"batch of estimator {name}", estimator.batch, 1)
+    params = getattr(estimator, "params", None)
+    if not isinstance(params, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, get_args(ParameterValue)) for key, value in params.items()
+    ):
+        raise EstimatorError(f"estimator {name} has params {params!r}, expected names with numbers and words")
