@@ -155,6 +155,20 @@ def check_positive(name: str, value: Any) -> None:
         raise ArgumentError(f"{name} is {value!r}, expected a finite number above 0")
 
 
+_SPELLINGS = {"centered": "centred", "centre": "center", "colour": "color"}
+
+
+def our_spelling(value: Any) -> Any:
+    """Return a name as flowstore spells it: what is British here has an American spelling, and the other way round.
+
+    Examples
+    --------
+    >>> our_spelling("centered"), our_spelling("colour"), our_spelling("truncate"), our_spelling(None)
+    ('centred', 'color', 'truncate', None)
+    """
+    return _SPELLINGS.get(value, value) if isinstance(value, str) else value
+
+
 def check_choice(name: str, value: str, choices: object) -> None:
     """Raise unless a value is one of a ``Literal``'s.
 

@@ -53,12 +53,12 @@ class StoreFormatError(StoreError, ValueError):
     """What is at the given place is not a store that this version of flowstore reads."""
 
 
-class ReplacedError(StoreError):
-    """A video is another one than when it was opened: it was replaced since, or is being replaced."""
-
-
 class ChecksumError(StoreError):
     """Stored bytes differ from the bytes that were written."""
+
+
+class ReplacedError(ChecksumError):
+    """A video is another one than when it was opened: it was replaced since, or is being replaced."""
 
 
 class NameNotFoundError(FlowStoreError, LookupError):

@@ -39,7 +39,7 @@ from flowstore.errors import (
     ReplacedError,
     StoreNotFoundError,
 )
-from flowstore.names import is_shortened, unescape_name
+from flowstore.names import count_text, is_shortened, unescape_name
 from flowstore.splits import Split, SplitList
 from flowstore.store.open import FlowStore, Place, open_store
 from flowstore.store.tree import read_record
@@ -286,7 +286,7 @@ class FlowClips(Dataset[Item]):
                 row = int(is_small.argmax())
                 height, width = self.table.sizes[row]
                 raise ArgumentError(
-                    f"{self._crop!r} does not fit into {int(is_small.sum())} videos, the first is "
+                    f"{self._crop!r} does not fit into {count_text(int(is_small.sum()), 'video')}, the first is "
                     f"{self.table.path(row)} of {width}×{height}; put a Resize before it"
                 )
         for transform in self._rest or ():
@@ -654,8 +654,9 @@ class FlowClips(Dataset[Item]):
         clips = f"{rule.clips} clips of " if rule.clips > 1 else ""
         frames = "" if self._frames is None else f"; frames of {self._frames.source}, {self.frames_at}"
         return (
-            f"<FlowClips {self._store.url}: {len(self)} items, {self.table.n_videos} videos in {len(self.classes)} "
-            f"classes; {clips}{rule.length} flows, stride {rule.stride}, {rule.sampling}; {self.dtype}, "
+            f"<FlowClips {self._store.url}: {count_text(len(self), 'item')}, "
+            f"{count_text(self.table.n_videos, 'video')} in {count_text(len(self.classes), 'class')}; "
+            f"{clips}{rule.length} flows, stride {rule.stride}, {rule.sampling}; {self.dtype}, "
             f"{self.layout}{frames}>"
         )
 

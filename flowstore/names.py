@@ -180,18 +180,40 @@ def suggest_name(name: str, candidates: Iterable[str]) -> str:
 
 
 def format_bytes(size: float) -> str:
-    """Return a number of bytes for people.
+    """Return a number of bytes for people, in powers of 1000, as disks are sold and rates are told.
 
     Examples
     --------
-    >>> format_bytes(1536), format_bytes(5 * 2**20)
-    ('1.5 KiB', '5.0 MiB')
+    >>> format_bytes(1536), format_bytes(5e6), format_bytes(999_999)
+    ('1.5 kB', '5.0 MB', '1.0 MB')
     """
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} bytes" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if round(size, 1) < 1000:
+            return count_text(round(size), "byte") if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def count_text(count: int, noun: str) -> str:
+    """Return a count with its noun.
+
+    Examples
+    --------
+    >>> count_text(1, "video"), count_text(0, "flow"), count_text(3, "class")
+    ('1 video', '0 flows', '3 classes')
+    """
+    return f"{count} {noun}" + ("" if count == 1 else "es" if noun.endswith("s") else "s")
+
+
+def videos_text(n_videos: int, n_failed: int) -> str:
+    """Return how many videos have flow, and how many failed.
+
+    Examples
+    --------
+    >>> videos_text(6, 0), videos_text(6, 6)
+    ('6 videos', '6 videos with flow, 6 failed')
+    """
+    return count_text(n_videos, "video") + (f" with flow, {n_failed} failed" if n_failed else "")
 
 
 def now_utc() -> str:

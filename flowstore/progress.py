@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Ta
 from rich.text import Text
 
 from flowstore.jobs.progress import Progress as Shown
-from flowstore.names import printable_name
+from flowstore.names import count_text, printable_name
 
 _PLAIN_LINE_EVERY_S = 10.0
 
@@ -86,7 +86,7 @@ class Meter:
         """Return the state in one line."""
         failed = f", {self.n_failed} failed" if self.n_failed else ""
         return (
-            f"{self.videos_done}/{self.n_videos} videos{failed}, {self.flows_done} flows, "
+            f"{self.videos_done}/{count_text(self.n_videos, 'video')}{failed}, {count_text(self.flows_done, 'flow')}, "
             f"{self.flows_per_s:.0f} flows/s, ETA {format_eta(self.eta_s)}"
         )
 
@@ -101,7 +101,7 @@ class _MeterColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
         """Return the column's text."""
         meter = self._meter
-        text = Text(f"{meter.videos_done}/{meter.n_videos} videos  {meter.flows_per_s:.0f} flows/s  ")
+        text = Text(f"{meter.videos_done}/{count_text(meter.n_videos, 'video')}  {meter.flows_per_s:.0f} flows/s  ")
         text.append(f"ETA {format_eta(meter.eta_s)}", style="cyan")
         if meter.n_failed:
             text.append(f"  {meter.n_failed} failed", style="red")

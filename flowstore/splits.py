@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from flowstore.arguments import check_path, check_whole
 from flowstore.errors import ArgumentError, FlowStoreWarning, SourceError
-from flowstore.names import fold_name, printable_name, suggest_name, video_path
+from flowstore.names import count_text, fold_name, printable_name, suggest_name, video_path
 from flowstore.store.open import FlowClass, FlowStore, look_up
 from flowstore.store.video import Video
 from flowstore.store.video_index import VideoIndex
@@ -97,14 +97,16 @@ class Split:
         return len(self.rows)
 
     def __repr__(self) -> str:
-        return f"<Split: {len(self)} videos, {len(self.unmatched)} lines unmatched>"
+        return f"<Split: {count_text(len(self), 'video')}, {count_text(len(self.unmatched), 'line')} unmatched>"
 
     def report(self, n_shown: int | None = None) -> str:
         """Return what was not matched, a line each; at most `n_shown` of them."""
         shown = [str(line) for line in self.unmatched[:n_shown]]
         if len(shown) < len(self.unmatched):
             shown.append(f"… and {len(self.unmatched) - len(shown)} more")
-        return "\n".join([f"{len(self.unmatched)} lines of the split name no video of the store", *shown])
+        return "\n".join(
+            [f"{count_text(len(self.unmatched), 'line')} of the split without a video in the store", *shown]
+        )
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from flowstore.arguments import check_choice, check_whole
+from flowstore.arguments import check_choice, check_whole, our_spelling
 from flowstore.errors import ArgumentError
 from flowstore.quantize.quantizer import Quantizer
 from flowstore.sources.sampling import scaled_size
@@ -225,6 +225,7 @@ class Crop(FlowTransform):
 
     def __init__(self, size: int | tuple[int, int], where: Where = "random") -> None:
         self.size = check_size(size)
+        where = our_spelling(where)
         check_choice("where", where, Where)
         self.where = where
 

@@ -4,17 +4,21 @@ import os
 
 import numpy as np
 import pytest
-from datasets import tree, write_dataset
+from datasets import call, tree, write_dataset
 
 import flowstore
 from flowstore.copying import copy
 from flowstore.errors import ArgumentError
 from flowstore.export import export
+from flowstore.export.plan import ExportOptions
 from flowstore.importer import import_flow
+from flowstore.importer.origin import ImportOptions
 from flowstore.pipeline import extract
+from flowstore.pipeline.settings import make_settings
 from flowstore.render import render
 from flowstore.stats import stats
 from flowstore.stats.plot import plot_stats
+from flowstore.transforms import Crop
 
 WRONG = [
     {"part": "1/2"},
@@ -175,3 +179,25 @@ def test_a_folder_whose_name_begins_with_a_tilde_is_itself(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     assert extract("~root", "~s.zarr").n_extracted == 1
     assert (tmp_path / "~s.zarr" / "wave").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (("--encoding", "centered"), "centred"),
+        (("--encoding", "centred"), "centred"),
+    ],
+)
+def test_either_spelling_is_taken_on_the_command_line(tmp_path, words, found):
+    write_dataset(tmp_path / "videos")
+    assert call("extract", tmp_path / "videos", tmp_path / "flow.zarr", *words, "-q").code == 0
+    assert flowstore.open_store(tmp_path / "flow.zarr").settings.quantizer.encoding == found
+
+
+def test_either_spelling_is_taken_from_python():
+    assert make_settings(encoding="centered") == make_settings(encoding="centred")
+    assert Crop(4, "centre").where == "center"
+    assert ExportOptions(encoding="centered").encoding == "centred"
+    assert ImportOptions(encoding="centered", store_encoding="centered").store_encoding == "centred"
+    with pytest.raises(ArgumentError, match="encoding is 'centring'"):
+        make_settings(encoding="centring")

@@ -297,7 +297,7 @@ def test_different_sizes_need_a_crop_or_a_resize(mixed):
 
 def test_a_crop_that_does_not_fit_is_refused_before_any_work(mixed):
     with pytest.raises(
-        ArgumentError, match=r"Crop\(\(22, 22\), 'random'\) does not fit into 1 videos, .* a/wide of 40×20"
+        ArgumentError, match=r"Crop\(\(22, 22\), 'random'\) does not fit into 1 video, .* a/wide of 40×20"
     ):
         FlowClips(mixed, transform=Crop(22))
 
@@ -345,7 +345,7 @@ def test_float16_stores(tmp_path):
 def test_a_split_file(place, tmp_path):
     (tmp_path / "list.txt").write_text("left/a.avi 5\nright/[HD] c.avi 6\nleft/nowhere.avi 5\nleft/broken.avi 5\n")
     lines = read_mmaction2(tmp_path / "list.txt")
-    with pytest.warns(FlowStoreWarning, match="2 lines of the split name no video of the store"):
+    with pytest.warns(FlowStoreWarning, match="2 lines of the split without a video in the store"):
         dataset = FlowClips(place, 3, split=lines)
     assert [dataset.flows_of(number)[0] for number in range(len(dataset))] == ["left/a", "right/[HD] c"]
     assert [line.line.text for line in dataset.unmatched] == ["left/nowhere.avi 5", "left/broken.avi 5"]

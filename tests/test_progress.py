@@ -223,7 +223,7 @@ def test_a_plain_console_tells_the_state_now_and_then(monkeypatch):
     shown.add_flows(3)
     assert file.is_written.wait(30)
     shown.stop()
-    state = r"extract: 0/1 videos, [03] flows, \d+ flows/s, ETA (-:--|00:00)"
+    state = r"extract: 0/1 video, [03] flows, \d+ flows/s, ETA (-:--|00:00)"
     assert all(re.fullmatch(state, line) for line in file.getvalue().splitlines())
 
 

@@ -63,7 +63,7 @@ def test_every_line_without_a_video_is_reported(hmdb51):
         "e.avi 1": "no such video in class 'wave'",
     }
     report = matched.report()
-    assert report.splitlines()[0] == "2 lines of the split name no video of the store"
+    assert report.splitlines()[0] == "2 lines of the split without a video in the store"
     assert f"{hmdb51 / 'wave_test_split1.txt'}:2: 'e.avi 1': no such video" in report
     assert matched.report(1).splitlines()[-1] == "… and 1 more"
     assert repr(matched) == "<Split: 0 videos, 2 lines unmatched>"

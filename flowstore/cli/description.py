@@ -10,7 +10,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from flowstore.names import format_bytes, printable_name
+from flowstore.format.settings import flow_unit
+from flowstore.names import count_text, format_bytes, printable_name, videos_text
 from flowstore.store.open import FlowClass, FlowStore, open_place
 from flowstore.store.video import Video
 from flowstore.store.video_index import VideoIndex
@@ -89,9 +90,11 @@ def describe_store(store: FlowStore) -> Description:
     failures = _failures(index)
     head = Text.assemble(
         (store.url, "bold"),
-        f"\n{totals['videos']} videos, {totals['flows']} flows, {format_bytes(totals['bytes'])}"
+        f"\n{count_text(totals['videos'], 'video')}",
+        " with flow, " if totals["failed"] else "",
+        (f"{totals['failed']} failed" if totals["failed"] else "", "red"),
+        f", {count_text(totals['flows'], 'flow')}, {format_bytes(totals['bytes'])}"
         f" ({_share(totals)} of raw codes), format {store.root.format}",
-        (f", {totals['failed']} failed" if totals["failed"] else "", "red"),
         f"\n{settings.algorithm} ({settings.engine}): {_pairs(settings.params)}",
         f"\n{_quantizer_text(store)}, step {settings.step}, compression {settings.compression}{_resize_text(store)}",
         f"\nmade {store.root.created} with {_pairs(store.root.versions)}\n",
@@ -209,7 +212,8 @@ def describe_class(store: FlowStore, class_name: str) -> Description:
         table.add_row(Text(printable_name(name)), *cells)
     head = Text.assemble(
         (printable_name(class_name), "bold"),
-        f": {totals['videos']} videos, {totals['flows']} flows, {format_bytes(totals['bytes'])}\n",
+        f": {videos_text(totals['videos'], totals['failed'])}, {count_text(totals['flows'], 'flow')}, "
+        f"{format_bytes(totals['bytes'])}\n",
     )
     values = {"class": class_name, **totals, "rows": [_without_nan(row) for row in rows]}
     return Description(values, Group(head, table, *_failure_lines(_failures(index))))
@@ -230,17 +234,17 @@ def describe_video(video: Video) -> Description:
     if statistics:
         clock = f", {record.clock}" if record.clock else ""
         rows += [
-            ("flow", f"{record.n_flows} flows of {video.size_text} from {record.n_frames} frames{clock}"),
+            ("flow", f"{count_text(record.n_flows, 'flow')} of {video.size_text} from {record.n_frames} frames{clock}"),
             (
                 "motion",
                 f"mean {statistics.mean_magnitude:.3f}, p99 {statistics.p99_magnitude:.2f}, "
-                f"max {statistics.max_magnitude:.2f} px a flow",
+                f"max {statistics.max_magnitude:.2f} {flow_unit(video.settings)}",
             ),
             (
                 "clipped",
                 f"{statistics.clipped_share:.4%} of values ({statistics.clipped_x} of x, {statistics.clipped_y} of y)",
             ),
-            ("stored", f"{format_bytes(record.size_bytes)} in {len(record.shard_sizes)} shards"),
+            ("stored", f"{format_bytes(record.size_bytes)} in {count_text(len(record.shard_sizes), 'shard')}"),
         ]
     rows += [("source", f"{printable_name(record.source_path)} ({record.source_kind})")]
     rows += [("damage", f"{record.damage}; the flow is that of the frames before it")] if record.damage else []

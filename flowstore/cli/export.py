@@ -9,7 +9,7 @@ import click
 
 from flowstore.cli.console import print_json, print_result, stderr_console, working
 from flowstore.cli.layouts import CUSTOM, choose_layout, layout_options
-from flowstore.cli.options import Place, Size, output_options, worker_options
+from flowstore.cli.options import Place, Size, SpelledChoice, output_options, worker_options
 from flowstore.errors import ArgumentError
 from flowstore.layouts.presets import LAYOUTS
 from flowstore.names import format_bytes
@@ -41,7 +41,7 @@ def conversion_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--bound", type=float, metavar="PX", help="Encode for this bound.  [default: the store's]"),
         click.option(
             "--encoding",
-            type=click.Choice(["layout", "keep", *get_args(FileEncoding)]),
+            type=SpelledChoice(["layout", "keep", *get_args(FileEncoding)]),
             metavar="NAME",
             default="layout",
             show_default=True,

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from flowstore.cli.console import say
-from flowstore.cli.options import Part, Place, Size, max_error_option, output_options, worker_options
+from flowstore.cli.options import Part, Place, Size, SpelledChoice, max_error_option, output_options, worker_options
 from flowstore.cli.plan import carry_out
 
 
@@ -48,7 +48,7 @@ def _parse_params(context: click.Context, param: click.Parameter, values: tuple[
 @click.option("--bound", type=float, metavar="PX", help="Largest flow kept, in pixels (uint8).  [default: 20]")
 @click.option(
     "--encoding",
-    type=click.Choice(["centred", "denseflow", "truncate"]),
+    type=SpelledChoice(["centred", "denseflow", "truncate"]),
     help="How pixels become uint8.  [default: centred]",
 )
 @max_error_option

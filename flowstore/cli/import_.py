@@ -7,7 +7,7 @@ from typing import Any, get_args
 import click
 
 from flowstore.cli.layouts import CUSTOM, choose_layout, layout_options
-from flowstore.cli.options import Place, max_error_option, output_options, worker_options
+from flowstore.cli.options import Place, SpelledChoice, max_error_option, output_options, worker_options
 from flowstore.cli.plan import carry_out
 from flowstore.errors import ArgumentError
 from flowstore.layouts.layout import Layout
@@ -38,7 +38,7 @@ def _choose_layout(name: str | None, class_folder: bool, file_format: Any, **tem
     default=None,
 )
 @click.option(
-    "--encoding", type=click.Choice(get_args(FileEncoding)), help="Of the files' numbers.  [default: the layout's]"
+    "--encoding", type=SpelledChoice(get_args(FileEncoding)), help="Of the files' numbers.  [default: the layout's]"
 )
 @click.option(
     "--bound",
@@ -56,7 +56,7 @@ def _choose_layout(name: str | None, class_folder: bool, file_format: Any, **tem
 )
 @click.option(
     "--store-encoding",
-    type=click.Choice(get_args(Encoding)),
+    type=SpelledChoice(get_args(Encoding)),
     help="Of the store.  [default: the files', or centred where no store has theirs]",
 )
 @max_error_option

@@ -8,6 +8,8 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from flowstore.arguments import our_spelling
+
 
 class Place(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     """A path or URL; anything but nothing."""
@@ -24,6 +26,14 @@ class Place(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """Return that the shell completes it as a path: classes and videos are folders of a store."""
         return [CompletionItem(incomplete, type="file")]
+
+
+class SpelledChoice(click.Choice):  # type: ignore[type-arg, unused-ignore]
+    """One of some names, in American or British spelling."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the name as flowstore spells it."""
+        return super().convert(our_spelling(value), param, ctx)
 
 
 class Size(click.ParamType):  # type: ignore[type-arg, unused-ignore]

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from flowstore.cli.console import print_result, say, stderr_console, working
-from flowstore.cli.options import Place, output_options
+from flowstore.cli.options import Place, SpelledChoice, output_options
 
 
 @click.command("render")
@@ -15,7 +15,7 @@ from flowstore.cli.options import Place, output_options
 @click.option("-o", "--output", required=True, type=Place(), metavar="FILE", help="A .png, .gif or .mp4.")
 @click.option(
     "--style",
-    type=click.Choice(["color", "arrows", "planes"]),
+    type=SpelledChoice(["color", "arrows", "planes"]),
     default="color",
     show_default=True,
     help="The color wheel, arrows over the frame, or x and y apart.",

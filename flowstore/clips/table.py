@@ -18,7 +18,7 @@ import numpy.typing as npt
 from flowstore.arguments import check_choice, check_flag, check_whole
 from flowstore.clips.sampling import Sampling, Short, clip_flows, clip_span, draw_starts
 from flowstore.errors import ArgumentError, NameNotFoundError
-from flowstore.names import printable_name, video_path
+from flowstore.names import count_text, printable_name, video_path
 from flowstore.splits import Split
 from flowstore.store.video_index import VideoIndex
 
@@ -175,7 +175,7 @@ class ClipTable:
         if rule.short == "error" and is_short.any():
             first = rows[is_short][0]
             raise ArgumentError(
-                f"{int(is_short.sum())} videos are shorter than the {rule.span} flows of a clip, the first is "
+                f"{count_text(int(is_short.sum()), 'video')} shorter than a clip of {rule.span} flows, the first is "
                 f"{index.column('path')[first]} with {n_flows[first]}; choose short='repeat', 'loop' or 'drop'"
             )
         if rule.short == "drop":
@@ -282,7 +282,8 @@ def _rows_of(index: VideoIndex, split: Split | Iterable[str]) -> Numbers:
         found = {str(path) for path in index.column("path")[rows][is_ok]}
         missing = next(name for path, name in wanted.items() if path not in found)
         raise NameNotFoundError(
-            f"{len(wanted) - len(found)} videos of the split have no flow here, the first is {printable_name(missing)}"
+            f"{count_text(len(wanted) - len(found), 'video')} of the split without flow here, "
+            f"the first is {printable_name(missing)}"
         )
     return np.array(rows, np.int64)
 

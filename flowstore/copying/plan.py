@@ -18,7 +18,7 @@ from flowstore.format.codec import Compression
 from flowstore.format.record import VideoRecord
 from flowstore.format.root import RootAttributes, check_outside_stores, read_root
 from flowstore.format.settings import ExtractSettings
-from flowstore.names import escape_name, format_bytes, printable_name, video_path
+from flowstore.names import count_text, escape_name, format_bytes, printable_name, video_path
 from flowstore.storage.keys import Storage
 from flowstore.storage.places import check_place, open_storage, room_notes
 from flowstore.store.open import FlowStore, Place, open_store
@@ -102,7 +102,7 @@ class CopyPlan:
         lines = [
             f"from:   {self.source.url}",
             f"to:     {self.dest_url} ({state})",
-            f"videos: {len(self.todo)} to copy, {self.n_done} done; {self.n_flows} flows, "
+            f"videos: {len(self.todo)} to copy, {self.n_done} done; {count_text(self.n_flows, 'flow')}, "
             f"{format_bytes(self.size_bytes)} ({how})",
         ]
         if self.added_error_px is not None:
@@ -111,9 +111,9 @@ class CopyPlan:
                 f"own {self.source.settings.largest_error_px:.4g} px that is {self.root.settings.max_error_px:.4g} px"
             )
         if self.n_others:
-            lines.append(f"note:   {self.n_others} other videos of the target stay as they are")
+            lines.append(f"note:   {count_text(self.n_others, 'other video')} in the target: left as they are")
         if self.damaged:
-            lines.append(f"note:   {len(self.damaged)} videos have a damaged record and cannot be copied")
+            lines.append(f"note:   {count_text(len(self.damaged), 'video')} with a damaged record cannot be copied")
         if not isinstance(self.dest, str):
             lines += [f"note:   {note}" for note in room_notes(self.dest, self.size_bytes)]
         return lines

@@ -17,7 +17,7 @@ from flowstore.format.codec import Compression
 from flowstore.format.record import VideoRecord
 from flowstore.jobs.operation import Operation
 from flowstore.jobs.progress import Progress
-from flowstore.names import format_bytes, printable_name
+from flowstore.names import count_text, format_bytes, printable_name
 from flowstore.progress import choose_progress
 from flowstore.quantize.encoder import are_loops_compiled, compile_loops, has_numba
 from flowstore.storage.keys import Storage, writing
@@ -68,7 +68,8 @@ class CopyReport:
         done = f", {self.n_done} were there" if self.n_done else ""
         failed = f"; {len(self.failures)} could not be copied" if self.failures else ""
         return (
-            f"{self.n_videos} videos{rows}, {self.n_flows} flows, {format_bytes(self.size_bytes)} copied and compared"
+            f"{count_text(self.n_videos, 'video')}{rows}, {count_text(self.n_flows, 'flow')}, "
+            f"{format_bytes(self.size_bytes)} copied and compared"
             f"{done} in {self.seconds:.1f} s -> {self.dest}{failed}"
         )
 

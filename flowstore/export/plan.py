@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
-from flowstore.arguments import check_flag, check_folder, check_texts
+from flowstore.arguments import check_flag, check_folder, check_texts, our_spelling
 from flowstore.errors import ArgumentError, StoreError
 from flowstore.export.conversion import Conversion
 from flowstore.export.lists import VideoList, check_list_names, plan_lists
@@ -19,7 +19,7 @@ from flowstore.export.task import ExportTask, VideoExport, read_values
 from flowstore.format.settings import describe_settings
 from flowstore.layouts.file_kind import FlowFile, VideoFile
 from flowstore.layouts.layout import LISTS_FOLDER, Layout
-from flowstore.names import printable_name
+from flowstore.names import count_text, printable_name
 from flowstore.quantize.code_encodings import CODE_ENCODINGS
 from flowstore.quantize.file_quantizer import FLOAT_ENCODINGS, FileEncoding, FileQuantizer, has_bound
 from flowstore.quantize.quantizer import Quantizer, check_bound
@@ -79,6 +79,7 @@ class ExportOptions:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "encoding", our_spelling(self.encoding))
         for name in ("pad_last", "class_folder", "overwrite"):
             check_flag(name, getattr(self, name))
         for name in ("select", "lists"):
@@ -203,7 +204,7 @@ class ExportPlan:
 
     def __str__(self) -> str:
         store, layout = self.store, self.layout
-        left_out = f"; {self.n_left_out} failed videos have no flow" if self.n_left_out else ""
+        left_out = f"; {count_text(self.n_left_out, 'failed video')} left out" if self.n_left_out else ""
         size = {task.picture_size for task in self.tasks}
         sizes = ", ".join(f"{width}×{height}" for height, width in sorted(size)[:3]) + ("…" if len(size) > 3 else "")
         rows = [
@@ -211,12 +212,15 @@ class ExportPlan:
             ("dest", self.dest),
             ("layout", f"{layout.name}: {self._example()}"),
             ("encoding", self.encoding_note),
-            ("videos", f"{len(self.tasks)}, {self.n_flows} flows{f' of {sizes}' if sizes else ''}{left_out}"),
+            (
+                "videos",
+                f"{len(self.tasks)}, {count_text(self.n_flows, 'flow')}{f' of {sizes}' if sizes else ''}{left_out}",
+            ),
         ]
         if self.lists:
             rows.append(("lists", ", ".join(f"{LISTS_FOLDER}/{found.name}.txt" for found in self.lists)))
         if self.damaged:
-            rows.append(("damaged", f"{len(self.damaged)} videos whose records cannot be read"))
+            rows.append(("damaged", f"{count_text(len(self.damaged), 'video')} whose records cannot be read"))
         rows.append(("files", f"{self.n_files}"))
         return "\n".join(f"{name + ':':10}{text}" for name, text in rows)
 

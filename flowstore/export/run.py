@@ -17,6 +17,7 @@ from flowstore.jobs.operation import SMALL_FLOWS, Operation
 from flowstore.jobs.progress import Progress
 from flowstore.layouts.layout import LISTS_FOLDER, MANIFEST, Layout
 from flowstore.layouts.presets import find_layout
+from flowstore.names import count_text
 from flowstore.progress import choose_progress
 from flowstore.storage.atomic import remove_strays
 from flowstore.storage.locks import writers_lock
@@ -69,11 +70,12 @@ class ExportReport:
 
     def __str__(self) -> str:
         present = f", {self.n_present} were there" if self.n_present else ""
-        left_out = f"; {self.n_left_out} failed videos of the store have no flow" if self.n_left_out else ""
-        failed = f"; {len(self.failures)} failed" if self.failures else ""
-        lists = "".join(f"; {path}: {n_lines} lines" for path, n_lines in self.lists.items())
+        left_out = f"; {count_text(self.n_left_out, 'failed video')} left out" if self.n_left_out else ""
+        failed = f"; {count_text(len(self.failures), 'video')} could not be exported" if self.failures else ""
+        lists = "".join(f"; {path}: {count_text(n_lines, 'line')}" for path, n_lines in self.lists.items())
         return (
-            f"{self.n_videos} videos, {self.n_flows} flows, {self.n_written} files written{present} "
+            f"{count_text(self.n_videos, 'video')}, {count_text(self.n_flows, 'flow')}, "
+            f"{count_text(self.n_written, 'file')} written{present} "
             f"in {self.seconds:.1f} s ({self.flows_per_second:.0f} flows/s) -> {self.dest} "
             f"({self.layout}; {self.encoding_note}){lists}{left_out}{failed}"
         )

@@ -14,7 +14,7 @@ then the
 video's ``zarr.json``; a folder without it is no node. A failed video is a group with a reason and no ``flow``. Each
 ``attributes.flowstore`` has a ``digest`` of its other keys.
 
-Owns the documents (`zarr_metadata`), chunks and shards (`codec`, `shards`), and the values that the attributes hold
-(`settings`, `record`, `root`). Knows nothing of a store in the hand, of the index, or of how flow is made. Begin with
-`shards`: it says which specification it follows.
+Owns the documents (`zarr_metadata`), chunks, shards and columns (`codec`, `shards`, `columns`), and the values that the
+attributes hold (`settings`, `record`, `root`). Knows nothing of a store in the hand, of the index, or of how flow is
+made. Begin with `shards`: it says which specification it follows.
 """

@@ -168,6 +168,6 @@ def flow_unit(settings: ExtractSettings) -> str:
     Examples
     --------
     >>> flow_unit(ExtractSettings()), flow_unit(ExtractSettings(step=3))
-    ('px a frame', 'px in 3 frames')
+    ('px per frame', 'px per 3 frames')
     """
-    return "px a frame" if settings.step == 1 else f"px in {settings.step} frames"
+    return "px per frame" if settings.step == 1 else f"px per {settings.step} frames"

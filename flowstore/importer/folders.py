@@ -14,7 +14,7 @@ from flowstore.importer.source import FlowSource
 from flowstore.layouts.layout import LISTS_FOLDER, MANIFEST, Layout
 from flowstore.layouts.manifest import video_key
 from flowstore.layouts.templates import PathPattern, component_pattern, fill_template, template_fields
-from flowstore.names import printable_name
+from flowstore.names import count_text, printable_name
 from flowstore.quantize.file_quantizer import FileQuantizer
 from flowstore.sources.discovery import Discovery
 from flowstore.sources.listing import is_of_system
@@ -264,7 +264,8 @@ def find_flow(
         sources = [source if video_key(source.patterns) in exported else _of_others(source) for source in sources]
     if finder.n_others:
         notes.append(
-            f"{finder.n_others} files or folders are none of the layout's and left out, such as {finder.others[0]}"
+            f"{count_text(finder.n_others, 'item')} left out, not being the layout's: {finder.others[0]}"
+            + (", …" if finder.n_others > 1 else "")
         )
     if finder.n_links_out:
         notes.append(f"{finder.n_links_out} links lead out of the folder and are not followed")

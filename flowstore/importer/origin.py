@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import Any
 
-from flowstore.arguments import check_flag, check_whole
+from flowstore.arguments import check_flag, check_whole, our_spelling
 from flowstore.errors import ArgumentError
 from flowstore.format.codec import Compression
 from flowstore.format.settings import IMPORTED, ExtractSettings
@@ -55,6 +55,8 @@ class ImportOptions:
     max_error: float | None = None
 
     def __post_init__(self) -> None:
+        for name in ("encoding", "store_encoding"):
+            object.__setattr__(self, name, our_spelling(getattr(self, name)))
         for name, least in (("first", 0), ("step", 1)):
             if getattr(self, name) is not None:
                 check_whole(name, getattr(self, name), least)

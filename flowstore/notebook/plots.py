@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from flowstore.arguments import our_spelling
 from flowstore.colour import check_scale, flow_to_color, wheel_image
 from flowstore.errors import ArgumentError, MissingExtraError
 
@@ -61,6 +62,7 @@ def plot_flow(
     MissingExtraError
         If Matplotlib is not installed.
     """
+    style = our_spelling(style)
     if style not in get_args(PlotStyle):
         raise ArgumentError(f"style is {style!r}, expected one of {', '.join(get_args(PlotStyle))}")
     check_scale(scale_px)

@@ -19,7 +19,7 @@ from flowstore.colour import flow_scale_px, flow_to_color, wheel_image
 from flowstore.errors import StoreError
 from flowstore.format.record import VideoRecord
 from flowstore.format.settings import ExtractSettings, describe_settings
-from flowstore.names import printable_name
+from flowstore.names import count_text, printable_name, videos_text
 from flowstore.quantize.quantizer import Quantizer
 
 Codes = npt.NDArray[Any]
@@ -55,7 +55,7 @@ def video_html(record: VideoRecord, settings: ExtractSettings, thumbnail: str) -
         clock = f", {record.clock}" if record.clock else ""
         moved = record.statistics
         rows = [
-            ("flow", f"{_plural(record.n_flows, 'flow')} of {record.width}×{record.height}{clock}"),
+            ("flow", f"{count_text(record.n_flows, 'flow')} of {record.width}×{record.height}{clock}"),
             (
                 "motion",
                 f"mean {moved.mean_magnitude:.3g}, p99 {moved.p99_magnitude:.3g}, max {moved.max_magnitude:.3g} px",
@@ -91,7 +91,7 @@ def class_html(name: str, n_failed: int, names: Sequence[str], n_flows: int, thu
     str
         HTML.
     """
-    rows = [("videos", _counted(len(names) - n_failed, n_failed)), ("flows", f"{n_flows}")]
+    rows = [("videos", videos_text(len(names) - n_failed, n_failed)), ("flows", f"{n_flows}")]
     rows += [("names", _some(names))] if names else []
     return _view("FlowClass", name, rows, thumbnails)
 
@@ -124,14 +124,16 @@ def store_html(
     n_failed = sum(failed for _, _, failed, _ in classes)
     n_flows = sum(flows for _, _, _, flows in classes)
     rows = [
-        ("videos", f"{_counted(n_videos, n_failed)} in {_plural(len(classes), 'class')}"),
+        ("videos", f"{videos_text(n_videos, n_failed)} in {count_text(len(classes), 'class')}"),
         ("flows", f"{n_flows}"),
         ("settings", f"{describe_settings(settings)}, step {settings.step}, compression {settings.compression}"),
     ]
-    shown = [(name, _counted(good, failed), _plural(flows, "flow")) for name, good, failed, flows in classes[:MAX_ROWS]]
+    shown = [
+        (name, videos_text(good, failed), count_text(flows, "flow")) for name, good, failed, flows in classes[:MAX_ROWS]
+    ]
     more = len(classes) - len(shown)
     cells = "".join(f"<tr>{''.join(f'<td>{_escape(cell)}</td>' for cell in row)}</tr>" for row in shown)
-    tail = f"<div>… and {_plural(more, 'more class')}</div>" if more else ""
+    tail = f"<div>… and {count_text(more, 'more class')}</div>" if more else ""
     return _view("FlowStore", url, rows, thumbnails, f"<table>{cells}</table>{tail}" if shown else "")
 
 
@@ -187,14 +189,6 @@ def _view(kind: str, name: str, rows: Iterable[tuple[str, str]], thumbnails: Seq
 
 def _escape(text: str) -> str:
     return html.escape(printable_name(text))
-
-
-def _counted(n_videos: int, n_failed: int) -> str:
-    return _plural(n_videos, "video") + (f", {n_failed} failed" if n_failed else "")
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" + ("" if count == 1 else "es" if noun.endswith("s") else "s")
 
 
 def _some(names: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ from flowstore.format.root import RootAttributes, check_outside_stores, read_roo
 from flowstore.format.settings import ExtractSettings, describe_settings
 from flowstore.layouts.flow_names import flow_finder
 from flowstore.layouts.templates import source_pattern
-from flowstore.names import escape_name, fold_name, format_bytes, printable_name, video_path
+from flowstore.names import count_text, escape_name, fold_name, format_bytes, printable_name, video_path
 from flowstore.pipeline.forecast import Estimate, estimate_work
 from flowstore.sources.discovery import Discovery, discover
 from flowstore.sources.selection import select_sources
@@ -106,19 +106,20 @@ class ExtractPlan:
         lines = [
             f"store:    {self.storage.url} ({state})",
             f"settings: {describe_settings(settings)}, step {settings.step}, compression {settings.compression}",
-            f"videos:   {self.n_videos} in {len(classes)} classes: {stored}"
+            f"videos:   {self.n_videos} in {count_text(len(classes), 'class')}: {stored}"
             + (f", {len(self.failed)} failed before (--retry-failed tries them again)" if self.failed else "")
             + (f"; {len(self.changed)} changed since and {self.verb}ed again" if self.changed else ""),
         ]
         if self.todo:
             height, width = self.estimate.largest_frame
             is_sample = self.estimate.n_probed < len(self.todo)
-            about = f", from a look at {self.estimate.n_probed} videos" if is_sample else ""
+            about = f", from a look at {count_text(self.estimate.n_probed, 'video')}" if is_sample else ""
             seen = " in those" if is_sample else ""
             lines += [
-                f"estimate: {self.estimate.n_frames} frames, {format_bytes(self.estimate.size_bytes)} of flow{about}",
+                f"estimate: {count_text(self.estimate.n_frames, 'frame')}, "
+                f"{format_bytes(self.estimate.size_bytes)} of flow{about}",
                 f"memory:   at most {format_bytes(self.estimate.memory_per_worker)} per worker process "
-                f"(frames up to {width}×{height}{seen}; {format_bytes(self.estimate.memory_per_video)} of it a video)",
+                f"(frames up to {width}×{height}{seen}; {format_bytes(self.estimate.memory_per_video)} per video)",
             ]
         return lines + [f"note:     {note}" for note in self.notes]
 
@@ -205,7 +206,7 @@ def make_plan(
     if kept := by_state["kept"]:
         notes.append(f"{len(kept)} sources cannot be read any more; their stored flow is kept: {_listed(kept)}")
     if damaged := by_state["damaged"]:
-        notes.append(f"{len(damaged)} videos in the store are damaged and {verb}ed again: {_listed(damaged)}")
+        notes.append(f"{count_text(len(damaged), 'damaged video')} in the store, {verb}ed again: {_listed(damaged)}")
     if is_overwriting and not is_new:
         notes.append(_overwrite_note(storage, sources, len(sources) < len(discovery.sources)))
     estimate = estimate_work(ordered, settings)
@@ -270,7 +271,7 @@ def _overwrite_note(storage: Storage, sources: Sequence[VideoSource], is_selecti
             f"--overwrite empties the store, and {len(others)} of its videos are not among those chosen: "
             "leave the choice out, or use another STORE"
         )
-    return f"{len(stored)} videos in the store are deleted"
+    return f"{count_text(len(stored), 'video')} in the store: deleted"
 
 
 def _has_store(storage: Storage, settings: ExtractSettings, is_overwriting: bool) -> bool:

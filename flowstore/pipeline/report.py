@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flowstore.format.record import VideoRecord
+from flowstore.names import count_text, videos_text
 
 
 @dataclass(frozen=True)
@@ -46,15 +47,14 @@ class ExtractReport:
 
     def __str__(self) -> str:
         if not self.n_extracted and not self.failures:
-            text = f"nothing to do: {self.n_done} videos are in {self.store_url} already"
+            text = f"nothing to do: {count_text(self.n_done, 'video')} already in {self.store_url}"
         else:
             rate = self.n_flows / self.seconds if self.seconds else 0.0
             text = (
-                f"{self.n_extracted} videos, {self.n_flows} flows in {self.seconds:.1f} s ({rate:.0f} flows/s)"
+                f"{videos_text(self.n_extracted, len(self.failures))}, "
+                f"{count_text(self.n_flows, 'flow')} in {self.seconds:.1f} s ({rate:.0f} flows/s)"
                 f" -> {self.store_url}" + (f"; {self.n_done} were there already" if self.n_done else "")
             )
-        if self.failures:
-            text += f"; {len(self.failures)} failed"
         if self.n_failed_before:
             text += f"; {self.n_failed_before} failed before and were not tried again (--retry-failed)"
         return text

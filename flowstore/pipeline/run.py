@@ -16,7 +16,7 @@ from flowstore.jobs.job import Loss, Tick
 from flowstore.jobs.operation import Operation
 from flowstore.jobs.progress import Progress
 from flowstore.jobs.schedulers import choose_scheduler
-from flowstore.names import now_utc, printable_name, video_path
+from flowstore.names import count_text, now_utc, printable_name, video_path
 from flowstore.pipeline.plan import ExtractPlan, check_settings, plan_extract
 from flowstore.pipeline.report import ExtractReport
 from flowstore.pipeline.settings import choose_engine, make_settings
@@ -314,6 +314,8 @@ def _index_store(planned: ExtractPlan, progress: Progress) -> None:
     index = index_tree(planned.storage, lambda path, error: damaged.append(printable_name(path)))
     if damaged:
         listed = ", ".join(damaged[:5]) + (", ..." if len(damaged) > 5 else "")
-        progress.note(f"{len(damaged)} videos are damaged, and not in the index: {listed} (flowstore verify says more)")
+        progress.note(
+            f"{count_text(len(damaged), 'damaged video')} not in the index: {listed} (flowstore verify says more)"
+        )
     if index is None:
         progress.note("another run changes the store, so it has no index now: a last run without --part writes it")

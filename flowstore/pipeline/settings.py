@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from flowstore.arguments import ParameterValue
+from flowstore.arguments import ParameterValue, our_spelling
 from flowstore.errors import ArgumentError, StoreError
 from flowstore.estimators.registry import make_estimator, resolve_engine
 from flowstore.format.codec import Compression
@@ -103,7 +103,7 @@ def make_settings(
             raise ArgumentError("float16 stores pixels as they are: leave out the bound and the encoding")
         quantizer = Quantizer("float16", None)
     elif dtype == "uint8":
-        quantizer = Quantizer(encoding or "centred", 20.0 if bound is None else bound)  # type: ignore[arg-type]
+        quantizer = Quantizer(our_spelling(encoding) or "centred", 20.0 if bound is None else bound)
         if quantizer.encoding == "float16":
             raise ArgumentError("encoding float16 is asked for with --dtype float16")
     else:

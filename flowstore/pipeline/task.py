@@ -19,7 +19,7 @@ from flowstore.format.codec import set_single_threaded
 from flowstore.format.record import VideoRecord
 from flowstore.format.settings import ExtractSettings
 from flowstore.jobs.job import Tick
-from flowstore.names import now_utc, printable_name, video_path
+from flowstore.names import count_text, now_utc, printable_name, video_path
 from flowstore.quantize.encoder import FlowEncoder
 from flowstore.quantize.error_bounded import Tolerance
 from flowstore.sources.containers import raise_if_machine
@@ -237,9 +237,8 @@ def _extract(task: VideoTask, tick: Tick) -> VideoRecord:
     flows = frames.flows()
     first = next(flows, None)
     if first is None:
-        plural = "" if frames.n_frames == 1 else "s"
         step = f" at step {settings.step}" if settings.step > 1 else ""
-        raise DecodeError(f"{frames.n_frames} frame{plural}: no flow{step}")
+        raise DecodeError(f"{count_text(frames.n_frames, 'frame')}: no flow{step}")
     is_compiled = settings.engine == "numba"
     encoder = FlowEncoder(quantizer, first.shape, is_compiled, settings.max_error_px)
     _, height, width = first.shape

@@ -118,7 +118,7 @@ class Tolerance:
         """
         quantizer = self.quantizer
         value = flow.astype(np.float64)
-        place = np.clip((value - quantizer.offset) / quantizer.scale, quantizer.lowest_code, 255)
+        place = np.clip((value - quantizer.offset) / quantizer.scale, quantizer.lowest_code - 1, 256)
         is_kept = (value == 0) | (np.abs(value) > quantizer.largest_kept)
         steps = np.where(is_kept, 0.0, self.steps)
         low = np.maximum(np.minimum(np.ceil(place - steps), nearest), quantizer.lowest_code).astype(np.int16)

@@ -135,7 +135,7 @@ def find_ranges(
     places = 2.0 ** (PLACE_BITS - bits)
     for i in range(np.uintp(flow.size)):
         value = np.float64(flow[i])
-        at = min(max((value - offset) / scale, np.float64(lowest)), 255.0)
+        at = min(max((value - offset) / scale, np.float64(lowest) - 1.0), 256.0)
         code = np.int32(nearest[i])
         within = 0.0 if (value == 0.0) | (abs(value) > bound) else steps
         first = max(min(np.int32(math.ceil(at - within)), code), np.int32(lowest))

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from flowstore.colour import check_scale, flow_scale_px, flow_to_color, wheel_image
 from flowstore.errors import ArgumentError, NameNotFoundError, StoreError
 from flowstore.format.settings import flow_unit
-from flowstore.names import printable_name
+from flowstore.names import count_text, printable_name
 from flowstore.render import drawing
 from flowstore.render.pictures import SCALE_OF_FLOW
 from flowstore.render.text import INK, LINE_HEIGHT, PALE_INK, draw_text, drawable_text, text_width, wrap_text
@@ -92,8 +92,8 @@ def draw_sheet(
     if len(names) > limit:
         notes.append(f"the first {limit} of {len(names)} videos are drawn (--limit)")
     tiles = [_make_tile(flow_class, name, frame, scale) for name in names[:limit]]
-    shown = f"the first {limit} of {len(names)}" if len(names) > limit else f"{len(names)}"
-    title = f"{printable_name(flow_class.name)}: {shown} videos"
+    shown = f"the first {limit} of " if len(names) > limit else ""
+    title = f"{printable_name(flow_class.name)}: {shown}{count_text(len(names), 'video')}"
     unit = flow_unit(flow_class.store.settings)
     statement = f"rim: {scale:g} {unit}" if scale else f"rim: what stands below each, in {unit}, {SCALE_OF_FLOW}"
     return Sheet(_arrange(tiles, title, statement), len(tiles), tuple(notes))

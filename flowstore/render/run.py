@@ -13,11 +13,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from flowstore.arguments import check_path
+from flowstore.arguments import check_path, our_spelling
 from flowstore.errors import ArgumentError, DecodeError, ExportError
 from flowstore.jobs.operation import Operation
 from flowstore.jobs.progress import Progress
-from flowstore.names import printable_name
+from flowstore.names import count_text, printable_name
 from flowstore.progress import choose_progress
 from flowstore.render.contact_sheet import MAX_TILES, draw_sheet
 from flowstore.render.films import FILM_SUFFIXES, check_film_library, fastest_fps, open_film
@@ -166,7 +166,7 @@ def render_class(
     height, width = sheet.image.shape[:2]
     return RenderReport(
         path=target,
-        what=f"{sheet.n_videos} videos of {printable_name(flow_class.name)}",
+        what=f"{count_text(sheet.n_videos, 'video')} of {printable_name(flow_class.name)}",
         style="color",
         scale_px=scale,
         scale_origin="each flow has its own full scale" if scale is None else "given",
@@ -243,6 +243,7 @@ def render_video(
     """
     video.check_has_flow()
     target, suffix = check_target(path, video.storage)
+    style = our_spelling(style)
     if style not in get_args(Style):
         raise ArgumentError(f"style is {style!r}, expected one of {', '.join(get_args(Style))}")
     if suffix == PICTURE_SUFFIX:

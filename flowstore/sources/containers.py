@@ -12,18 +12,13 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from flowstore.errors import DecodeError, MachineError, MissingExtraError
+import av
+import av.logging
+from av.container import InputContainer
+from av.stream import Stream
+from av.video.stream import VideoStream
 
-try:
-    import av
-    import av.logging
-    from av.container import InputContainer
-    from av.stream import Stream
-    from av.video.stream import VideoStream
-except ImportError as error:
-    raise MissingExtraError(
-        f"PyAV, which decodes videos, cannot be loaded ({error}): pip install 'av>=17.1'"
-    ) from error
+from flowstore.errors import DecodeError, MachineError
 
 NO_VIDEO = "not a video that can be decoded, or damaged at its beginning"
 # Formats that name other files, or are no recording: FFmpeg would follow them.

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from flowstore.arguments import check_path
 from flowstore.errors import SourceError
+from flowstore.names import count_text
 from flowstore.sources.listing import (
     VIDEO_SUFFIXES,
     FindFlow,
@@ -250,7 +251,9 @@ class _ListedVideos:
         if not found:
             raise SourceError(f"list file {self.list_file}: it names no video")
         if all(problem for _, _, problem in found):
-            raise SourceError(f"list file {self.list_file}: none of its {len(found)} videos is found under {self.root}")
+            raise SourceError(
+                f"list file {self.list_file}: none of its {count_text(len(found), 'video')} is found under {self.root}"
+            )
         unique = {entry.path: (entry, label, problem) for entry, label, problem in found}
         repeated = len(found) - len(unique)
         notes = [f"{self.list_file}: {repeated} repeated lines, taken once"] if repeated else []

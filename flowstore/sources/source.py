@@ -7,14 +7,20 @@ from dataclasses import dataclass
 
 import cv2
 
-from flowstore.errors import DecodeError, FlowStoreError, SourceError
+from flowstore.errors import DecodeError, FlowStoreError, MissingExtraError, SourceError
 from flowstore.names import printable_name
 from flowstore.sources.fingerprint import Fingerprint, SourceFiles, SourceKind, one_file, several_files
 from flowstore.sources.frames import FrameReader
 from flowstore.sources.images import FrameFolder, read_levels
 from flowstore.sources.listing import list_frames
 from flowstore.sources.series import order_frames
-from flowstore.sources.videos import VideoFile, decoder_versions
+
+try:
+    from flowstore.sources.videos import VideoFile, decoder_versions
+except ImportError as error:
+    raise MissingExtraError(
+        f"PyAV, which decodes videos, cannot be loaded ({error}): pip install 'av>=17.1'"
+    ) from error
 
 UNLABELED = "unlabeled"
 

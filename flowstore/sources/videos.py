@@ -25,6 +25,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from flowstore.errors import DecodeError
+from flowstore.names import count_text
 from flowstore.sources.containers import (
     ENDS_EARLY,
     Opened,
@@ -424,7 +425,7 @@ class _Decoding:
         if tail_damage:
             self._said.add(tail_damage)
         if self._n_unstamped and self._n_stamped:
-            warnings.append(f"{self._n_unstamped} frames have no time stamp of their own")
+            warnings.append(f"{count_text(self._n_unstamped, 'frame')} without a time stamp")
         if tail_warning:
             warnings.append(tail_warning)
         is_short = missing_s > allowed_s + self._interval_s / 2

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from flowstore.names import count_text
 from flowstore.stats.counts import N_ANGLES, CountRules, MotionCounts
 
 Origin = Literal["record", "flow", "codes"]
@@ -194,11 +195,12 @@ class StatsReport:
 
     def __str__(self) -> str:
         counted = self.overall.counts.n_flows
-        failed = f"; {len(self.failures)} videos could not be counted" if self.failures else ""
-        left_out = f"; {self.n_left_out} failed videos of the store have no flow" if self.n_left_out else ""
+        failed = f"; {count_text(len(self.failures), 'video')} could not be counted" if self.failures else ""
+        left_out = f"; {count_text(self.n_left_out, 'failed video')} left out" if self.n_left_out else ""
         rate = f"{counted / self.seconds:.0f} flows/s" if self.seconds else "-"
         return (
-            f"{self.overall.n_videos} videos, {counted} of {self.overall.n_flows} flows counted ({self.sample}) "
+            f"{count_text(self.overall.n_videos, 'video')}, "
+            f"{counted} of {count_text(self.overall.n_flows, 'flow')} counted ({self.sample}) "
             f"in {self.seconds:.1f} s ({rate}){left_out}{failed}"
         )
 

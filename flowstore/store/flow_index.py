@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from flowstore.names import count_text
 from flowstore.notebook.tables import flow_frames, flow_videos, flows_table
 from flowstore.store.video_index import VideoIndex
 
@@ -52,8 +53,8 @@ class FlowIndex:
         -------
         pandas.DataFrame
             ``class`` and ``video`` (``class/name``, both categorical; ``store[video]`` takes it), ``frame`` (the one
-            that the flow starts from), ``time_s`` (of that frame; NaN where the frame rate is unknown),
-            ``mean_magnitude_px``. A row takes 22 to 25 bytes.
+            that the flow starts from), ``time_s`` (of that frame; NaN where the frame rate is unknown or not constant:
+            ``video.record.flow_times_s`` has those), ``mean_magnitude_px``. A row takes 22 to 25 bytes.
 
         Raises
         ------
@@ -71,4 +72,4 @@ class FlowIndex:
         return flows_table(self._videos.columns, self.mean_magnitude_px)
 
     def __repr__(self) -> str:
-        return f"<FlowIndex: {len(self)} flows of {len(self._videos)} videos>"
+        return f"<FlowIndex: {count_text(len(self), 'flow')} of {count_text(len(self._videos), 'video')}>"

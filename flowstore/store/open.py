@@ -28,6 +28,7 @@ from flowstore.format import zarr_metadata as documents
 from flowstore.format.root import RootAttributes, read_root
 from flowstore.format.settings import ExtractSettings, describe_settings
 from flowstore.names import (
+    count_text,
     display_name,
     escape_name,
     is_shortened,
@@ -35,6 +36,7 @@ from flowstore.names import (
     suggest_name,
     unescape_name,
     video_path,
+    videos_text,
 )
 from flowstore.notebook.views import MAX_THUMBNAILS, class_html, store_html
 from flowstore.storage.keys import Storage
@@ -417,10 +419,9 @@ class FlowStore:
     def __repr__(self) -> str:
         index = self.videos
         n_failed = int((index.column("status") == "failed").sum())
-        failed = f", {n_failed} failed" if n_failed else ""
         return (
-            f"<FlowStore {self.url}: {len(self.classes)} classes, {self.n_videos} videos{failed}, "
-            f"{self.n_flows} flows; {describe_settings(self.settings)}>"
+            f"<FlowStore {self.url}: {count_text(len(self.classes), 'class')}, {videos_text(self.n_videos, n_failed)}, "
+            f"{count_text(self.n_flows, 'flow')}; {describe_settings(self.settings)}>"
         )
 
     def _repr_html_(self) -> str:
@@ -541,7 +542,7 @@ class FlowClass:
         return class_html(self.name, n_failed, self.names, n_flows, pictures)
 
     def __repr__(self) -> str:
-        return f"<FlowClass {printable_name(self.name)}: {len(self)} videos>"
+        return f"<FlowClass {printable_name(self.name)}: {count_text(len(self), 'video')}>"
 
 
 def open_place(place: str) -> FlowStore | FlowClass | Video:

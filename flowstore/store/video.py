@@ -13,7 +13,7 @@ from flowstore.colour import automatic_scale_px, flow_scale_px
 from flowstore.errors import ArgumentError, FailedVideoError, StoreError
 from flowstore.format.record import VideoRecord
 from flowstore.format.settings import ExtractSettings, describe_settings, flow_unit
-from flowstore.names import printable_name
+from flowstore.names import count_text, printable_name
 from flowstore.notebook.plots import PlotStyle, plot_flow
 from flowstore.notebook.views import thumbnail_html, video_html
 from flowstore.quantize.quantizer import Quantizer
@@ -367,7 +367,8 @@ class Video:
         if not self.record.is_ok:
             return f"<Video {self.key}: failed ({self.record.reason})>"
         rate = f", {self.fps:g} fps" if self.fps else ""
-        return f"<Video {self.key}: {self.n_flows} flows of {self.size_text}{rate}; {describe_settings(self.settings)}>"
+        flows = count_text(self.n_flows, "flow")
+        return f"<Video {self.key}: {flows} of {self.size_text}{rate}; {describe_settings(self.settings)}>"
 
 
 class VideoCodes:

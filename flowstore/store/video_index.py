@@ -14,7 +14,7 @@ import numpy.typing as npt
 from flowstore.errors import ArgumentError
 from flowstore.format.columns import TEXT_TYPE, Column
 from flowstore.format.record import VideoRecord
-from flowstore.names import display_name, escape_name, is_shortened, unescape_name, video_path
+from flowstore.names import count_text, display_name, escape_name, is_shortened, unescape_name, video_path
 from flowstore.notebook.tables import videos_table
 
 FLOW_MEANS = "flow_mean_magnitude"
@@ -74,8 +74,8 @@ class VideoIndex:
     columns : mapping of str to array
         One-dimensional, all of one length: ``class``, ``video``, ``path`` (of its group), ``status``, ``reason``,
         ``source_path``, ``source_kind`` (str); ``n_frames``, ``n_flows``, ``height``, ``width``, ``fps`` (nan where
-        unknown), ``mean_magnitude``, ``p99_magnitude``, ``max_magnitude`` (pixels; nan for a failed video),
-        ``clipped_x``, ``clipped_y``, ``clipped_share``, ``size_bytes``.
+        unknown or not constant), ``mean_magnitude``, ``p99_magnitude``, ``max_magnitude`` (pixels; nan for a failed
+        video), ``clipped_x``, ``clipped_y``, ``clipped_share``, ``size_bytes``.
     n_videos : int
         Number of rows.
     flow_means : float32 array (sum of n_flows,), optional
@@ -147,7 +147,7 @@ class VideoIndex:
         return (self[number] for number in range(len(self)))
 
     def __repr__(self) -> str:
-        return f"<VideoIndex: {len(self)} videos; columns {', '.join(self.columns)}>"
+        return f"<VideoIndex: {count_text(len(self), 'video')}; columns {', '.join(self.columns)}>"
 
     def column(self, name: str) -> Column:
         """Return one column.
@@ -312,7 +312,8 @@ def _row(record: VideoRecord) -> dict[str, Any]:
         "n_flows": record.n_flows,
         "height": record.height,
         "width": record.width,
-        "fps": np.nan if record.fps is None else record.fps,
+        # Times made of a mean rate would be wrong; the record has them.
+        "fps": np.nan if record.fps is None or record.times_s else record.fps,
         "mean_magnitude": statistics.mean_magnitude if statistics else np.nan,
         "p99_magnitude": statistics.p99_magnitude if statistics else np.nan,
         "max_magnitude": statistics.max_magnitude if statistics else np.nan,

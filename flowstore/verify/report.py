@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from flowstore.names import count_text, format_bytes, videos_text
 from flowstore.verify.faults import Fault
 
 
@@ -49,14 +50,12 @@ class VerifyReport:
     def __str__(self) -> str:
         rate = self.size_bytes / 1e6 / self.seconds if self.seconds else 0.0
         text = (
-            f"{self.n_videos} videos, {self.n_flows} flows, {self.size_bytes / 1e6:.1f} MB read in "
-            f"{self.seconds:.1f} s ({rate:.0f} MB/s)"
-            + (f", {self.n_failed} failed videos without flow" if self.n_failed else "")
+            f"{videos_text(self.n_videos, self.n_failed)}, {count_text(self.n_flows, 'flow')}, "
+            f"{format_bytes(self.size_bytes)} read in {self.seconds:.1f} s ({rate:.0f} MB/s)"
         )
         if not self.faults:
             return f"{text}: nothing is wrong with {self.store_url}"
-        plural = "" if len(self.faults) == 1 else "s"
-        text += f": {len(self.faults)} fault{plural} in {self.store_url}"
+        text += f": {count_text(len(self.faults), 'fault')} in {self.store_url}"
         if self.mended:
             text += f", {len(self.faults) - self.n_left} mended" + (f", {self.n_left} left" if self.n_left else "")
         return text

@@ -17,7 +17,7 @@ from flowstore.jobs.operation import SMALL_FLOWS, Operation
 from flowstore.jobs.progress import Progress
 from flowstore.layouts.flow_names import flow_finder
 from flowstore.layouts.templates import source_pattern
-from flowstore.names import printable_name, unescape_name, video_path
+from flowstore.names import count_text, printable_name, unescape_name, video_path
 from flowstore.pipeline.plan import check_names
 from flowstore.pipeline.task import Comparison, VideoTask, compare_video
 from flowstore.progress import choose_progress
@@ -205,7 +205,7 @@ class _Run:
         n_old = sum(not found.has_digests for found in self._findings.values())
         if n_old:
             self.notes.append(
-                f"{n_old} videos were written without digests: of those, damage is found, and files that were "
+                f"{count_text(n_old, 'video')} written without digests: of those, damage is found, and files that were "
                 "exchanged for others of their size are not"
             )
 
@@ -233,7 +233,7 @@ class _Run:
         good = [found for found in self._findings.values() if found.record is not None and found.record.is_ok]
         n_gone = sum(not found.is_source_readable for found in good)
         if n_gone:
-            self.notes.append(f"{n_gone} videos have no source any more that can be read: only their flow was checked")
+            self.notes.append(f"{count_text(n_gone, 'video')} without a readable source: only the flow was checked")
 
     def compare(self, settings: ExtractSettings, sample: int) -> None:
         """Extract a sample anew, and compare."""
@@ -252,7 +252,7 @@ class _Run:
         same = "is the same to the last bit"
         if settings.max_error_px is not None:
             same = f"is within the {settings.max_error_px:g} px that its settings allow"
-        self.notes.append(f"{len(tasks)} videos were extracted anew: the flow of {n_same} {same}")
+        self.notes.append(f"{count_text(len(tasks), 'video')} extracted again: the flow of {n_same} {same}")
 
     def _take_comparison(self, task: VideoTask, found: Comparison) -> None:
         path = video_path(task.source.class_name, task.source.name)

@@ -12,7 +12,7 @@ from flowstore.errors import ChecksumError, StoreError, StoreFormatError
 from flowstore.format import zarr_metadata as documents
 from flowstore.format.record import VideoRecord
 from flowstore.format.root import RootAttributes, is_consolidated, read_root
-from flowstore.names import escape_name
+from flowstore.names import count_text, escape_name
 from flowstore.storage.keys import Storage
 from flowstore.store.index import StoredColumns, open_columns
 from flowstore.store.tree import INDEX
@@ -162,7 +162,7 @@ def _compare(columns: StoredColumns, tree: VideoIndex, unreadable: Collection[st
     absent = [path for path in tree_paths if path not in indexed]
     if absent:
         listed = ", ".join(absent[:3]) + (", ..." if len(absent) > 3 else "")
-        yield Fault("index", INDEX, f"{len(absent)} videos are not in it: {listed}", remedy="index")
+        yield Fault("index", INDEX, f"{count_text(len(absent), 'video')} missing in it: {listed}", remedy="index")
     masks = (
         np.array([path in there for path in paths], bool),
         np.array([path in indexed for path in tree_paths], bool),

@@ -72,7 +72,7 @@ def test_a_video(root):
     text = shown(f"{root}/wave/{NAME}")
     assert f"wave/{NAME}" in text
     assert "5 flows of 8×6 from 6 frames, 30 fps, 0.20 s" in text
-    assert "mean 1.500, p99 7.25, max 9.00 px a flow" in text
+    assert "mean 1.500, p99 7.25, max 9.00 px per frame" in text
     assert "12.5000% of values (3 of x, 4 of y)" in text
     assert f"made {CREATED}" in " ".join(text.split())
 

@@ -85,7 +85,7 @@ def test_short_videos(index):
     assert len(ClipTable(index, ClipRule(length=4, short="drop"))) == 2
     assert ClipTable(index, ClipRule(length=4, short="repeat")).draw(3, 0).flows.tolist() == [[0, 0, 0, 0]]
     assert ClipTable(index, ClipRule(length=4, short="loop")).draw(2, 0).flows.tolist() == [[0, 1, 2, 0]]
-    with pytest.raises(ArgumentError, match="2 videos are shorter than the 4 flows of a clip, the first is b/y with 3"):
+    with pytest.raises(ArgumentError, match="2 videos shorter than a clip of 4 flows, the first is b/y with 3"):
         ClipTable(index, ClipRule(length=4, short="error"))
     with pytest.raises(ArgumentError, match="no video is left"):
         ClipTable(index, ClipRule(length=40, short="drop"))
@@ -96,7 +96,7 @@ def test_a_split_by_names(index):
     assert [table.path(row) for row in range(len(table))] == ["b/x", "c/w"]
     assert table.classes == ["a", "b", "c", "d"]
     assert table.targets.tolist() == [1, 2]
-    with pytest.raises(NameNotFoundError, match="2 videos of the split have no flow here, the first is b/broken"):
+    with pytest.raises(NameNotFoundError, match="2 videos of the split without flow here, the first is b/broken"):
         ClipTable(index, ClipRule(1), ["b/x", "b/broken", "b/none"])
     with pytest.raises(ArgumentError, match="split is 'b/x', expected names of videos"):
         ClipTable(index, ClipRule(1), "b/x")

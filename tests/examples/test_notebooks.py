@@ -33,6 +33,9 @@ CLAIMS = {
         "abs(errors[20.0] / (0.3826 * 20 / 127) - 1) < 0.1",
         "sizes.kB_a_flow['none'] > sizes.kB_a_flow['fast'] > sizes.kB_a_flow['balanced'] > sizes.kB_a_flow['small']",
         "86.4 <= sizes.kB_a_flow['none'] < 86.5",  # 2 × 240 × 180 bytes, and checksums
+        "(np.diff(bounded.kB_a_flow[:3]) < 0).all() and (np.diff(bounded.mean_error_px[:3]) > 0).all()",
+        # A mean far below the largest error, which is that of each component.
+        "(bounded.mean_error_px[:3] < step * np.array([0.4, 0.6, 0.85])).all()",
     ],
     "explore_store": [
         "len(videos) == 12 and len(flows) == videos.n_flows.sum() == 276",

@@ -79,7 +79,7 @@ def test_labels_of_the_files_themselves(root, tmp_path):
 
 def test_lines_that_name_no_video_are_said(root, tmp_path):
     (tmp_path / "k.csv").write_text("label,youtube_id,time_start,time_end,split\nwave,b,0,1,val\nwave,gone,0,1,val\n")
-    with pytest.warns(FlowStoreWarning, match=r"(?s)1 lines of the split.*gone"):
+    with pytest.warns(FlowStoreWarning, match=r"(?s)1 line of the split.*gone"):
         found = plan_lists(flowstore.open_store(root), (f"kinetics:{tmp_path}/k.csv:val",))
     assert [wanted.name for wanted in found] == ["kinetics_k_val"]
 

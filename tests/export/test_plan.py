@@ -41,7 +41,7 @@ def test_files_and_bytes_are_foretold_and_nothing_is_written(root, tmp_path, lay
     report = export(root, tmp_path / "out", layout, scheduler="sync")
     files = {name: data for name, data in tree_files(tmp_path / "out").items() if name != MANIFEST}
     assert values["files"] == len(files) == report.n_written
-    assert re.search(rf"files: +{len(files)}, about [\d.]+ [KM]iB", shown.out)
+    assert re.search(rf"files: +{len(files)}, about [\d.]+ [kM]B", shown.out)
     n_bytes = sum(map(len, files.values()))
     assert abs(values["estimated_bytes"] - n_bytes) <= (0.01 if layout in ("npy", "i3d-npy", "flo") else 0.15) * n_bytes
     assert (values["videos"], values["flows"], values["left_out"]) == (3, 15, 1)
@@ -55,7 +55,7 @@ def test_the_plan_says_what_will_be_done(root, tmp_path):
     text = str(planned)
     assert "tsn: a/flow_x_00001.jpg, a/flow_y_00001.jpg" in text
     assert "decoded from centred, resized and encoded as denseflow ±20 px, within 1 of the code" in text
-    assert "3, 18 flows of 30×24, 32×24; 1 failed videos have no flow" in " ".join(text.split())
+    assert "3, 18 flows of 30×24, 32×24; 1 failed video left out" in " ".join(text.split())
     assert "annotations/all.txt" in text
     assert re.search(r"files: +36$", text)
     report = run_export(planned, scheduler="sync")

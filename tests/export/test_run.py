@@ -382,7 +382,7 @@ def test_a_damaged_video_is_reported_and_the_others_go_on(root, tmp_path, damage
     assert json.loads((tmp_path / "out" / MANIFEST).read_bytes())["complete"] is False
     assert len(list((tmp_path / "out/fencing" / HD).iterdir())) == 36
     assert list((tmp_path / "out").glob("wave/b/*")) == []
-    assert "1 failed" in str(report)
+    assert "1 video could not be exported" in str(report)
     assert report.to_json()["failed"] == [{"video": "wave/b", "reason": problem}]
 
 

@@ -91,6 +91,6 @@ def test_a_line_of_a_split_without_a_video_is_said_without_a_place_in_the_code(r
     done = run("export", root, tmp_path / "images", "--lists", f"mmaction2:{tmp_path}/list.txt", "--quiet")
     assert done.code == 0
     assert done.err.splitlines() == [
-        "warning: 1 lines of the split name no video of the store",
+        "warning: 1 line of the split without a video in the store",
         f"{tmp_path}/list.txt:2: 'wave/none 3 0': no such video in class 'wave'",
     ]

@@ -103,7 +103,7 @@ def test_a_video_without_files_is_found_where_its_folder_says_so(tmp_path):
 def test_what_is_no_file_of_the_layout_is_counted(tmp_path):
     touch(tmp_path, "c/v.npy", "c/v.txt", "notes.md", "flowstore-export.json", "annotations/all.txt")
     discovery, _ = find(tmp_path, "npy")
-    assert discovery.notes == ("2 files or folders are none of the layout's and left out, such as c/v.txt",)
+    assert discovery.notes == ("2 items left out, not being the layout's: c/v.txt, …",)
 
 
 def test_a_folder_without_a_file_of_the_layout_says_what_it_has(tmp_path):
@@ -121,7 +121,7 @@ def test_what_systems_leave_about_and_stores_are_no_videos(tmp_path):
     touch(tmp_path, "c/v.npy", "c/._v.npy", "@eaDir/v.npy", "c/.DS_Store", "s.zarr/v.npy", "s.zarr/zarr.json")
     discovery, _ = find(tmp_path, "npy")
     assert [source.key for source in discovery.sources] == ["c/v"]
-    assert discovery.notes == ("1 files or folders are none of the layout's and left out, such as s.zarr",)
+    assert discovery.notes == ("1 item left out, not being the layout's: s.zarr",)
 
 
 def test_a_step_that_is_not_there_is_refused(tmp_path):

@@ -64,7 +64,7 @@ def test_a_step_that_no_tool_writes_is_no_file_of_the_layout(tmp_path, prefix):
         write_image(tmp_path / f"files/c/v/flow_{axis}_{prefix}00000.jpg", CODES[0][0])
     done = call("import", tmp_path / "files", tmp_path / "s", "--layout", "denseflow", "--bound", "20")
     assert done.code == 0, done.err
-    assert f"2 files or folders are none of the layout's and left out, such as c/v/flow_x_{prefix}00000.jpg" in done.err
+    assert f"2 items left out, not being the layout's: c/v/flow_x_{prefix}00000.jpg, …" in done.err
     assert flowstore.open_store(tmp_path / "s")["c/v"].n_flows == 3
     assert flowstore.open_store(tmp_path / "s").settings.step == 1
 

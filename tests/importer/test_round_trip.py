@@ -240,7 +240,7 @@ def test_what_verify_marks_as_damaged_is_imported_again(tmp_path):
     assert "marked wave/c as failed" in call("verify", tmp_path / "b", "--repair").err
     again = call("import", tmp_path / "files", tmp_path / "b")
     assert again.code == 0
-    assert "1 videos, 6 flows" in again.out
+    assert "1 video, 6 flows" in again.out
     assert call("verify", tmp_path / "b").code == 0
     assert_same(tmp_path / "b", videos)
 

@@ -107,8 +107,8 @@ def test_a_folder_that_another_tool_made_is_imported(tmp_path, real_data):
     shutil.copytree(real_data / "frames/mmaction2", tmp_path / "files/class/video")
     result = call("import", tmp_path / "files", tmp_path / "s", "--layout", "mmaction2", "--bound", "20")
     assert result.code == 0, result.err
-    assert "1 videos, 5 flows" in result.out
-    assert "10 files or folders are none of the layout's and left out, such as class/video/img_00001.jpg" in result.err
+    assert "1 video, 5 flows" in result.out
+    assert "10 items left out, not being the layout's: class/video/img_00001.jpg" in result.err
     video = flowstore.open_store(tmp_path / "s")["class/video"]
     for index in range(5):
         for component, axis in enumerate("xy"):
@@ -309,7 +309,7 @@ def test_a_second_run_does_nothing_and_a_longer_video_is_done_again(tmp_path):
     assert tree(tmp_path / "s") == before
     write_video(tmp_path / "files", "notebook", "c", "v", codes)
     again = call(*command)
-    assert "1 videos, 5 flows" in again.out
+    assert "1 video, 5 flows" in again.out
     assert "1 changed since and imported again" in again.err
     assert flowstore.open_store(tmp_path / "s")["c/v"].n_flows == 5
 
@@ -318,7 +318,7 @@ def test_the_store_may_stand_in_the_folder(tmp_path):
     write_video(tmp_path, "notebook", "c", "v", truncate_codes(smooth_flow(3)))
     command = "import", tmp_path, tmp_path / "s", "--layout", "notebook", "--bound", "20"
     assert call(*command).code == 0
-    assert "nothing to do: 1 videos" in call(*command).out
+    assert "nothing to do: 1 video " in call(*command).out
 
 
 def test_flow_stays_when_its_files_are_gone(tmp_path):
@@ -340,7 +340,7 @@ def test_a_dry_run_says_all_and_writes_nothing(tmp_path):
     result = call("import", tmp_path / "files", tmp_path / "s", "--layout", "i3d-npy", "--dry-run")
     assert result.code == 0
     assert tree(tmp_path) == before
-    assert "1 in 1 classes: 1 to import" in result.out
+    assert "1 in 1 class: 1 to import" in result.out
     assert (
         "decoded from i3d-float ±20 px and encoded as centred ±20 px, each the code of the file's value" in result.out
     )

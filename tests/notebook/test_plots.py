@@ -38,7 +38,7 @@ def texts(ax):
 def test_color(video):
     ax, scale = video.plot(), picture_scale(video[4])
     np.testing.assert_array_equal(ax.images[0].get_array(), flow_to_color(video[4], scale))
-    assert {"wave/a $x$, flow 4", f"rim: {scale:g}\npx a frame", "x (px)", "y (px)"} <= set(texts(ax))
+    assert {"wave/a $x$, flow 4", f"rim: {scale:g}\npx per frame", "x (px)", "y (px)"} <= set(texts(ax))
     # y points down, pixels lie on their numbers.
     assert ax.get_xlim() == (-0.5, 39.5)
     assert ax.get_ylim() == (11.5, -0.5)
@@ -53,7 +53,7 @@ def test_arrows_point_where_things_move(video):
     np.testing.assert_array_equal(quiver.V, flow[1, y, x])
     assert quiver.angles == quiver.scale_units == "xy"
     (key,) = ax.findobj(matplotlib.quiver.QuiverKey)
-    assert (key.text.get_text(), key.U) == ("5\npx a frame", 5.0)
+    assert (key.text.get_text(), key.U) == ("5\npx per frame", 5.0)
     assert (ax.get_xlim(), ax.get_ylim()) == ((-0.5, 39.5), (11.5, -0.5))
 
 
@@ -72,7 +72,7 @@ def test_planes(video):
         np.testing.assert_array_equal(ax.images[0].get_array(), plane)
         assert ax.images[0].get_clim() == (-9, 9)
         assert ax.images[0].get_cmap().name == "RdBu_r"
-    assert {"wave/a $x$, flow 5\nx, right is red", "y, down is red", "px a frame"} <= set(texts(axes[0]))
+    assert {"wave/a $x$, flow 5\nx, right is red", "y, down is red", "px per frame"} <= set(texts(axes[0]))
 
 
 def test_axes_of_ones_own(video):

@@ -95,7 +95,7 @@ def test_a_failed_video_shows_its_reason(store):
 
 def test_a_class(store):
     page = shown(store["wave"])
-    assert "2 videos, 1 failed" in page.text
+    assert "2 videos with flow, 1 failed" in page.text
     assert "a, b, broken" in page.text
     assert "ends early" in page.text
     assert len(page.images) == 3
@@ -103,7 +103,13 @@ def test_a_class(store):
 
 def test_a_store(store):
     page = shown(store)
-    for text in ("3 videos, 2 failed in 3 classes", "flows 11", "±20 px", store.url, "0 videos, 1 failed"):
+    for text in (
+        "3 videos with flow, 2 failed in 3 classes",
+        "flows 11",
+        "±20 px",
+        store.url,
+        "0 videos with flow, 1 failed",
+    ):
         assert re.sub(r"\s+", " ", text) in re.sub(r"\s+", " ", page.text)
     assert len(page.images) == 3
     chosen = shown(store.select("run"))

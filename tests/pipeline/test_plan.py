@@ -73,7 +73,7 @@ def test_the_printed_plan(videos, tmp_path):
         "videos:   4 in 2 classes: 4 to extract, 0 done",
         f"estimate: 53 frames, {format_bytes(estimate.size_bytes)} of flow",
         f"memory:   at most {format_bytes(estimate.memory_per_worker)} per worker process "
-        f"(frames up to 32×24; {format_bytes(estimate.memory_per_video)} of it a video)",
+        f"(frames up to 32×24; {format_bytes(estimate.memory_per_video)} per video)",
     ]
     values = json.loads(json.dumps(planned.to_json()))
     assert (values["n_todo"], values["n_done"], values["n_frames"]) == (4, 0, 53)
@@ -113,7 +113,7 @@ def test_nothing_to_do(videos, tmp_path):
     assert len(planned.done) == 4
     assert str(planned).splitlines()[2:] == ["videos:   4 in 2 classes: 0 to extract, 4 done"]
     report = extract(videos, tmp_path / "s.zarr", scheduler="sync", **OPTIONS)
-    assert str(report) == f"nothing to do: 4 videos are in {tmp_path}/s.zarr already"
+    assert str(report) == f"nothing to do: 4 videos already in {tmp_path}/s.zarr"
     assert tree_files(tmp_path / "s.zarr") == before
 
 

@@ -76,6 +76,17 @@ def test_error_is_bounded_for_any_values(flow, encoding, steps):
 
 
 @pytest.mark.parametrize("encoding", UINT8_ENCODINGS)
+@pytest.mark.parametrize("steps", [1.0, 1.5, 3.0])
+def test_error_is_bounded_beside_the_bound(encoding, steps):
+    quantizer = Quantizer(encoding, 20)
+    edge = np.linspace(20 - 4 * quantizer.scale, 20.1, 40 * 30, dtype=np.float32).reshape(40, 30)
+    flow = np.stack([edge, -edge])
+    for turned in (flow, np.ascontiguousarray(flow[:, ::-1]), np.ascontiguousarray(flow.swapaxes(1, 2))):
+        codes = chosen_by_both(quantizer, steps * quantizer.scale, turned)
+        check_bound(quantizer, steps * quantizer.scale, turned, codes)
+
+
+@pytest.mark.parametrize("encoding", UINT8_ENCODINGS)
 def test_still_picture_stays_still(encoding):
     quantizer = Quantizer(encoding, 20)
     codes = chosen_by_both(quantizer, 0.5, np.zeros((2, 9, 11), np.float32))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from flowstore.errors import ArgumentError, SourceError
 from flowstore.layouts.flow_names import flow_finder
+from flowstore.layouts.templates import source_pattern
 from flowstore.sources.discovery import discover as discover_with
 from flowstore.sources.listing import VIDEO_SUFFIXES, list_frames, natural_key
 from flowstore.sources.selection import select_sources
@@ -343,7 +344,7 @@ def test_a_list_may_stand_elsewhere_and_hold_absolute_paths(listed, tmp_path):
     discovery = discover(listed, path)
     assert found(discovery) == [("jump", "e", "video"), ("run", "c", "frames"), ("wave", "a", "video")]
     # A list without a source stands in the source.
-    with pytest.raises(SourceError, match="none of its 1 videos is found under"):
+    with pytest.raises(SourceError, match="none of its 1 video is found under"):
         discover(write_list(tmp_path, "wave/a.avi 1"))
 
 
@@ -374,6 +375,41 @@ def test_repeated_lines_are_taken_once_and_said(listed):
     discovery = discover(path)
     assert good(discovery) == [("unlabeled", "top"), ("wave", "a")]
     assert discovery.notes == (f"{path}: 1 repeated lines, taken once",)
+
+
+UCF11 = [f"{name}/v_{name}_0{group}/v_{name}_0{group}_01.avi" for name in ("biking", "diving") for group in (1, 2)]
+KINETICS = ["train/wave/a.avi", "train/run/b.avi", "val/wave/c.avi", "val/run/d.avi"]
+
+
+@pytest.mark.parametrize(
+    ("paths", "labels", "template", "classes"),
+    [
+        (UCF11, None, None, ["biking", "diving"]),
+        (KINETICS, None, None, ["run", "wave"]),
+        (UCF11, [0, 1, 2, 3], None, ["v_biking_01", "v_biking_02", "v_diving_01", "v_diving_02"]),
+        (KINETICS, [0, 0, 1, 1], None, ["train", "val"]),
+        (KINETICS, None, "{class}/*/{video}", ["train", "val"]),
+        (KINETICS, None, "*/*/{video}", ["unlabeled"]),
+    ],
+)
+def test_the_class_of_a_deep_path_in_a_list(tmp_path, paths, labels, template, classes):
+    touch(tmp_path, *paths)
+    ends = [""] * len(paths) if labels is None else [f" {label}" for label in labels]
+    path = write_list(tmp_path, *(f"{path}{end}" for path, end in zip(paths, ends, strict=True)))
+    discovery = discover(path, pattern=None if template is None else source_pattern(template))
+    assert sorted({source.class_name for source in discovery.sources}) == classes
+    assert len(discovery.sources) == 4
+    # What was chosen without labels is said.
+    assert len(discovery.notes) == (labels is None and template is None)
+
+
+@pytest.mark.parametrize("where", [".", "v0", "wave/v0"])
+def test_frames_that_stand_directly_in_a_folder_win(tmp_path, where):
+    frames = [f"img_{number}.jpg" for number in range(1, 7)]
+    inner = [f"{folder}/{number}.jpg" for folder in ("u", "v", "x", "y", "thumbs", "masks") for number in range(1, 6)]
+    touch(tmp_path, *(os.path.join(where, name) for name in [*frames, *inner[:20]]))
+    (source,) = discover(tmp_path).sources
+    assert (source.path, source.cost) == (os.path.normpath(tmp_path / where), 6)
 
 
 def test_lists_that_hold_nothing(listed):

@@ -379,7 +379,7 @@ def test_the_command_prints_tables(coded):
     assert (done.code, done.err) == (0, "")
     lines = [line.split() for line in done.out.splitlines()]
     assert done.out.startswith("4 videos, 14 of 14 flows counted (all flows)")
-    assert "1 failed videos of the store have no flow" in done.out
+    assert "1 failed video left out" in done.out
     (wave,) = (line for line in lines if line[:1] == ["wave"])
     assert wave[1:4] == ["2", "8", "8"]
     assert float(wave[4]) == pytest.approx(np.hypot(*whole(coded, list(FLOWS)[:2])).mean(), abs=5.1e-4)

@@ -144,7 +144,8 @@ def test_a_name_that_is_not_there_suggests_the_nearest(store, key, message):
 
 def test_repr_tells_what_is_inside(store):
     assert repr(store) == (
-        f"<FlowStore {store.url}: 3 classes, 3 videos, 2 failed, 76 flows; farneback (opencv), uint8 centred ±20 px>"
+        f"<FlowStore {store.url}: 3 classes, 3 videos with flow, 2 failed, 76 flows; "
+        "farneback (opencv), uint8 centred ±20 px>"
     )
     assert repr(store["wave"]) == "<FlowClass wave: 2 videos>"
 

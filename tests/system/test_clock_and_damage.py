@@ -58,6 +58,7 @@ def test_a_variable_rate_is_recorded_and_used(variable, tmp_path, name):
     expected = np.array(TIMES) / 60
     np.testing.assert_allclose(video.record.times_s, expected, atol=2e-3)
     np.testing.assert_allclose(video.to_xarray().time, expected[:-1], atol=2e-3)
+    assert np.isnan(flowstore.open_store(tmp_path / "s.zarr").flows.to_pandas().time_s).all()
     assert "(variable rate)" in call("info", f"{tmp_path / 's.zarr'}/c/{name}").out
     film = tmp_path / "film.mp4"
     assert call("render", f"{tmp_path / 's.zarr'}/c/{name}", "-o", film, "--start", "110", "--stop", "130").code == 0
@@ -135,3 +136,18 @@ def test_a_machine_without_file_handles_fails_no_video(tmp_path):
     assert len(done.stderr.splitlines()) == 1
     assert not list(Path(tmp_path / "s.zarr").glob("c/*/zarr.json"))
     assert call("extract", folder.parent, tmp_path / "s.zarr", "--engine", "opencv").code == 0
+
+
+def test_a_decoder_that_cannot_be_loaded_ends_the_run_before_any_work(tmp_path):
+    write(
+        tmp_path / "broken" / "av", "__init__.py", b'raise ImportError("libavcodec.so: cannot open shared object file")'
+    )
+    write(tmp_path / "videos" / "c", "v.mkv", make("mkv", "whole").data)
+    environment = process_environment()
+    environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path / "broken"), environment.get("PYTHONPATH", "")])
+    command = [sys.executable, "-m", "flowstore", "extract", tmp_path / "videos", tmp_path / "s.zarr"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "PyAV, which decodes videos, cannot be loaded (libavcodec.so" in done.stderr
+    assert not (tmp_path / "s.zarr").exists()

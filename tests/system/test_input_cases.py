@@ -33,7 +33,7 @@ def test_the_run_goes_to_its_end(rows):
     n_bad = sum(bool(case.reason) for case in CASES.values())
     assert outcome.code == 1
     assert "Traceback" not in outcome.err
-    assert f"; {n_bad} failed" in outcome.out
+    assert f" with flow, {n_bad} failed, " in outcome.out
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -23,6 +23,7 @@ from interrupted import SLOW, commits, small_disk, unfinished
 from processes import DEADLINE_S, started, wait_until
 
 import flowstore
+from flowstore.names import count_text
 
 pytestmark = pytest.mark.system
 
@@ -82,7 +83,7 @@ def test_an_interrupted_run_stops_cleanly_and_resumes(long_source, tmp_path, sch
 
     resumed = call("extract", long_source, store, "--include", "long0", "--include", "short", *SLOW)
     assert resumed.code == 0
-    assert "1 videos, 249 flows in" in resumed.out
+    assert "1 video, 249 flows in" in resumed.out
     assert "1 were there already" in resumed.out
 
 
@@ -139,7 +140,7 @@ def test_kill_9_of_the_coordinator_leaves_nothing_half_and_no_worker(long_source
     assert list(opened.iter_videos()) == []
     resumed = call("extract", long_source, store, "--include", "long*", "--limit", "1", *SLOW)
     assert resumed.code == 0, resumed.err
-    assert "1 videos, 249 flows in" in resumed.out
+    assert "1 video, 249 flows in" in resumed.out
     assert commits(store) == ["long0"]
     assert [row["video"] for row in flowstore.open_store(store).videos] == ["long0"]
 
@@ -244,7 +245,7 @@ def test_a_full_disk_or_the_largest_file(tmp_path, scheduler):
             n_there = len(commits(store))
             resumed = call(*arguments, store, "--compression", "none")
             assert resumed.code == 0, resumed.err
-            assert f"{6 - n_there} videos" in resumed.out
+            assert f"{count_text(6 - n_there, 'video')}" in resumed.out
             _check_every_commit_whole(store, 19)
 
     store = tmp_path / "limited.zarr"

@@ -102,7 +102,7 @@ def test_a_document_cut_off_is_a_damaged_video_and_no_end(source, store, file, s
     planned = call("extract", source, store, "--dry-run", "--engine", "opencv")
     assert planned.code == 0
     assert "1 to extract, 3 done" in planned.out
-    assert "1 videos in the store are damaged and extracted again: wave/v0" in planned.out
+    assert "1 damaged video in the store, extracted again: wave/v0" in planned.out
     assert again(source, store).n_extracted == 1
     assert content(store) == whole
 
@@ -116,7 +116,7 @@ def test_a_damaged_record_ends_neither_the_index_nor_an_export(source, store, tm
         assert len(flowstore.open_store(store).videos) == 3
     outcome = call("extract", source, store, "--include", "run", "--engine", "opencv")
     assert outcome.code == 0
-    assert "1 videos are damaged, and not in the index: wave/v0 (flowstore verify says more)" in outcome.err
+    assert "1 damaged video not in the index: wave/v0 (flowstore verify says more)" in outcome.err
     assert len(flowstore.open_store(store).videos) == 3
 
 

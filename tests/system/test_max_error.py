@@ -52,7 +52,7 @@ def test_every_scheduler_writes_the_same_bytes_within_the_error(source, exact, t
     assert not flowstore.open_store(stores[0])["wave/still"][:].any()
     report = verify(stores[0], source=source, deep=True)
     assert report.is_all_well
-    assert report.notes == ("5 videos were extracted anew: the flow of 5 is within the 0.3 px that its settings allow",)
+    assert report.notes == ("5 videos extracted again: the flow of 5 is within the 0.3 px that its settings allow",)
 
 
 def test_it_is_recorded_and_another_is_refused(source, tmp_path):

@@ -13,6 +13,7 @@ from processes import DEADLINE_S, started, wait_until
 
 import flowstore
 from flowstore.errors import ArgumentError
+from flowstore.names import count_text
 from flowstore.storage.locks import writers_lock
 
 pytestmark = pytest.mark.system
@@ -32,7 +33,7 @@ def test_a_second_run_does_nothing_and_says_so(source, tmp_path):
     for _ in range(2):
         again = call("extract", source, store)
         assert again.code == 0
-        assert again.out == f"nothing to do: 5 videos are in {store} already\n"
+        assert again.out == f"nothing to do: 5 videos already in {store}\n"
         assert "videos:   5 in 2 classes: 0 to extract, 5 done" in again.err
         assert tree(store) == before
 
@@ -58,7 +59,7 @@ def test_only_what_is_missing_is_done(source, tmp_path, lost):
     again = call("extract", source, store)
     assert again.code == 0
     n_lost = 3 if lost == "wave" else 1
-    assert f"{n_lost} videos, " in again.out
+    assert f"{count_text(n_lost, 'video')}, " in again.out
     assert f"; {5 - n_lost} were there already" in again.out
     assert content(store) == whole
     after = tree(store)
@@ -73,7 +74,7 @@ def test_a_cut_shard_is_made_again(source, tmp_path):
     assert call("extract", source, store).code == 0
     whole = content(store)
     os.truncate(store / "run" / "v1" / "flow" / "c.0.0.0.0", 100)
-    assert "1 videos, 5 flows" in call("extract", source, store).out
+    assert "1 video, 5 flows" in call("extract", source, store).out
     assert content(store) == whole
 
 
@@ -102,7 +103,7 @@ def test_a_run_that_was_killed_resumes_to_the_store_of_one_that_was_not(tmp_path
     before = tree(store)
     resumed = call("extract", source, store, *options)
     assert resumed.code == 0, resumed.err
-    assert f"{6 - len(there)} videos, {39 * (6 - len(there))} flows in" in resumed.out
+    assert f"{count_text(6 - len(there), 'video')}, {39 * (6 - len(there))} flows in" in resumed.out
     assert f"; {len(there)} were there already" in resumed.out
     after = tree(store)
     kept = [path for path in before if path.startswith(tuple(f"c/{name}/" for name in there))]
@@ -186,7 +187,7 @@ def test_a_replaced_source_is_extracted_again(source, tmp_path, kind):
     again = call("extract", source, store)
     assert again.code == 0
     assert "1 changed since and extracted again" in again.err
-    assert f"1 videos, {n_flows} flows in" in again.out
+    assert f"1 video, {n_flows} flows in" in again.out
     opened = flowstore.open_store(store)
     assert len(opened["wave"][name]) == n_flows
     assert call("extract", source, tmp_path / "new.zarr").code == 0

@@ -271,7 +271,7 @@ def test_a_store_without_digests_is_checked_as_far_as_it_goes(stored, tmp_path):
     report = verify(store)
     assert report.is_all_well
     (note,) = report.notes
-    assert note.startswith("3 videos were written without digests")
+    assert note.startswith("3 videos written without digests")
     change(store / "run/a/flow/zarr.json", b'"scale_factor": 0.1', b'"scale_factor": 0.3')
     flip(store / "run/b/flow/c.0.0.0.0", 3)
     assert found(verify(store)) == [("damaged", "run/a", None), ("damaged", "run/b", (0, 1))]
@@ -340,7 +340,7 @@ def extracted(source, tmp_path):
 def test_the_source_agrees(source, extracted):
     report = verify(extracted, source=source, deep=True)
     assert report.is_all_well
-    assert report.notes == ("4 videos were extracted anew: the flow of 4 is the same to the last bit",)
+    assert report.notes == ("4 videos extracted again: the flow of 4 is the same to the last bit",)
 
 
 def test_what_the_source_has_and_the_store_has_not(source, extracted):
@@ -350,7 +350,7 @@ def test_what_the_source_has_and_the_store_has_not(source, extracted):
     report = verify(extracted, source=source)
     assert found(report) == [("missing", "wave/new", None), ("source", "wave/v0", None)]
     assert "has changed since it was extracted: wave/v0.avi" in str(report.faults[1])
-    assert report.notes == ("1 videos have no source any more that can be read: only their flow was checked",)
+    assert report.notes == ("1 video without a readable source: only the flow was checked",)
     assert verify(extracted).is_all_well
 
 
