@@ -1,9 +1,11 @@
 """Batches for training: a store against a JPEG folder, both through `torch.utils.data.DataLoader`.
 
-Two workers, batches of 32, random windows of 10 flows at 320×240, uint8 out of both. The JPEG dataset opens 20 files a
-clip with `cv2.imread` and leaves batches to torch's own collate, as training code does; the store is read by
-`FlowClips` with its own. The same clips in the same order, compared before any timing; the contenders take turns. Files
-are in the page cache: a round that does not count sees to it.
+Two workers, batches of 32, random windows of 10 flows at 320×240, uint8 out of both: flow alone, and flow beside the
+frame that it starts from. The JPEG dataset opens 20 files of flow a clip with `cv2.imread`, and one of its frame, and
+leaves batches to torch's own collate, as training code does; the store is read by `FlowClips` with its own, and its
+frames from the same JPEG files. The same clips in the same order, compared before any timing; the contenders take
+turns. Files are in the page cache: a round that does not count sees to it. "torch's own collate" is the store without
+``collate_fn=dataset.collate``.
 
     python benchmarks/bench_loader.py [--rounds 5] [--batches 40] [--json FILE] [--quick]
 
@@ -27,9 +29,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from flowstore.demo import write_video
 from flowstore.export import export
+from flowstore.layouts.flow_names import flow_finder
 from flowstore.loaders import FlowClips
 from flowstore.pipeline import extract
 from flowstore.scenes import MOTIONS, Scene
+from flowstore.sources.discovery import discover
 from flowstore.transforms import Crop
 
 SIZE = 240, 320
@@ -40,26 +44,31 @@ CROP = 224
 class JpegClips(Dataset):
     """The same items from the folders that ``export --layout denseflow`` writes."""
 
-    def __init__(self, folder: Path, clips: FlowClips, crop: int | None) -> None:
-        self.crop = crop
+    def __init__(self, folder: Path, frames: Path, clips: FlowClips, crop: int | None, has_frames: bool) -> None:
+        self.crop, self.has_frames = crop, has_frames
         drawn = [clips.flows_of(number) for number in range(len(clips))]
         self.items = [
-            (str(folder / key), int(flows[0, 0]), clips.class_to_idx[key.split("/")[0]]) for key, flows in drawn
+            (str(folder / key), str(frames / key), int(flows[0, 0]), clips.class_to_idx[key.split("/")[0]])
+            for key, flows in drawn
         ]
 
     def __len__(self) -> int:
         return len(self.items)
 
-    def __getitem__(self, number: int) -> tuple[torch.Tensor, int]:
-        folder, start, label = self.items[number]
+    def __getitem__(self, number: int) -> tuple:
+        folder, frames, start, label = self.items[number]
         height, width = (self.crop, self.crop) if self.crop else SIZE
         top, left = (SIZE[0] - height) // 2, (SIZE[1] - width) // 2
-        clip = np.empty((2 * LENGTH, height, width), np.uint8)
+        rgb, clip = None, np.empty((2 * LENGTH, height, width), np.uint8)
+        if self.has_frames:
+            image = cv2.imread(os.path.join(frames, f"{start:05d}.jpg"))[top : top + height, left : left + width]
+            rgb = torch.from_numpy(np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1)))
         for channel in range(2 * LENGTH):
             name = f"flow_{'xy'[channel % 2]}_{start + channel // 2:05d}.jpg"
             image = cv2.imread(os.path.join(folder, name), cv2.IMREAD_GRAYSCALE)
             clip[channel] = image[top : top + height, left : left + width]
-        return torch.from_numpy(clip), label
+        flow = torch.from_numpy(clip)
+        return (flow if rgb is None else (rgb, flow)), label
 
 
 def make_data(videos: Path | None, root: Path) -> str:
@@ -70,7 +79,12 @@ def make_data(videos: Path | None, root: Path) -> str:
         for motion in MOTIONS:
             (videos / motion).mkdir(parents=True)
             write_video(str(videos / motion / f"{motion}.avi"), Scene(motion, *SIZE, speed=2.0), 120)
-    extract(videos, root / "flow.zarr", encoding="denseflow", size=SIZE)
+    for source in discover(videos, find_flow=flow_finder()).sources:
+        folder = root / "frames" / source.key
+        folder.mkdir(parents=True)
+        for number, frame in enumerate(source.open_frames().read_color_frames()):
+            cv2.imwrite(str(folder / f"{number:05d}.jpg"), cv2.resize(frame, SIZE[::-1]))
+    extract(root / "frames", root / "flow.zarr", encoding="denseflow")
     export(root / "flow.zarr", root / "jpeg", "denseflow", quality=95)
     return origin
 
@@ -79,6 +93,10 @@ def compare(flow: DataLoader, jpeg: DataLoader, n_batches: int) -> dict[str, flo
     """Raise unless both give the same labels, and codes as near as JPEG of quality 95 leaves them."""
     worst_mean = worst_p999 = 0.0
     for _, (mine, labels), (theirs, their_labels) in zip(range(n_batches), flow, jpeg, strict=False):
+        if not isinstance(mine, torch.Tensor):
+            (rgb, mine), (their_rgb, theirs) = mine, theirs
+            if not torch.equal(rgb, their_rgb):
+                raise SystemExit("frames differ")
         if mine.shape != theirs.shape or mine.dtype != theirs.dtype or not torch.equal(labels, their_labels):
             raise SystemExit(f"outputs differ: {mine.dtype} {tuple(mine.shape)}, {theirs.dtype} {tuple(theirs.shape)}")
         difference = np.abs(mine.numpy().astype(np.int16) - theirs.numpy())
@@ -113,22 +131,34 @@ def main() -> None:
         options.rounds, options.batches = 1, 8
     if options.videos is None and "FLOWSTORE_DATA" in os.environ:
         options.videos = Path(os.environ["FLOWSTORE_DATA"]) / "videos"
-    cases = {"whole flow, 320×240": None, f"crop of {CROP}×{CROP}": CROP}
+    crops = {"320×240": None, f"crop of {CROP}×{CROP}": CROP}
+    cases = {
+        f"{parts}, {name}": (crop, parts != "flow")
+        for parts in ("flow", "frame and flow")
+        for name, crop in crops.items()
+    }
     with tempfile.TemporaryDirectory(prefix="bench_loader_") as folder:
         root = Path(folder)
         origin = make_data(options.videos, root)
         contenders, timed, differences = {}, {}, {}
-        for case, crop in cases.items():
+        for case, (crop, has_frames) in cases.items():
             # With "all" an item is a clip, so that both sides are asked for the same ones.
             transform = Crop(crop, "center") if crop else None
             clips = FlowClips(
-                root / "flow.zarr", LENGTH, sampling="all", short="drop", dtype="uint8", transform=transform
+                root / "flow.zarr",
+                LENGTH,
+                sampling="all",
+                short="drop",
+                dtype="uint8",
+                transform=transform,
+                frames=root / "frames" if has_frames else None,
             )
             order = np.random.default_rng(0).integers(len(clips), size=BATCH * options.batches).tolist()
             shared = {"batch_size": BATCH, "sampler": order, "num_workers": N_WORKERS}
             loaders = {
                 "store": DataLoader(clips, collate_fn=clips.collate, **shared),
-                "JPEG folder": DataLoader(JpegClips(root / "jpeg", clips, crop), **shared),
+                "store, torch's own collate": DataLoader(clips, **shared),
+                "JPEG folder": DataLoader(JpegClips(root / "jpeg", root / "frames", clips, crop, has_frames), **shared),
             }
             differences[case] = compare(loaders["store"], loaders["JPEG folder"], 4)
             for name, loader in loaders.items():
@@ -142,15 +172,16 @@ def main() -> None:
                 values.clear()
         alternate(contenders, options.rounds)
     rows, results = [], {}
+    names = ("store", "store, torch's own collate", "JPEG folder")
     for case in cases:
-        rates = {name: [BATCH / value for value in timed[case, name]["batch"]] for name in ("store", "JPEG folder")}
-        ratio = summarize([mine / theirs for mine, theirs in zip(*rates.values(), strict=True)])
+        rates = {name: [BATCH / value for value in timed[case, name]["batch"]] for name in names}
+        results[case] = differences[case]
         for name, values in rates.items():
             rate, first = summarize(values), summarize(timed[case, name]["first"])
-            results[f"{case}: {name}"] = {"clips_per_s": rate, "first_batch_s": first}
-            times = f"{ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})" if name == "store" else "1"
+            ratio = summarize([mine / theirs for mine, theirs in zip(values, rates["JPEG folder"], strict=True)])
+            results[f"{case}: {name}"] = {"clips_per_s": rate, "first_batch_s": first, "ratio": ratio}
+            times = f"{ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})" if name != names[-1] else "1"
             rows.append([case, name, f"{rate['median']:.0f}", f"{first['median']:.2f}", times])
-        results[case] = {"ratio": ratio, **differences[case]}
     print(
         f"{describe_machine()['processor']}, {options.rounds} rounds of {options.batches} batches of {BATCH}, medians; "
         f"{N_WORKERS} workers, {LENGTH} flows, uint8, warm page cache; {origin}, {n_videos} videos\n"
