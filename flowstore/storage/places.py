@@ -72,6 +72,12 @@ def check_place(role: str, storage: Storage) -> None:
         If the place is a file, or lies below one.
     """
     if storage.folder is not None:
+        try:
+            os.stat(storage.folder)
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        except OSError as error:
+            raise ArgumentError(f"{role} {storage.url}: {error.strerror}; give another path") from error
         place = existing_place(storage.folder)
         if not os.path.isdir(place):
             what = "a file" if place == storage.folder else f"{place} is a file"
