@@ -45,13 +45,7 @@ class Reading:
 
 
 def try_readings(entries: Sequence[Entry]) -> list[Reading]:
-    """Return the ways to read the paths of videos, one for each result; first those that give each its own name.
-
-    Parameters
-    ----------
-    entries : sequence of Entry
-        All with the same number of parts, 3 or more.
-    """
+    """Return the ways to read the paths of videos, one for each result; first those that give each its own name."""
     found: dict[tuple[tuple[str, str], ...], Reading] = {}
     # A folder that is called the same in every video, such as frames/, does not name it.
     if len(entries) > 1 and len({entry.names[-1] for entry in entries}) == 1:
@@ -61,9 +55,7 @@ def try_readings(entries: Sequence[Entry]) -> list[Reading]:
     return sorted(found.values(), key=lambda reading: bool(reading.twice))
 
 
-def _try_video_at(
-    video_at: int, entries: Sequence[Entry], found: dict[tuple[tuple[str, str], ...], Reading]
-) -> None:
+def _try_video_at(video_at: int, entries: Sequence[Entry], found: dict[tuple[tuple[str, str], ...], Reading]) -> None:
     depth = len(entries[0].parts)
     for class_at in range(video_at):
         named = tuple((entry.names[class_at], entry.names[video_at]) for entry in entries)
