@@ -16,22 +16,6 @@ ParameterValue = int | float | bool | str
 def check_whole(name: str, value: Any, least: int, most: int | None = None) -> None:
     """Refuse anything but a whole number in a range.
 
-    Parameters
-    ----------
-    name : str
-        Of the argument, for the message.
-    value : object
-        As given. A truth value is no number.
-    least : int
-        Smallest that can be used.
-    most : int, optional
-        Largest.
-
-    Raises
-    ------
-    ArgumentError
-        If it cannot be used.
-
     Examples
     --------
     >>> check_whole("limit", "3", 1)
@@ -53,25 +37,13 @@ def _is_whole(value: Any) -> bool:
 
 
 def check_progress(progress: Any) -> None:
-    """Refuse what cannot be told of progress, such as True; None tells nobody.
-
-    Raises
-    ------
-    ArgumentError
-        If it is neither.
-    """
+    """Refuse what cannot be told of progress, such as True; None tells nobody."""
     if progress is not None and not all(callable(getattr(progress, name, None)) for name in ("start", "stop")):
         raise ArgumentError(f"progress is {progress!r}, expected None or such as flowstore.progress.ConsoleProgress")
 
 
 def check_path(name: str, value: Any) -> str:
-    """Return a path as text; ``~/`` is the home folder, as in a shell.
-
-    Raises
-    ------
-    ArgumentError
-        If it is none, or empty.
-    """
+    """Return a path as text; ``~/`` is the home folder, as in a shell."""
     path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if not isinstance(path, str) or not path:
         raise ArgumentError(f"{name} is {value!r}, expected a path")
@@ -81,11 +53,6 @@ def check_path(name: str, value: Any) -> str:
 
 def check_folder(name: str, value: Any) -> str:
     """Return the path of a folder of this machine, absolute; see `check_path`.
-
-    Raises
-    ------
-    ArgumentError
-        If it is no path, or a URL, which would be made a folder of that name.
 
     Examples
     --------
@@ -103,13 +70,7 @@ def check_folder(name: str, value: Any) -> str:
 
 
 def check_texts(name: str, value: Any) -> tuple[str, ...]:
-    """Return several texts as a tuple; one alone counts as one, not as its letters.
-
-    Raises
-    ------
-    ArgumentError
-        If they are none.
-    """
+    """Return several texts as a tuple; one alone counts as one, not as its letters."""
     texts = (value,) if isinstance(value, str) else value
     if not isinstance(texts, tuple | list) or not all(isinstance(text, str) for text in texts):
         raise ArgumentError(f"{name} is {value!r}, expected a list of texts")
@@ -117,13 +78,7 @@ def check_texts(name: str, value: Any) -> tuple[str, ...]:
 
 
 def check_part(part: Any) -> None:
-    """Refuse anything but ``(i, n)``, the i-th of n parts, counted from 1.
-
-    Raises
-    ------
-    ArgumentError
-        If it cannot be used.
-    """
+    """Refuse anything but ``(i, n)``, the i-th of n parts, counted from 1."""
     if not (isinstance(part, tuple | list) and len(part) == 2):
         raise ArgumentError(f"part is {part!r}, expected a pair such as (1, 4)")
     check_whole("the number of parts", part[1], 1)
@@ -131,25 +86,13 @@ def check_part(part: Any) -> None:
 
 
 def check_flag(name: str, value: Any) -> None:
-    """Refuse anything but a truth value: a text such as ``"no"`` would count as true.
-
-    Raises
-    ------
-    ArgumentError
-        If it is none.
-    """
+    """Refuse anything but a truth value: a text such as ``"no"`` would count as true."""
     if not isinstance(value, bool):
         raise ArgumentError(f"{name} is {value!r}, expected True or False")
 
 
 def check_positive(name: str, value: Any) -> None:
-    """Refuse anything but a finite number above 0.
-
-    Raises
-    ------
-    ArgumentError
-        If it cannot be used.
-    """
+    """Refuse anything but a finite number above 0."""
     is_number = not isinstance(value, bool) and hasattr(value, "__float__")
     if not is_number or not (math.isfinite(value) and value > 0):
         raise ArgumentError(f"{name} is {value!r}, expected a finite number above 0")
@@ -170,13 +113,7 @@ def our_spelling(value: Any) -> Any:
 
 
 def check_choice(name: str, value: str, choices: object) -> None:
-    """Raise unless a value is one of a ``Literal``'s.
-
-    Raises
-    ------
-    ArgumentError
-        If it is not; the message lists them, and suggests the nearest.
-    """
+    """Raise unless a value is one of a ``Literal``'s."""
     if value not in get_args(choices):
         nearest = suggest_name(value, get_args(choices)) if isinstance(value, str) else ""
         raise ArgumentError(f"{name} is {value!r}, expected one of {', '.join(get_args(choices))}{nearest}")

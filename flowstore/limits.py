@@ -22,20 +22,6 @@ MAX_PACKING = 100_000
 def check_flow_size(height: int, width: int, n_flows: int, size_bytes: int) -> None:
     """Refuse flow that is larger than any, or than so many stored bytes can hold.
 
-    Parameters
-    ----------
-    height, width : int
-        Of each flow, in pixels.
-    n_flows : int
-        Number of flows.
-    size_bytes : int
-        What they take, packed.
-
-    Raises
-    ------
-    ArgumentError
-        If there cannot be such flow.
-
     Examples
     --------
     >>> check_flow_size(240, 320, 300, 2_000_000)
@@ -58,13 +44,7 @@ def check_flow_size(height: int, width: int, n_flows: int, size_bytes: int) -> N
 
 
 def check_document_size(where: str, size_bytes: int) -> None:
-    """Refuse a document larger than any.
-
-    Raises
-    ------
-    StoreFormatError
-        If it is.
-    """
+    """Refuse a document larger than any."""
     if size_bytes > MAX_DOCUMENT_BYTES:
         raise StoreFormatError(f"{where}: {size_bytes} bytes or more, a document has at most {MAX_DOCUMENT_BYTES}")
 

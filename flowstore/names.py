@@ -39,21 +39,6 @@ def _percent(data: bytes) -> bytes:
 def escape_name(name: str) -> str:
     r"""Return the path component under which a store keeps a class or a video.
 
-    Parameters
-    ----------
-    name : str
-        Any name a file system can give, undecodable bytes as surrogate escapes (`os.fsdecode`).
-
-    Returns
-    -------
-    str
-        A valid UTF-8 string of 1 to 255 bytes, equal to `name` unless a part of it has to be escaped.
-
-    Raises
-    ------
-    ArgumentError
-        If the name is empty, or is longer than 255 bytes and also not valid Unicode, which no escape here can reverse.
-
     Notes
     -----
     Escaped are control characters, ``/``, ``\``, bytes that are not UTF-8, a leading ``__`` (its first underscore),
@@ -96,16 +81,6 @@ def video_path(class_name: str, name: str) -> str:
 
 def unescape_name(component: str) -> str:
     r"""Return the name that `escape_name` made a path component of.
-
-    Parameters
-    ----------
-    component : str
-        A path component of a store.
-
-    Returns
-    -------
-    str
-        The original name. For a shortened component (see `is_shortened`) only its beginning.
 
     Examples
     --------

@@ -35,13 +35,7 @@ class WorkError(FlowStoreError):
 
 @contextlib.contextmanager
 def working() -> Iterator[None]:
-    """Mark the part of a command in which work is done, so that an error there is no refusal.
-
-    Raises
-    ------
-    WorkError
-        For an error that a store, an export or a cluster met on the way.
-    """
+    """Mark the part of a command in which work is done, so that an error there is no refusal."""
     try:
         yield
     except (StoreError, ExportError, ClusterError) as error:
@@ -93,19 +87,7 @@ class Result(Protocol):
 
 
 def print_result(result: Result, is_json: bool, quiet: bool, text: str | None = None) -> None:
-    """Print what a command gives, to stdout.
-
-    Parameters
-    ----------
-    result : Result
-        A plan or a report.
-    is_json : bool
-        Whether it is asked for as JSON, which is printed in any case.
-    quiet : bool
-        Whether people want to read nothing of it.
-    text : str, optional
-        What people read; by default ``str(result)``.
-    """
+    """Print what a command gives, to stdout."""
     if is_json:
         print_json(result.to_json())
     elif not quiet:

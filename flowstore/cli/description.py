@@ -42,24 +42,7 @@ class Description:
 
 
 def describe_place(place: str) -> Description:
-    """Describe a store, or a class or a video in it.
-
-    Parameters
-    ----------
-    place : str
-        ``STORE``, ``STORE/CLASS`` or ``STORE/CLASS/VIDEO``; names as they are or as the store's folders show them.
-
-    Returns
-    -------
-    Description
-
-    Raises
-    ------
-    StoreError
-        If there is no store.
-    NameNotFoundError
-        If the store has no such class or video.
-    """
+    """Describe a store, or a class or a video in it."""
     found = open_place(place)
     if isinstance(found, Video):
         return describe_video(found)

@@ -62,13 +62,7 @@ def layout_options(
 
 
 def choose_layout(name: str, **of_custom: Any) -> Layout:
-    """Return the layout that options name or describe.
-
-    Raises
-    ------
-    ArgumentError
-        If there is no such preset, or what describes a custom layout is given to one, or none to a custom one.
-    """
+    """Return the layout that options name or describe."""
     given = {option: value for option, value in of_custom.items() if value is not None}
     if name == CUSTOM:
         if not given.get("x_template"):

@@ -24,17 +24,7 @@ def carry_out(
     quiet: bool,
     verbose: bool,
 ) -> int:
-    """Print a plan, carry it out unless it is a dry run, and return the exit code.
-
-    Parameters
-    ----------
-    plan : ExtractPlan
-        Of the command.
-    run : callable
-        ``run(plan, workers, scheduler, progress)`` gives the report.
-    workers, scheduler, dry_run, is_json, quiet, verbose
-        Options of the command line.
-    """
+    """Print a plan, carry it out unless it is a dry run, and return the exit code."""
     from flowstore.pipeline.run import resolve_scheduler
     from flowstore.progress import ConsoleProgress
 

@@ -26,11 +26,6 @@ _LARGEST = 10**6
 def clip_span(length: int, stride: int = 1) -> int:
     """Return how many flows of a video a clip covers, first to last.
 
-    Raises
-    ------
-    ArgumentError
-        If a number is not a whole one, below 1, or above a million.
-
     Examples
     --------
     >>> clip_span(10), clip_span(10, stride=3)
@@ -44,18 +39,7 @@ def clip_span(length: int, stride: int = 1) -> int:
 def random_starts(n_starts: int, n_clips: int, rng: np.random.Generator) -> Starts:
     """Return starts drawn each by itself, every start alike, the last included.
 
-    Parameters
-    ----------
-    n_starts : int
-        Possible starts, at least 1.
-    n_clips : int
-        Starts to draw.
-    rng : numpy.random.Generator
-        Source of the draws.
-
-    Returns
-    -------
-    int64 array (n_clips,)
+    Gives int64 array (n_clips,).
     """
     return rng.integers(n_starts, size=n_clips)
 
@@ -63,9 +47,7 @@ def random_starts(n_starts: int, n_clips: int, rng: np.random.Generator) -> Star
 def uniform_starts(n_starts: int, n_clips: int) -> Starts:
     """Return equally spaced starts: the first is 0, the last the video's last one; a single clip is in the middle.
 
-    Returns
-    -------
-    int64 array (n_clips,)
+    Gives int64 array (n_clips,).
 
     Notes
     -----
@@ -85,17 +67,7 @@ def uniform_starts(n_starts: int, n_clips: int) -> Starts:
 def tsn_starts(n_starts: int, n_clips: int, rng: np.random.Generator | None) -> Starts:
     """Return one start from each of `n_clips` segments of a video.
 
-    Parameters
-    ----------
-    n_starts, n_clips : int
-        Possible starts, and segments.
-    rng : numpy.random.Generator or None
-        A random place in each segment (training); None takes the centers (testing).
-
-    Returns
-    -------
-    int64 array (n_clips,)
-        Ascending.
+    Gives int64 array (n_clips,), ascending.
 
     Notes
     -----
@@ -124,17 +96,7 @@ def tsn_starts(n_starts: int, n_clips: int, rng: np.random.Generator | None) -> 
 def dense_starts(n_starts: int, n_clips: int, span: int, rng: np.random.Generator | None) -> Starts:
     """Return clips spread equally over a window of 64 flows.
 
-    Parameters
-    ----------
-    n_starts, n_clips, span : int
-        Possible starts, clips, and flows that a clip covers.
-    rng : numpy.random.Generator or None
-        A random window (training); None takes the one in the middle (testing).
-
-    Returns
-    -------
-    int64 array (n_clips,)
-        Ascending. The first clip begins with the window and the last ends with it.
+    Gives int64 array (n_clips,), ascending. The first clip begins with the window and the last ends with it.
 
     Notes
     -----
@@ -161,20 +123,7 @@ def draw_starts(
 ) -> Starts:
     """Return the starts of one video's clips by the rule of that name.
 
-    Parameters
-    ----------
-    sampling : {"random", "uniform", "tsn", "dense"}
-        The rule. ``all`` has no draw: each start is an item of its own.
-    n_starts, n_clips, span : int
-        Possible starts, clips, and flows that a clip covers.
-    rng : numpy.random.Generator
-        Source of the draws.
-    is_training : bool
-        Whether ``tsn`` and ``dense`` draw, or take centers.
-
-    Returns
-    -------
-    int64 array (n_clips,)
+    Gives int64 array (n_clips,).
     """
     if sampling == "random":
         return random_starts(n_starts, n_clips, rng)
@@ -189,26 +138,8 @@ def draw_starts(
 def clip_flows(starts: Starts, length: int, stride: int, n_flows: int, short: Short) -> Starts:
     """Return the flows of clips, number by number.
 
-    Parameters
-    ----------
-    starts : int64 array (n_clips,)
-        First flow of each.
-    length, stride : int
-        Flows in a clip, and the distance from each to the next.
-    n_flows : int
-        Of the video, at least 1.
-    short : {"repeat", "loop", "drop", "error"}
-        What stands for flows past the video's end: its last flow again, or the video from its beginning.
-
-    Returns
-    -------
-    int64 array (n_clips, length)
-        In ``[0, n_flows)``.
-
-    Raises
-    ------
-    ArgumentError
-        If a clip leaves the video and the policy is to drop or to refuse.
+    `starts`: int64 array (n_clips,), first flow of each. Gives int64 array (n_clips, length), in ``[0,
+    n_flows)``.
 
     Examples
     --------

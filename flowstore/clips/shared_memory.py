@@ -33,18 +33,7 @@ _FREE, _SENT = 0, 1
 
 
 class Slot:
-    """A piece of memory that another process can map. Unnamed: it is gone with the processes that hold it.
-
-    Parameters
-    ----------
-    size_bytes : int
-        Of the largest batch it holds.
-
-    Raises
-    ------
-    OSError
-        If there is not that much memory.
-    """
+    """A piece of memory that another process can map. Unnamed: it is gone with the processes that hold it."""
 
     def __init__(self, size_bytes: int) -> None:
         self.size_bytes = size_bytes
@@ -91,11 +80,6 @@ class SharedNumbers:
 
     A forked worker has them without any file. For a spawned one they move into memory that is sent; a copy by pickle
     alone is a copy.
-
-    Parameters
-    ----------
-    n : int
-        How many.
     """
 
     def __init__(self, n: int) -> None:
@@ -140,18 +124,8 @@ def _receive_numbers(handle: Any, n: int) -> SharedNumbers:
 def receive(handle: Any, size_bytes: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """Return the array that another process wrote into a slot and sent.
 
-    Parameters
-    ----------
-    handle, size_bytes
-        From `Slot.send`.
-    shape, dtype
-        Of the array.
-
-    Returns
-    -------
-    array
-        When it and all views of it are gone, the slot is the sender's again. Who holds `MAX_HELD` of them gets copies
-        from then on, and the slot is the sender's at once.
+    Gives array, when it and all views of it are gone, the slot is the sender's again. Who holds `MAX_HELD` of
+    them gets copies from then on, and the slot is the sender's at once.
     """
     fd = handle.detach()
     try:
@@ -184,13 +158,7 @@ def _array_of(memory: mmap.mmap, shape: tuple[int, ...], dtype: np.dtype[Any], o
 
 
 class SlotPool:
-    """The slots of one process.
-
-    Parameters
-    ----------
-    max_slots : int
-        Slots kept for reuse.
-    """
+    """The slots of one process."""
 
     def __init__(self, max_slots: int = MAX_SLOTS) -> None:
         self._max_slots = max_slots

@@ -39,16 +39,7 @@ _NUMBERED = re.compile(r"(.*?)(\d+)(\D*)", re.DOTALL | re.ASCII)
 def chosen_flows(flows: Numbers, at: FramesAt) -> Numbers:
     """Return those of a clip's flows whose first frames are wanted.
 
-    Parameters
-    ----------
-    flows : int64 array (clips, length)
-        Numbers of the flows.
-    at : {"first", "middle", "all"}
-        Of each clip the first, the one at ``length // 2``, or all.
-
-    Returns
-    -------
-    int64 array (clips, n)
+    `flows`: int64 array (clips, length), numbers of the flows. Gives int64 array (clips, n).
 
     Examples
     --------
@@ -83,13 +74,7 @@ class _Naming:
 
 
 def source_numbers(flows: Numbers, record: VideoRecord, settings: ExtractSettings) -> Numbers:
-    """Return the number in the source of the frame that each flow starts from, an array of the shape of `flows`.
-
-    Raises
-    ------
-    ArgumentError
-        If frames were thinned by a clock, and the record, of an older store, does not say which were taken.
-    """
+    """Return the number in the source of the frame that each flow starts from, an array of the shape of `flows`."""
     if record.frame_numbers:
         return np.array(record.frame_numbers, np.int64)[flows]
     if settings.fps is not None and (record.fps is None or record.fps >= settings.fps):
@@ -101,25 +86,7 @@ def source_numbers(flows: Numbers, record: VideoRecord, settings: ExtractSetting
 
 
 class SourceFrames:
-    """Where the source frames of a table's videos are. Holds paths and numbers; may be sent to another process.
-
-    Parameters
-    ----------
-    source : path
-        What the store was extracted from; or other videos or frame folders of the same classes and names, with the same
-        frames.
-    index : VideoIndex
-        Of the store that the table was made of.
-    table : ClipTable
-        Of the videos to find.
-    is_thinned : bool
-        Whether the flow is of some of the frames only.
-
-    Raises
-    ------
-    SourceError
-        If a video is not in the source, or a folder holds another number of frames than its flow was made of.
-    """
+    """Where the source frames of a table's videos are. Holds paths and numbers; may be sent to another process."""
 
     def __init__(self, source: str | os.PathLike[str], index: VideoIndex, table: ClipTable, is_thinned: bool) -> None:
         self.source = os.path.abspath(check_path("frames", source))
@@ -144,13 +111,7 @@ class SourceFrames:
 
     @configured_opencv()
     def read(self, row: int, numbers: Sequence[int]) -> list[Frame]:
-        """Read frames of a video of the table, each uint8 (H, W, 3): red, green, blue.
-
-        Raises
-        ------
-        DecodeError
-            If a frame is missing or cannot be decoded.
-        """
+        """Read frames of a video of the table, each uint8 (H, W, 3): red, green, blue."""
         wanted = sorted(set(numbers))
         frames = dict(zip(wanted, self._read(row, wanted), strict=True))
         return [frames[number] for number in numbers]
@@ -233,20 +194,9 @@ def frame_view_size(view: View, frame: Frame) -> tuple[int, int]:
 def view_frame(frame: Frame, view: View, size: tuple[int, int] | None = None) -> Frame:
     """Return what is seen of a frame through a view of the flow that starts from it.
 
-    Parameters
-    ----------
-    frame : uint8 array (H', W', 3)
-        Of the flow's size or another.
-    view : View
-        Of the flow.
-    size : tuple of int, optional
-        ``(height, width)`` of the result; by default `frame_view_size`.
-
-    Returns
-    -------
-    uint8 array (height, width, 3)
-        The window in the frame's own pixels, to the nearest whole one; resampled once where its size is another, by
-        area where both sides shrink, bilinearly otherwise; mirrored.
+    `frame`: uint8 array (H', W', 3), of the flow's size or another. Gives uint8 array (height, width, 3), the
+    window in the frame's own pixels, to the nearest whole one; resampled once where its size is another, by area
+    where both sides shrink, bilinearly otherwise; mirrored.
     """
     scales = [side / whole for side, whole in zip(frame.shape, view.whole, strict=False)]
     (top, height), (left, width) = (

@@ -76,11 +76,6 @@ class ClipRule:
 class TextColumn:
     """Texts in one string, so that very many are cheap to keep and to send. File names of any bytes, too.
 
-    Parameters
-    ----------
-    texts : iterable of str
-        Without null characters.
-
     Examples
     --------
     >>> TextColumn(["a", "", "b/c"])[2]
@@ -134,30 +129,7 @@ class ClipDraw:
 class ClipTable:
     """Items and the clips they hold.
 
-    Parameters
-    ----------
-    index : VideoIndex
-        Of a store.
-    rule : ClipRule
-        How clips are cut.
-    split : Split or iterable of str, optional
-        Only these videos; as matched, or by name, ``class/video``.
-    labels : {"class", "split"}
-        The number of a video's class among the sorted names of the index's classes, or the label in the split's file.
-
-    Attributes
-    ----------
-    classes : list of str
-        Names of the labels.
-    targets : int64 array (n_videos,)
-        The label of each video.
-
-    Raises
-    ------
-    ArgumentError
-        If no video is left, a video is too short for a rule that refuses it, or the split has no labels to take.
-    NameNotFoundError
-        If a name is not in the index.
+    `targets`: int64 array (n_videos,), the label of each video.
     """
 
     def __init__(
@@ -220,20 +192,7 @@ class ClipTable:
         return self._paths[row]
 
     def draw(self, number: int, epoch: int, fetch: int = 0, rank: int = 0) -> ClipDraw:
-        """Return what an item holds in an epoch.
-
-        Parameters
-        ----------
-        number, epoch : int
-            The item, in ``[0, len)``, and the epoch, at least 0.
-        fetch, rank : int
-            How many times the item was fetched in this epoch before, and by which of several training processes. With
-            the rule's seed these four decide alone. For testing all but the item are 0.
-
-        Returns
-        -------
-        ClipDraw
-        """
+        """Return what an item holds in an epoch."""
         rule = self.rule
         again = [fetch, rank] if rule.is_training and (fetch or rank) else []
         rng = np.random.default_rng([rule.seed, epoch if rule.is_training else 0, number, *again])

@@ -142,26 +142,7 @@ def plan_copy(
     overwrite: bool = False,
     max_error: float | None = None,
 ) -> CopyPlan:
-    """Look at a store and at where it is to go, and say what a copy would do; writes nothing.
-
-    Parameters
-    ----------
-    store, dest, compression, select, overwrite, max_error
-        See `copy`.
-
-    Returns
-    -------
-    CopyPlan
-
-    Raises
-    ------
-    NameNotFoundError
-        If the store has no class of a selected name.
-    ArgumentError
-        If the target is the source, stands in it, or holds another store.
-    StoreError
-        If there is no store, or the target is none.
-    """
+    """Look at a store and at where it is to go, and say what a copy would do; writes nothing."""
     source = store if isinstance(store, FlowStore) else open_store(store)
     settings = source.settings if compression is None else replace(source.settings, compression=compression)
     if max_error is not None:
@@ -256,13 +237,7 @@ def _look_at_target(target: Storage, root: RootAttributes, is_overwriting: bool)
 
 
 def check_same(target: Storage, found: RootAttributes, root: RootAttributes) -> None:
-    """Refuse to add to a store that is not a copy of the same.
-
-    Raises
-    ------
-    ArgumentError
-        That says how it differs.
-    """
+    """Refuse to add to a store that is not a copy of the same."""
     hint = "give another place, or --overwrite to replace what is there"
     differences = found.settings.differences(root.settings)
     if differences:

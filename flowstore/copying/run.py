@@ -152,30 +152,7 @@ def run_copy(
     scheduler: str = "auto",
     progress: Progress | None = None,
 ) -> CopyReport:
-    """Carry out a plan.
-
-    Parameters
-    ----------
-    planned : CopyPlan
-        From `flowstore.copying.plan.plan_copy`.
-    workers, scheduler, progress
-        See `copy`.
-
-    Returns
-    -------
-    CopyReport
-
-    Raises
-    ------
-    ArgumentError
-        If another run writes to the target, or no Dask cluster answers at the address.
-    ChecksumError
-        If a zip was to be made and something in the store is damaged.
-    StoreError
-        If the target cannot be written.
-    KeyboardInterrupt
-        If the run was interrupted; running again goes on, but for a zip.
-    """
+    """Carry out a plan."""
     operation = Operation(scheduler, workers, progress)
     gathered = _Gathered(planned, operation.progress)
     dest = planned.dest

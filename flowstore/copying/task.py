@@ -78,26 +78,7 @@ def _unpacked(record: VideoRecord) -> VideoRecord:
 
 
 def copy_video(task: CopyTask, tick: Tick) -> VideoCopy:
-    """Copy one video and commit it.
-
-    Parameters
-    ----------
-    task : CopyTask
-        What to do.
-    tick : callable
-        Called with the number of flows copied.
-
-    Returns
-    -------
-    VideoCopy
-        With a problem, and nothing committed, if the source's bytes are damaged.
-
-    Raises
-    ------
-    StoreError
-        If the target cannot be written or does not give back what was written: a fault that other videos will meet
-        too.
-    """
+    """Copy one video and commit it."""
     set_single_threaded()
     record, dest = task.record, task.dest
     key = f"{printable_name(record.class_name)}/{printable_name(record.name)}"

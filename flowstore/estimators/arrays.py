@@ -61,25 +61,7 @@ def pad_rows(values: NDArray[Any], size: int) -> NDArray[Any]:
 
 
 def linear_positions(size: int, target: int, rounded: bool, scale: float | None = None) -> tuple[Indices, Floats]:
-    """Where a linear resize from `size` to `target` samples reads.
-
-    Parameters
-    ----------
-    size, target : int
-        Number of samples before and after.
-    rounded : bool
-        Whether positions are rounded to float32 before the weights are taken from them, as OpenCV does for
-        images of two channels (flow), but not for those of one (frames).
-    scale : float, optional
-        Samples before for each one after; ``size / target`` unless given.
-
-    Returns
-    -------
-    index : int64, (target,)
-        The left one of the two samples, in ``[0, size)``.
-    weight : float32, (target,), in [0, 1)
-        The share of the right one; zero where there is none.
-    """
+    """Where a linear resize from `size` to `target` samples reads."""
     position = (np.arange(target) + 0.5) * (scale or size / target) - 0.5
     if rounded:
         position = position.astype(np.float32).astype(np.float64)

@@ -29,14 +29,8 @@ OPENCV_VERSION: str = cv2.__version__
 class PairStream(FlowStream):
     """A stream for estimators that compare two frames and keep nothing between pairs.
 
-    Parameters
-    ----------
-    pair_flow : callable
-        ``(frame0, frame1) -> flow``: two uint8 arrays (H, W) to one float32 array (H, W, 2), as OpenCV has it.
-    height, width : int
-        In pixels.
-    step : int
-        Distance of the compared frames.
+    `pair_flow`: callable, ``(frame0, frame1) -> flow``: two uint8 arrays (H, W) to one float32 array (H, W, 2),
+    as OpenCV has it.
     """
 
     def __init__(self, pair_flow: Callable[[Frame, Frame], Flow], height: int, width: int, step: int) -> None:
@@ -65,17 +59,6 @@ class PairStream(FlowStream):
 class OpenCVFarneback(Estimator):
     """Farnebäck's polynomial expansion, OpenCV's ``calcOpticalFlowFarneback``.
 
-    Parameters
-    ----------
-    params : mapping, optional
-        `pyr_scale` (0.5), `levels` (3), `winsize` (15), `iterations` (3), `poly_n` (5), `poly_sigma` (1.2), `flags`
-        (0; 256 for a Gaussian window).
-
-    Raises
-    ------
-    ArgumentError
-        If a parameter is unknown or has a value that OpenCV does not take.
-
     References
     ----------
     Farnebäck, "Two-Frame Motion Estimation Based on Polynomial Expansion", SCIA 2003. Defaults are those of the
@@ -102,19 +85,6 @@ class OpenCVFarneback(Estimator):
 
 class OpenCVDis(Estimator):
     """Dense inverse search, OpenCV's ``DISOpticalFlow``.
-
-    Parameters
-    ----------
-    params : mapping, optional
-        `preset` (``ultrafast``, ``fast`` or ``medium``; medium), and any of the algorithm's own parameters, which
-        otherwise come from the preset: `finest_scale`, `patch_size`, `patch_stride`, `gradient_descent_iterations`,
-        `variational_refinement_iterations`, `variational_refinement_alpha`, `variational_refinement_delta`,
-        `variational_refinement_gamma`, `use_mean_normalization`, `use_spatial_propagation`.
-
-    Raises
-    ------
-    ArgumentError
-        If a parameter is unknown or has a value that cannot be used.
 
     References
     ----------
@@ -169,13 +139,7 @@ class OpenCVDis(Estimator):
         return {name: float(f"{value:.7g}") if isinstance(value, float) else value for name, value in values.items()}
 
     def stream(self, height: int, width: int, step: int = 1) -> PairStream:
-        """Return a stream for one video of ``height × width`` pixels.
-
-        Raises
-        ------
-        EstimatorError
-            If OpenCV would crash on frames of this size.
-        """
+        """Return a stream for one video of ``height × width`` pixels."""
         self._check_size(height, width)
         dis = cv2.DISOpticalFlow_create(self._PRESETS.index(str(self.params["preset"])))
         for name in self._OWN:
@@ -204,19 +168,6 @@ class OpenCVDis(Estimator):
 
 class OpenCVTvl1(Estimator):
     """Duality-based TV-L1, ``DualTVL1OpticalFlow`` of OpenCV's contrib modules.
-
-    Parameters
-    ----------
-    params : mapping, optional
-        `tau` (0.25), `lambda` (0.15), `theta` (0.3), `nscales` (5), `warps` (5), `epsilon` (0.01),
-        `inner_iterations` (30), `outer_iterations` (10), `scale_step` (0.8), `gamma` (0), `median_filtering` (5).
-
-    Raises
-    ------
-    EstimatorError
-        If OpenCV was installed without its contrib modules.
-    ArgumentError
-        If a parameter is unknown or has a value that cannot be used.
 
     References
     ----------

@@ -47,13 +47,7 @@ _TVL1_DEFAULTS: Params = {
 
 
 def farneback_params(params: Params | None = None) -> Params:
-    """Return all parameters of Farneback, checked, in the order in which OpenCV takes them.
-
-    Raises
-    ------
-    ArgumentError
-        If one is unknown or has a value that cannot be used.
-    """
+    """Return all parameters of Farneback, checked, in the order in which OpenCV takes them."""
     merged = merge_params("farneback", _FARNEBACK_DEFAULTS, params)
     pyr_scale, poly_n, flags = merged["pyr_scale"], merged["poly_n"], merged["flags"]
     if not 0 < float(pyr_scale) < 1:
@@ -76,13 +70,7 @@ def farneback_params(params: Params | None = None) -> Params:
 
 
 def tvl1_params(params: Params | None = None) -> Params:
-    """Return all parameters of TV-L1, checked, in the order in which OpenCV takes them.
-
-    Raises
-    ------
-    ArgumentError
-        If one is unknown or has a value that cannot be used.
-    """
+    """Return all parameters of TV-L1, checked, in the order in which OpenCV takes them."""
     merged = merge_params("tvl1", _TVL1_DEFAULTS, params)
     for name in ("tau", "lambda", "theta", "epsilon"):
         if float(merged[name]) <= 0:
@@ -98,13 +86,7 @@ def tvl1_params(params: Params | None = None) -> Params:
 
 
 def check_params(params: Params | None) -> Params:
-    """Return the parameters, none for None.
-
-    Raises
-    ------
-    ArgumentError
-        If they are no mapping of names.
-    """
+    """Return the parameters, none for None."""
     if params is None:
         return {}
     if not (isinstance(params, Mapping) and all(isinstance(name, str) for name in params)):
@@ -113,22 +95,7 @@ def check_params(params: Params | None) -> Params:
 
 
 def merge_params(algorithm: str, defaults: Params, params: Params | None, also: tuple[str, ...] = ()) -> Params:
-    """Return the defaults with the given parameters in their place, each as the type of its default.
-
-    Parameters
-    ----------
-    algorithm : str
-        For messages.
-    defaults, params : mapping
-        Every parameter, and those that were given: values or their text.
-    also : tuple of str
-        Further names to offer where one is mistyped.
-
-    Raises
-    ------
-    ArgumentError
-        If a name is unknown or a value is not of its default's type.
-    """
+    """Return the defaults with the given parameters in their place, each as the type of its default."""
     merged = dict(defaults)
     for name, value in check_params(params).items():
         if name not in defaults:

@@ -20,20 +20,7 @@ from flowstore.estimators.protocol import Estimator, FlowStream
 
 
 class NumbaFarneback(Estimator):
-    """Farnebäck's polynomial expansion by the kernel of `flowstore.estimators.farneback.stream`: OpenCV's flow.
-
-    Parameters
-    ----------
-    params : mapping, optional
-        As for `OpenCVFarneback`.
-
-    Raises
-    ------
-    ArgumentError
-        If a parameter is unknown or has a value that cannot be used, or that the OpenCV engine alone can.
-    EstimatorError
-        If Numba cannot be imported.
-    """
+    """Farnebäck's polynomial expansion by the kernel of `flowstore.estimators.farneback.stream`: OpenCV's flow."""
 
     algorithm = "farneback"
     engine = "numba"
@@ -51,20 +38,7 @@ class NumbaFarneback(Estimator):
 
 
 class NumbaTvl1(Estimator):
-    """Duality-based TV-L1 by the kernel of `flowstore.estimators.tvl1.stream`: OpenCV's flow.
-
-    Parameters
-    ----------
-    params : mapping, optional
-        As for `OpenCVTvl1`; `gamma` is 0.
-
-    Raises
-    ------
-    ArgumentError
-        If a parameter is unknown or has a value that cannot be used, or that the OpenCV engine alone can.
-    EstimatorError
-        If Numba cannot be imported.
-    """
+    """Duality-based TV-L1 by the kernel of `flowstore.estimators.tvl1.stream`: OpenCV's flow."""
 
     algorithm = "tvl1"
     engine = "numba"
@@ -138,29 +112,7 @@ ALGORITHMS = tuple(dict.fromkeys(algorithm for algorithm, _ in _ESTIMATORS))
 
 
 def resolve_engine(algorithm: str, engine: str, params: Params | None = None) -> tuple[str, str]:
-    """Choose the implementation of an algorithm.
-
-    Parameters
-    ----------
-    algorithm : str
-        Such as ``farneback``.
-    engine : {"auto", "numba", "opencv"} or str
-        ``auto`` takes the fastest that works here and has the parameters.
-    params : mapping, optional
-        Parameters that differ from the algorithm's defaults.
-
-    Returns
-    -------
-    tuple of str
-        The engine, and a line to show the user where ``auto`` could not take the fastest one (else empty).
-
-    Raises
-    ------
-    ArgumentError
-        If there is no such algorithm or engine, or the algorithm has no such engine.
-    EstimatorError
-        If the engine was asked for by name and does not work here.
-    """
+    """Choose the implementation of an algorithm."""
     if algorithm not in ALGORITHMS:
         return _guest_engine(algorithm, engine), ""
     if engine not in ("auto", "numba", "opencv"):

@@ -78,14 +78,8 @@ class Conversion:
     def convert(self, codes: Values) -> Values:
         """Return what files hold of some flows.
 
-        Parameters
-        ----------
-        codes : uint8 or float16 array (n, 2, H, W)
-            As stored, C-contiguous.
-
-        Returns
-        -------
-        uint8 or float32 array (n, 2, height, width)
+        `codes`: uint8 or float16 array (n, 2, H, W), as stored, C-contiguous. Gives uint8 or float32 array (n, 2,
+        height, width).
         """
         if self.is_identity:
             return codes
@@ -97,11 +91,6 @@ class Conversion:
 
     def largest_code_difference(self, height: int, width: int) -> int:
         """Return by how much an exported code can differ from that of the float flow, where nothing is clipped.
-
-        Parameters
-        ----------
-        height, width : int
-            Of the stored picture.
 
         Notes
         -----
@@ -130,18 +119,9 @@ def _code_table(conversion: Conversion) -> npt.NDArray[np.uint8] | None:
 def resize_flow(flow: Flow, height: int, width: int) -> Flow:
     """Return flow of another size, its vectors scaled with the picture.
 
-    Parameters
-    ----------
-    flow : float32 array (n, 2, H, W)
-        Components x and y in pixels.
-    height, width : int
-        Of the result, in pixels.
-
-    Returns
-    -------
-    float32 array (n, 2, height, width)
-        The mean of what falls into a pixel where the picture does not grow in either direction, else interpolated
-        linearly; x times ``width/W`` and y times ``height/H``.
+    `flow`: float32 array (n, 2, H, W), components x and y in pixels. Gives float32 array (n, 2, height, width),
+    the mean of what falls into a pixel where the picture does not grow in either direction, else interpolated
+    linearly; x times ``width/W`` and y times ``height/H``.
 
     Examples
     --------

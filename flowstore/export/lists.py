@@ -37,25 +37,7 @@ class VideoList:
 
 
 def plan_lists(store: FlowStore, requests: Sequence[str], selected: FlowStore | None = None) -> tuple[VideoList, ...]:
-    """Read what the lists are to hold.
-
-    Parameters
-    ----------
-    store : FlowStore
-        The store.
-    requests : sequence of str
-        ``all``; or a split, as `flowstore.splits.read_split` takes it, where HMDB51's and UCF101's without a
-        part mean both, each a list. A split without a video among the selected ones is left out, with a warning.
-    selected : FlowStore, optional
-        The videos of it that are exported; all by default.
-
-    Raises
-    ------
-    ArgumentError
-        If a request is of no such form, two would get one file, or nothing that was asked for has a video.
-    SourceError
-        If a split file cannot be read.
-    """
+    """Read what the lists are to hold."""
     exported = set(map(str, (store if selected is None else selected).videos.column("path")))
     lists, empty = [], []
     for request in requests:
@@ -98,14 +80,7 @@ def _list_name(text: str) -> str:
 
 
 def check_list_names(tasks: Iterable[ExportTask]) -> None:
-    """Refuse names that no line of a list can hold, or that its reader would not find again.
-
-    Raises
-    ------
-    ArgumentError
-        If a name has white space, at which the readers of lists split lines; or if it is no number of six digits where
-        TSM's reader makes it one.
-    """
+    """Refuse names that no line of a list can hold, or that its reader would not find again."""
     for task in tasks:
         where = list_place(task)
         if where != "".join(where.split()):
@@ -161,15 +136,6 @@ def list_files(
     lists: Iterable[VideoList], tasks: Mapping[str, ExportTask], classes: Sequence[str]
 ) -> dict[str, tuple[str, int]]:
     """Return the files of lists: their text and number of lines, by path relative to the root.
-
-    Parameters
-    ----------
-    lists : iterable of VideoList
-        What to write.
-    tasks : mapping of str to ExportTask
-        The exported videos, by the path of their groups.
-    classes : sequence of str
-        Numbered from 0 by labels, where a split has none of its own.
 
     Notes
     -----

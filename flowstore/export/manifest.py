@@ -54,16 +54,7 @@ class Standing:
 
 
 def check_target(planned: ExportPlan, overwrite: bool = False) -> Standing:
-    """Refuse a target that holds something with which an export does not go together; writes nothing.
-
-    Raises
-    ------
-    ArgumentError
-        If it is an export of other settings, or of another store that has videos of the same names, or files of
-        something else are in the way. Where files are written anew, if those of before stand at other paths.
-    ExportError
-        If what is there cannot be read.
-    """
+    """Refuse a target that holds something with which an export does not go together; writes nothing."""
     try:
         before = _read(planned.dest)
     except ExportError:
@@ -134,13 +125,7 @@ def _first_present(task: ExportTask) -> str:
 
 
 def start_manifest(planned: ExportPlan, versions: dict[str, str], overwrite: bool) -> Manifest:
-    """Write the manifest of an unfinished export, and remove what is written anew; see the module's table.
-
-    Raises
-    ------
-    ArgumentError, ExportError
-        As `check_target`; or if the target cannot be written.
-    """
+    """Write the manifest of an unfinished export, and remove what is written anew; see the module's table."""
     target, standing = planned.dest, check_target(planned, overwrite)
     manifest = standing.manifest.saying(versions=versions)
     unfinished = manifest.saying(complete=False)
@@ -185,13 +170,7 @@ def write_manifest(target: str, manifest: Manifest) -> None:
 
 
 def write_own_file(target: str, path: str, text: str) -> None:
-    """Write a file of the export's own below its target, whole or not at all.
-
-    Raises
-    ------
-    ExportError
-        If it cannot be written.
-    """
+    """Write a file of the export's own below its target, whole or not at all."""
     with _writing_to(target):
         place = os.path.join(target, path)
         os.makedirs(os.path.dirname(place), exist_ok=True)

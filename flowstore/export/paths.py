@@ -17,13 +17,7 @@ from flowstore.store.open import FlowStore
 
 
 def check_dest(target: str, store: FlowStore) -> None:
-    """Refuse a target that is a file, a store, or inside one, that which is exported or another.
-
-    Raises
-    ------
-    ArgumentError
-        If it is one.
-    """
+    """Refuse a target that is a file, a store, or inside one, that which is exported or another."""
     if os.path.exists(target) and not os.path.isdir(target):
         raise ArgumentError(f"DEST {target}: a file; give the path of a folder")
     nearest = existing_place(target)
@@ -41,13 +35,7 @@ def check_dest(target: str, store: FlowStore) -> None:
 
 
 def check_outside_store(tasks: Iterable[ExportTask], target: str, store: FlowStore) -> None:
-    """Refuse an export that would write into the store, though the target is outside: a class may have its name.
-
-    Raises
-    ------
-    ArgumentError
-        If it would.
-    """
+    """Refuse an export that would write into the store, though the target is outside: a class may have its name."""
     for task in tasks:
         for pattern in task.patterns():
             if _is_inside_store(os.path.dirname(pattern.path(0)), store):
@@ -64,22 +52,7 @@ def _is_inside_store(path: str, store: FlowStore) -> bool:
 
 
 def check_paths(tasks: Iterable[ExportTask], target: str, has_lists: bool = False) -> None:
-    """Refuse an export in which two videos would get one file, or a name would leave the target.
-
-    Parameters
-    ----------
-    tasks : iterable of ExportTask
-        What is to be written.
-    target : str
-        Where.
-    has_lists : bool
-        Whether lists are written too.
-
-    Raises
-    ------
-    ArgumentError
-        If it is such an export.
-    """
+    """Refuse an export in which two videos would get one file, or a name would leave the target."""
     own = {MANIFEST, *([LISTS_FOLDER] if has_lists else [])}
     fold = fold_name if is_case_blind(target) else str
     by_path: defaultdict[str, list[ExportTask]] = defaultdict(list)
@@ -106,13 +79,7 @@ def check_paths(tasks: Iterable[ExportTask], target: str, has_lists: bool = Fals
 
 
 def check_sizes(tasks: Iterable[ExportTask]) -> None:
-    """Refuse pictures that no file of the layout can hold, or that no reader would make room for.
-
-    Raises
-    ------
-    ArgumentError
-        If a side is too long, or a picture has more than `flowstore.layouts.file_kind.MAX_PIXELS` pixels.
-    """
+    """Refuse pictures that no file of the layout can hold, or that no reader would make room for."""
     for task in tasks:
         height, width = task.picture_size
         longest = task.layout.kind.longest_side

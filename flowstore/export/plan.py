@@ -177,13 +177,7 @@ class ExportPlan:
         }
 
     def estimate_bytes(self) -> int:
-        """Return about how many bytes the files take: arrays exactly, images by encoding some flows of some videos.
-
-        Raises
-        ------
-        ChecksumError
-            If the flows that are looked at are damaged.
-        """
+        """Return about how many bytes the files take: arrays exactly, images by encoding some flows of some videos."""
         n_values = sum(2 * int(np.prod(task.picture_size)) * task.n_flows for task in self.tasks)
         kind = self.layout.kind
         if isinstance(kind, VideoFile):
@@ -235,30 +229,7 @@ class ExportPlan:
 def plan_export(
     store: FlowStore, dest: str | os.PathLike[str], layout: Layout, options: ExportOptions | None = None
 ) -> ExportPlan:
-    """Plan an export.
-
-    Parameters
-    ----------
-    store : FlowStore
-        What goes out.
-    dest : path
-        Folder to write to.
-    layout : Layout
-        Where files stand and how they are encoded.
-    options : ExportOptions, optional
-        What else is chosen.
-
-    Returns
-    -------
-    ExportPlan
-
-    Raises
-    ------
-    ArgumentError
-        If a choice cannot be used, two videos would get one file or folder, or a name would leave `dest`.
-    MissingExtraError
-        If files are to be HDF5 and h5py is not installed.
-    """
+    """Plan an export."""
     options = options or ExportOptions()
     chosen = choose_layout(layout, options)
     chosen.kind.check_usable()
@@ -298,13 +269,7 @@ def plan_export(
 
 
 def choose_layout(layout: Layout, options: ExportOptions) -> Layout:
-    """Return a layout with the options that change it.
-
-    Raises
-    ------
-    ArgumentError
-        If it cannot have them.
-    """
+    """Return a layout with the options that change it."""
     if not options.class_folder:
         layout = layout.without_class_folder()
     if options.encoding in FLOAT_ENCODINGS and not layout.has_codes:
@@ -319,13 +284,7 @@ def choose_layout(layout: Layout, options: ExportOptions) -> Layout:
 
 
 def choose_quantizer(stored: Quantizer, layout: Layout, options: ExportOptions) -> FileQuantizer:
-    """Return the quantizer of the exported files.
-
-    Raises
-    ------
-    ArgumentError
-        If stored codes are to be kept, and there are none, they have another bound, or files hold no codes.
-    """
+    """Return the quantizer of the exported files."""
     encoding: FileEncoding = layout.encoding
     if options.encoding != "layout" and options.encoding != layout.encoding:
         if not layout.has_codes:
@@ -351,17 +310,7 @@ def _kept(stored: Quantizer, bound: float | None) -> FileQuantizer:
 
 
 def describe_encoding(conversion: Conversion, layout: Layout, sizes: Iterable[tuple[int, ...]]) -> str:
-    """Say whether codes go out unchanged, and if not by how much they can differ.
-
-    Parameters
-    ----------
-    conversion : Conversion
-        From stored codes to files.
-    layout : Layout
-        Of the files.
-    sizes : iterable of tuple
-        ``(height, width)`` of each stored picture.
-    """
+    """Say whether codes go out unchanged, and if not by how much they can differ."""
     stored, exported = conversion.stored, conversion.exported
     if conversion.is_identity:
         return f"{exported.encoding} codes as stored"

@@ -180,27 +180,7 @@ def run_export(
     scheduler: str = "auto",
     progress: Progress | None = None,
 ) -> ExportReport:
-    """Do what was planned.
-
-    Parameters
-    ----------
-    planned : ExportPlan
-        What `plan_export` gave.
-    overwrite, workers, scheduler, progress
-        As `export` takes them.
-
-    Returns
-    -------
-    ExportReport
-
-    Raises
-    ------
-    ArgumentError
-        If the target holds an export with other settings, another run is writing there, or a Dask cluster could not do
-        the work.
-    ExportError
-        If the target cannot be written.
-    """
+    """Do what was planned."""
     operation = Operation(scheduler, workers, progress)
     if planned.tasks:
         operation.check_workers(planned.store.storage.folder, planned.dest)

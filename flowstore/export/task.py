@@ -98,25 +98,7 @@ class VideoExport:
 
 @configured_opencv()
 def export_video(task: ExportTask, tick: Tick) -> VideoExport:
-    """Export one video.
-
-    Parameters
-    ----------
-    task : ExportTask
-        What to do.
-    tick : callable
-        Called with the number of flows written.
-
-    Returns
-    -------
-    VideoExport
-        With a problem if stored bytes are damaged.
-
-    Raises
-    ------
-    ExportError
-        If the target cannot be written: a fault that other videos will meet too.
-    """
+    """Export one video."""
     writer = _FlowFiles(task, tick) if task.layout.is_numbered else _VideoFile(task, tick)
     problem = ""
     try:

@@ -72,17 +72,7 @@ class ChunkCodec:
     def decode_into(self, data: bytes | memoryview, out: Codes) -> None:
         """Unpack a chunk.
 
-        Parameters
-        ----------
-        data : bytes or memoryview
-            What `encode` returned.
-        out : array, C-contiguous
-            Where to write the chunk, of its exact size.
-
-        Raises
-        ------
-        ChecksumError
-            If the bytes are not the ones that were written.
+        `out`: array, C-contiguous, where to write the chunk, of its exact size.
         """
         if not isinstance(data, bytes):
             data = bytes(data)
@@ -93,20 +83,7 @@ class ChunkCodec:
             blosc.decompress(data, out)
 
     def check(self, data: bytes, n_raw: int) -> None:
-        """Compare a chunk with its checksum and the size of what it holds; nothing is unpacked.
-
-        Parameters
-        ----------
-        data : bytes
-            What `encode` returned.
-        n_raw : int
-            Bytes that it holds, unpacked.
-
-        Raises
-        ------
-        ChecksumError
-            If the bytes are not the ones that were written.
-        """
+        """Compare a chunk with its checksum and the size of what it holds; nothing is unpacked."""
         # The CRC-32C of bytes with their own behind them is the same for all bytes.
         if len(data) < CHECKSUM_BYTES or google_crc32c.value(data) != _RESIDUE:
             raise ChecksumError("checksum differs: the bytes on disk are not the ones that were written")
@@ -137,13 +114,7 @@ class ChunkCodec:
 
     @classmethod
     def from_json(cls, dtype: str, codecs: list[Mapping[str, Any]]) -> ChunkCodec:
-        """Return the codec of a store's metadata.
-
-        Raises
-        ------
-        StoreFormatError
-            If it is none of `to_json`.
-        """
+        """Return the codec of a store's metadata."""
         names = [codec["name"] for codec in codecs]
         endian = codecs[0].get("configuration", {}).get("endian", "little") if codecs else ""
         if dtype not in ("uint8", "float16") or endian != "little":
@@ -157,15 +128,7 @@ class ChunkCodec:
 
 
 def codec_for(compression: Compression, dtype: str) -> ChunkCodec:
-    """Return the codec of a compression preset.
-
-    Parameters
-    ----------
-    compression : {"fast", "balanced", "small", "none"}
-        The preset.
-    dtype : {"uint8", "float16"}
-        Of the stored numbers. Shuffling helps float16 and makes uint8 flow larger.
-    """
+    """Return the codec of a compression preset."""
     preset = _PRESETS[compression]
     if preset is None:
         return ChunkCodec(dtype)
@@ -186,12 +149,6 @@ def blosc_size(data: bytes, n_behind: int = 0) -> int:
 
 
 def set_single_threaded(is_default: bool = False) -> None:
-    """Keep Blosc to the calling thread: tasks run beside one another already.
-
-    Parameters
-    ----------
-    is_default : bool
-        Whether that gives way to what somebody told Blosc before.
-    """
+    """Keep Blosc to the calling thread: tasks run beside one another already."""
     if not is_default or blosc.use_threads is None:
         blosc.use_threads = False

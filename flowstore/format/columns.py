@@ -75,15 +75,7 @@ def write_column(storage: Storage, path: str, column: Column, dimension: str) ->
 
 
 def read_column(storage: Storage, path: str, n_rows: int, dtype: np.dtype[Any]) -> Column:
-    """Return what `write_column` wrote, an array (n_rows,) of `dtype`.
-
-    Raises
-    ------
-    StoreFormatError
-        If it has another shape, type or form, or a chunk would unpack to more than it can hold.
-    ChecksumError
-        If a chunk is missing.
-    """
+    """Return what `write_column` wrote, an array (n_rows,) of `dtype`."""
     key = f"{path}/zarr.json"
     document, expected = parse_document(storage.read(key) or b"", key), _column_document(n_rows, dtype, "")
     stated = {name: document.get(name) for name in _COMPARED}

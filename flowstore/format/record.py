@@ -148,13 +148,7 @@ class VideoRecord:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> VideoRecord:
-        """Make a record of what `to_json` gave, lists and tuples alike.
-
-        Raises
-        ------
-        ArgumentError
-            If a field is missing, unknown or does not fit.
-        """
+        """Make a record of what `to_json` gave, lists and tuples alike."""
         try:
             _check_fields(values, _RECORD_FIELDS)
             fingerprint, statistics = values.get("fingerprint"), values.get("statistics")
@@ -174,13 +168,7 @@ class VideoRecord:
             raise ArgumentError(f"not the record of a video: {error}") from error
 
     def check_stated(self) -> None:
-        """Refuse what a document can say and no flow can be.
-
-        Raises
-        ------
-        ArgumentError
-            If its numbers do not go together.
-        """
+        """Refuse what a document can say and no flow can be."""
         if self.statistics is None:
             return
         if len(self.statistics.flow_means) != self.n_flows:

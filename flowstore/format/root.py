@@ -40,26 +40,7 @@ class RootAttributes:
 
 
 def read_root(storage: Storage) -> RootAttributes:
-    """Read and check the root of a store.
-
-    Parameters
-    ----------
-    storage : Storage
-        Where the store is.
-
-    Returns
-    -------
-    RootAttributes
-
-    Raises
-    ------
-    StoreNotFoundError
-        If there is nothing.
-    StoreFormatError
-        If it is no store of flowstore, or one of a newer format.
-    ChecksumError
-        If what it says is not what was written.
-    """
+    """Read and check the root of a store."""
     document = _read_document(storage)
     if document is None:
         # All that a run leaves that was killed before it wrote the root.
@@ -133,12 +114,6 @@ def enclosing_store(storage: Storage) -> str | None:
 
 
 def check_outside_stores(role: str, storage: Storage) -> None:
-    """Refuse a place inside a store for another one.
-
-    Raises
-    ------
-    ArgumentError
-        If it is there.
-    """
+    """Refuse a place inside a store for another one."""
     if (root := enclosing_store(storage)) is not None:
         raise ArgumentError(f"{role} {storage.url}: inside the store {root}; give a path outside it")

@@ -120,13 +120,7 @@ class ExtractSettings:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> ExtractSettings:
-        """Make settings of what `to_json` gave.
-
-        Raises
-        ------
-        ArgumentError
-            If a field is missing, unknown or does not fit.
-        """
+        """Make settings of what `to_json` gave."""
         fields = dict(values)
         try:
             quantizer = Quantizer(fields.pop("encoding"), fields.pop("bound_px"))

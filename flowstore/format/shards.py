@@ -36,15 +36,7 @@ def frames_per_shard(height: int, width: int, dtype: str) -> int:
 
 
 class ShardWriter:
-    """Writes one shard to a file, chunk by chunk.
-
-    Parameters
-    ----------
-    file : binary file
-        Open for writing, at its beginning.
-    codec : ChunkCodec
-        Packs each chunk.
-    """
+    """Writes one shard to a file, chunk by chunk."""
 
     def __init__(self, file: IO[bytes], codec: ChunkCodec) -> None:
         self._file = file
@@ -62,10 +54,7 @@ class ShardWriter:
     def append(self, codes: Codes) -> None:
         """Write the next chunk.
 
-        Parameters
-        ----------
-        codes : uint8 or float16 array (2, H, W)
-            One flow.
+        `codes`: uint8 or float16 array (2, H, W), one flow.
         """
         data = self._codec.encode(codes)
         self._file.write(data)
@@ -74,13 +63,7 @@ class ShardWriter:
         self.size_bytes += len(data)
 
     def finish(self, n_entries: int) -> None:
-        """Write the index.
-
-        Parameters
-        ----------
-        n_entries : int
-            Chunks that a shard of the array has room for; those past the array's end are marked as missing.
-        """
+        """Write the index."""
         entries = self._entries + [(_MISSING, _MISSING)] * (n_entries - len(self._entries))
         index = np.array(entries, "<u8").tobytes()
         index += checksum(index)
@@ -91,13 +74,6 @@ class ShardWriter:
 
 def shard_digest(checksums: Iterable[bytes], index: bytes) -> str:
     """Return what tells a shard from every other: hexadecimal BLAKE2b, of 128 bits, of its checksums and its index.
-
-    Parameters
-    ----------
-    checksums : iterable of bytes
-        The four bytes behind each chunk, in order.
-    index : bytes
-        The last `index_size` bytes of the shard.
 
     Notes
     -----
@@ -114,22 +90,7 @@ def index_size(n_entries: int) -> int:
 def parse_shard_index(data: bytes, n_entries: int) -> npt.NDArray[np.uint64]:
     """Return where each chunk of a shard is.
 
-    Parameters
-    ----------
-    data : bytes
-        The last `index_size` bytes of the shard.
-    n_entries : int
-        Chunks a shard of the array has room for.
-
-    Returns
-    -------
-    uint64 array (n_entries, 2)
-        Offset and size in bytes; ``2**64 - 1`` for a chunk that is not there.
-
-    Raises
-    ------
-    ChecksumError
-        If the bytes are too few or damaged.
+    Gives uint64 array (n_entries, 2), offset and size in bytes; ``2**64 - 1`` for a chunk that is not there.
     """
     if len(data) != index_size(n_entries) or checksum(data[:-CHECKSUM_BYTES]) != data[-CHECKSUM_BYTES:]:
         raise ChecksumError("its index is damaged: the checksum differs")
@@ -141,22 +102,7 @@ def chunk_span(
 ) -> tuple[int, int]:
     """Return the bytes ``[first, last)`` of a shard that hold the chunks ``[start, stop)``.
 
-    Parameters
-    ----------
-    index : uint64 array (n_entries, 2)
-        From `parse_shard_index`.
-    start, stop : int
-        Chunks.
-    size_bytes : int
-        Of the shard.
-    n_raw : int, optional
-        Bytes of one chunk, unpacked.
-
-    Raises
-    ------
-    ChecksumError
-        If a chunk is missing, stands outside the shard, or is larger than it can be; the message names its number in
-        the shard.
+    `index`: uint64 array (n_entries, 2), from `parse_shard_index`.
     """
     # Whole numbers of Python: offset and size may add up to more than 64 bits.
     entries = index[start:stop].tolist()
@@ -186,30 +132,8 @@ def iter_chunks(
 ) -> Iterator[int]:
     """Decode consecutive chunks of a shard, one a step.
 
-    Parameters
-    ----------
-    data : bytes
-        The part of the shard that `chunk_span` names.
-    first : int
-        Where it begins in the shard.
-    index : uint64 array (n_entries, 2)
-        From `parse_shard_index`.
-    start, stop : int
-        First chunk, and the one after the last.
-    codec : ChunkCodec
-        Of the chunks.
-    targets : iterable of uint8 or float16 arrays (2, H, W), C-contiguous
-        Where to write each chunk; all may be the same array.
-
-    Yields
-    ------
-    int
-        Number of the chunk among `targets`, once it is written.
-
-    Raises
-    ------
-    ChecksumError
-        If a chunk is damaged or cut off; the message names its number in the shard.
+    `index`: uint64 array (n_entries, 2), from `parse_shard_index`. `targets`: iterable of uint8 or float16 arrays
+    (2, H, W), C-contiguous, where to write each chunk; all may be the same array.
 
     Notes
     -----
@@ -226,31 +150,7 @@ def iter_chunks(
 
 
 def check_shard(data: bytes, n_entries: int, n_chunks: int, codec: ChunkCodec, n_raw: int) -> str:
-    """Compare every chunk of a whole shard with its checksum; nothing is unpacked.
-
-    Parameters
-    ----------
-    data : bytes
-        The shard.
-    n_entries : int
-        Chunks that a shard of the array has room for.
-    n_chunks : int
-        Chunks that it must hold.
-    codec : ChunkCodec
-        Of the chunks.
-    n_raw : int
-        Bytes of one chunk, unpacked.
-
-    Returns
-    -------
-    str
-        Its `shard_digest`.
-
-    Raises
-    ------
-    ChecksumError
-        If the index or a chunk is damaged; the message names the chunk's number in the shard.
-    """
+    """Compare every chunk of a whole shard with its checksum; nothing is unpacked."""
     index_bytes = data[-index_size(n_entries) :]
     index = parse_shard_index(index_bytes, n_entries)
     chunk_span(index, 0, n_chunks, len(data), n_raw)

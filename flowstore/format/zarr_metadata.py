@@ -31,13 +31,7 @@ _FLOW_ATTRIBUTES = ("units", "long_name", "component", "scale_factor", "add_offs
 
 
 def to_bytes(document: Mapping[str, Any]) -> bytes:
-    """Return a document as the bytes of a ``zarr.json``.
-
-    Raises
-    ------
-    ArgumentError
-        If no reader would take it, so large is it.
-    """
+    """Return a document as the bytes of a ``zarr.json``."""
     data = json.dumps(document, indent=1, allow_nan=False).encode()
     try:
         check_document_size("its document", len(data))
@@ -47,13 +41,7 @@ def to_bytes(document: Mapping[str, Any]) -> bytes:
 
 
 def parse_document(data: bytes, where: str) -> dict[str, Any]:
-    """Return the document of a ``zarr.json``.
-
-    Raises
-    ------
-    StoreFormatError
-        If it is no Zarr v3 metadata.
-    """
+    """Return the document of a ``zarr.json``."""
     check_document_size(where, len(data))
     try:
         document = json.loads(data)
@@ -91,13 +79,7 @@ def group_document(attributes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def stated_attributes(document: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return flowstore's own attributes of a group's document as they stand there, with their digest if it has one.
-
-    Raises
-    ------
-    StoreFormatError
-        If there are none.
-    """
+    """Return flowstore's own attributes of a group's document as they stand there, with their digest if it has one."""
     attributes = document.get("attributes")
     own = attributes.get(ATTRIBUTE) if isinstance(attributes, dict) else None
     if document.get("node_type") != "group" or not isinstance(own, dict):
@@ -106,15 +88,7 @@ def stated_attributes(document: Mapping[str, Any], where: str) -> dict[str, Any]
 
 
 def group_attributes(document: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return flowstore's own attributes of a group's document, compared with their digest where it has one.
-
-    Raises
-    ------
-    StoreFormatError
-        If there are none.
-    ChecksumError
-        If they are not the ones that were written.
-    """
+    """Return flowstore's own attributes of a group's document, compared with their digest where it has one."""
     own = dict(stated_attributes(document, where))
     stated = own.pop(DIGEST, None)
     if stated is not None and stated != json_digest(own):
@@ -139,17 +113,6 @@ def flow_document(
     n_flows: int, height: int, width: int, shard_frames: int, quantizer: Quantizer, codec: ChunkCodec
 ) -> dict[str, Any]:
     """Return the document of a video's flow array.
-
-    Parameters
-    ----------
-    n_flows, height, width : int
-        Shape ``(n_flows, 2, height, width)``.
-    shard_frames : int
-        Flows in each shard but the last.
-    quantizer : Quantizer
-        Gives type, fill value, scale and offset.
-    codec : ChunkCodec
-        Of the chunks.
 
     Notes
     -----
@@ -216,15 +179,7 @@ class FlowLayout:
 
 
 def parse_flow_document(document: Mapping[str, Any], where: str) -> FlowLayout:
-    """Return how a flow array is laid out.
-
-    Raises
-    ------
-    StoreFormatError
-        If it is no array, or one that others laid out: its chunks, its codecs or its keys are not those of format 1.
-    ChecksumError
-        If its shards would be larger than any.
-    """
+    """Return how a flow array is laid out."""
     if not isinstance(document, Mapping) or document.get("node_type") != "array":
         raise StoreFormatError(f"{where}: not the metadata of a Zarr array")
     of_others = f"{where}: laid out by another program than flowstore; xarray and zarr read it"

@@ -210,31 +210,6 @@ def find_flow(
 ) -> tuple[Discovery, int]:
     """Find the videos of a folder of flow files.
 
-    Parameters
-    ----------
-    root : str
-        Absolute path of the folder.
-    layout : Layout
-        Where files stand below it. Where its class folder is optional, it is left out if there are files without.
-    quantizer : FileQuantizer
-        What the numbers of the files mean.
-    step : int, optional
-        Take the flow of this step, where names tell the step; by default the only one that there is.
-    exported : collection of str, optional
-        By `video_key`, the videos that an export wrote whose manifest says what all is; others are failed ones.
-
-    Returns
-    -------
-    tuple
-        What was found, each source a `FlowSource`; and the step. What is wrong with a video's names is its problem.
-
-    Raises
-    ------
-    ArgumentError
-        If the folder holds no file of the layout, or files of several steps.
-    SourceError
-        If it cannot be listed.
-
     Notes
     -----
     Links inside the folder are followed. A link that leads out of it is a problem of its video.

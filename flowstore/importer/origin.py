@@ -100,22 +100,7 @@ class Origin:
 
 
 def find_origin(root: str, layout: str | Layout | None, options: ImportOptions) -> Origin:
-    """Put together what is asked for and what ``flowstore-export.json`` says.
-
-    Parameters
-    ----------
-    root : str
-        Absolute path of the folder.
-    layout : str or Layout, optional
-        As asked for.
-    options : ImportOptions
-        As asked for.
-
-    Raises
-    ------
-    ArgumentError
-        If something is missing, cannot be used, or the two differ; the message has both values.
-    """
+    """Put together what is asked for and what ``flowstore-export.json`` says."""
     manifest = _read_manifest(root)
     asked = layout if layout is None or isinstance(layout, Layout) else find_layout(layout)
     if manifest is None:

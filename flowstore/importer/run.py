@@ -97,34 +97,7 @@ def plan_import(
     retry_failed: bool = False,
     overwrite: bool = False,
 ) -> ExtractPlan:
-    """Look at a folder of flow files and a store and say what an import would do; writes nothing.
-
-    Parameters
-    ----------
-    folder, store, layout
-        As `import_flow` has them.
-    options : ImportOptions, optional
-        What is said about the files.
-    include, exclude, limit
-        Which videos to take; see `flowstore.sources.selection.select_sources`.
-    retry_failed : bool
-        Whether failed videos are tried again.
-    overwrite : bool
-        Whether the store is emptied first.
-
-    Returns
-    -------
-    ExtractPlan
-
-    Raises
-    ------
-    ArgumentError
-        If a choice is missing, cannot be used or is at odds with ``flowstore-export.json``.
-    SourceError
-        If the folder cannot be read.
-    MissingExtraError
-        If the files are HDF5 and h5py is not installed.
-    """
+    """Look at a folder of flow files and a store and say what an import would do; writes nothing."""
     options = options or ImportOptions()
     root = check_folder("FOLDER", folder)
     if not os.path.isdir(root):
@@ -169,19 +142,7 @@ def _settings(origin: Origin, step: int, options: ImportOptions) -> ExtractSetti
 
 
 def describe_encoding(layout: Layout, read: FileQuantizer, settings: ExtractSettings, size: tuple[int, int]) -> str:
-    """Say whether codes are kept as they are, and if not by how much they can differ.
-
-    Parameters
-    ----------
-    layout : Layout
-        Of the files.
-    read : FileQuantizer
-        What their numbers mean.
-    settings : ExtractSettings
-        Of the store.
-    size : tuple of int
-        ``(height, width)`` of the largest picture.
-    """
+    """Say whether codes are kept as they are, and if not by how much they can differ."""
     stored = settings.quantizer
     lossy = "" if layout.kind.is_lossless else "; JPEG has changed them before"
     bound = "" if read.bound_px is None else f" ±{read.bound_px:g} px"

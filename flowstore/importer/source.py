@@ -79,24 +79,7 @@ _MAX_FILE_BYTES = 8 * MAX_PIXELS + 2**20
 
 
 def read_flows(source: FlowSource) -> Iterator[FlowValues]:
-    """Yield the flows of a video in order; a last one that stands again, for as many flows as frames, once.
-
-    Parameters
-    ----------
-    source : FlowSource
-        Where they are.
-
-    Yields
-    ------
-    FlowValues
-        All of one size.
-
-    Raises
-    ------
-    DecodeError
-        If a file cannot be read or decoded, has another size than those before it, or the last flow should stand
-        again and does not.
-    """
+    """Yield the flows of a video in order; a last one that stands again, for as many flows as frames, once."""
     if source.problem:
         raise DecodeError(source.problem)
     flows = _checked(_read_numbered(source) if source.layout.is_numbered else _read_video(source))
@@ -184,13 +167,7 @@ def _read_video(source: FlowSource) -> Iterator[tuple[str, FlowValues]]:
 
 
 def probe_flow(source: FlowSource) -> tuple[int, int, int]:
-    """Return ``(height, width, flows)`` of a video, from its first flow and its headers.
-
-    Raises
-    ------
-    DecodeError
-        If it cannot be read.
-    """
+    """Return ``(height, width, flows)`` of a video, from its first flow and its headers."""
     if source.problem:
         raise DecodeError(source.problem)
     if source.layout.is_numbered:

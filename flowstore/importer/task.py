@@ -28,27 +28,7 @@ Values = npt.NDArray[Any]
 
 
 def import_video(task: VideoTask, tick: Tick = ignore) -> VideoRecord:
-    """Import one video and commit it, as a failed one if it has to be.
-
-    Parameters
-    ----------
-    task : VideoTask
-        Its source is a `FlowSource`.
-    tick : callable
-        As `flowstore.pipeline.task.extract_video` has it.
-
-    Returns
-    -------
-    VideoRecord
-        As committed.
-
-    Raises
-    ------
-    StoreError
-        If the store cannot be written.
-    StoppedError
-        If `tick` raised it.
-    """
+    """Import one video and commit it, as a failed one if it has to be."""
     try:
         with one_video():
             return _import(task, tick)
@@ -105,25 +85,7 @@ def _warnings(n_unknown: int, n_reserved: int) -> tuple[str, ...]:
 
 
 class Requantizer:
-    """Turns the numbers of files into those of a store and gathers the statistics of their motion.
-
-    Parameters
-    ----------
-    read : FileQuantizer
-        What the files' numbers mean.
-    stored : Quantizer
-        Of the store. Where it gives the same codes as `read`, they are kept as they are.
-    max_error_px : float, optional
-        Of the store, for files of pixels; half a step by default.
-
-    Attributes
-    ----------
-    motion : MotionAccumulator
-        Of the decoded flow. What counts as clipped: in codes, those at either end, which may have been clipped or have
-        just reached it; and values beyond the bound of the store.
-    n_reserved : int
-        Codes 0 of ``centred``, made by lossy images out of those beside it and stored as 1.
-    """
+    """Turns the numbers of files into those of a store and gathers the statistics of their motion."""
 
     def __init__(self, read: FileQuantizer, stored: Quantizer, max_error_px: float | None = None) -> None:
         self._read = read

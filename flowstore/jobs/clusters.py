@@ -27,20 +27,7 @@ _INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 def check_cluster(scheduler: str, paths: Sequence[str] = (), needs: Callable[[], dict[str, str]] | None = None) -> None:
     """Refuse a Dask cluster on which the work could not be done; anything else than an address passes.
 
-    Parameters
-    ----------
-    scheduler : str
-        As asked for.
-    paths : sequence of str
-        Absolute; each has to be there for every worker.
-    needs : callable, optional
-        Called on each worker and here; raises, or gives versions that have to agree.
-
-    Raises
-    ------
-    ArgumentError
-        If no scheduler answers, no worker has joined it, a worker runs other versions of Python or the libraries, or
-        does not see a path.
+    What the work `needs` is called here and on each worker; it raises, or gives versions to compare.
     """
     if "://" not in scheduler:
         return
@@ -76,20 +63,7 @@ def check_cluster(scheduler: str, paths: Sequence[str] = (), needs: Callable[[],
 def describe_worker(
     paths: list[str], needs: Callable[[], dict[str, str]] | None = None
 ) -> tuple[dict[str, str], list[str]]:
-    """Return the versions that have to agree between this process and others, and those of some paths that are absent.
-
-    Parameters
-    ----------
-    paths : list of str
-        Absolute.
-    needs : callable, optional
-        Gives further versions.
-
-    Returns
-    -------
-    tuple
-        Versions by name, and absent paths.
-    """
+    """Return the versions that have to agree between processes, and those of some paths that are absent."""
     versions = {"python": ".".join(platform.python_version_tuple()[:2])}
     for name in _SAME_VERSIONS:
         with contextlib.suppress(PackageNotFoundError):
@@ -101,20 +75,7 @@ def describe_worker(
 
 @contextlib.contextmanager
 def open_client(scheduler: str, n_workers: int) -> Iterator[Any]:
-    """Give a client of a running cluster, or of one of one-thread processes of this machine that ends with it.
-
-    Parameters
-    ----------
-    scheduler : str
-        An address, or anything else for processes of this machine.
-    n_workers : int
-        Processes of this machine.
-
-    Raises
-    ------
-    ClusterError
-        If processes of this machine do not start.
-    """
+    """Give a client of a running cluster, or of one of one-thread processes of this machine that ends with it."""
     from distributed import Client, LocalCluster
 
     if "://" in scheduler:
@@ -170,13 +131,7 @@ def _main_hidden() -> Iterator[None]:
 
 
 def connect(address: str) -> Any:
-    """Return a client of a running Dask scheduler.
-
-    Raises
-    ------
-    ArgumentError
-        If none answers.
-    """
+    """Return a client of a running Dask scheduler."""
     from distributed import Client
     from distributed.comm import resolve_address
 

@@ -22,22 +22,7 @@ SMALL_FLOWS = 20_000
 
 
 class Operation:
-    """One run of an operation.
-
-    Parameters
-    ----------
-    scheduler : {"auto", "processes", "threads", "sync"} or address
-        Where tasks run.
-    workers : int or None
-        Videos at a time; None for all cores.
-    progress : Progress or None
-        Is told what happens.
-
-    Raises
-    ------
-    ArgumentError
-        If one of them cannot be used.
-    """
+    """One run of an operation."""
 
     def __init__(self, scheduler: str, workers: int | None, progress: Progress | None) -> None:
         check_scheduler(scheduler, workers)

@@ -24,13 +24,7 @@ def count_cores() -> int:
 
 
 def check_scheduler(scheduler: str, workers: int | None) -> None:
-    """Refuse a scheduler or a number of workers that cannot be used.
-
-    Raises
-    ------
-    ArgumentError
-        If it cannot.
-    """
+    """Refuse a scheduler or a number of workers that cannot be used."""
     if workers is not None:
         check_whole("workers", workers, 1)
     if not isinstance(scheduler, str) or (scheduler not in SCHEDULERS and "://" not in scheduler):
@@ -40,29 +34,7 @@ def check_scheduler(scheduler: str, workers: int | None) -> None:
 
 
 def choose_scheduler(scheduler: str, workers: int | None, n_tasks: int, is_small: bool) -> tuple[str, int]:
-    """Choose where tasks run and how many at a time.
-
-    Parameters
-    ----------
-    scheduler : str
-        As asked for.
-    workers : int or None
-        As asked for; None for all cores that this process may use.
-    n_tasks : int
-        How many there are.
-    is_small : bool
-        Whether starting processes would cost more than threads lose.
-
-    Returns
-    -------
-    tuple
-        ``processes``, ``threads``, ``sync`` or an address, and the number of workers.
-
-    Raises
-    ------
-    ArgumentError
-        If there is no such scheduler, or the number cannot be used.
-    """
+    """Choose where tasks run and how many at a time."""
     check_scheduler(scheduler, workers)
     n_workers = workers or count_cores()
     if "://" not in scheduler:
@@ -73,27 +45,7 @@ def choose_scheduler(scheduler: str, workers: int | None, n_tasks: int, is_small
 
 
 def run_job(job: Job[Any, Any], scheduler: str, n_workers: int) -> None:
-    """Run every task of a job.
-
-    Parameters
-    ----------
-    job : Job
-        What to run.
-    scheduler : {"sync", "threads", "processes"} or address
-        Where; an address such as ``tcp://HOST:8786`` is a running Dask cluster's, which keeps its own number of
-        workers.
-    n_workers : int
-        Tasks at a time.
-
-    Raises
-    ------
-    ArgumentError
-        If no Dask cluster answers at the address.
-    ClusterError
-        If the cluster went away.
-    Exception
-        What a task raises ends the job. Tasks that were running are stopped or, on a cluster, cancelled.
-    """
+    """Run every task of a job."""
     if scheduler == "sync":
         for task in job.tasks:
             job.on_result(task, job.function(task, job.on_tick))

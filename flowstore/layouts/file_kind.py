@@ -50,26 +50,7 @@ class VideoFlow:
 
 
 class FileKind(ABC):
-    """What is true of every file of a kind.
-
-    Attributes
-    ----------
-    name : str
-        Of the kind; a manifest and ``--format`` have it.
-    suffixes : tuple of str
-        With which a template ends; the first is that of new names.
-    packings : tuple of str
-        What a file can hold; see `flowstore.layouts.layout.Layout`. The first two, where there are two, are those of
-        two files a flow and of one.
-    encodings : tuple of str
-        What its numbers can mean; the first is that of a layout which names none.
-    longest_side : int or None
-        Of a picture, in pixels.
-    is_lossless : bool
-        Whether files give back the numbers that were written.
-    step_px : float
-        To which it rounds pixels; 0 where it keeps its numbers.
-    """
+    """What is true of every file of a kind."""
 
     name: str
     suffixes: tuple[str, ...]

@@ -51,13 +51,7 @@ class Manifest:
 
     @classmethod
     def parse(cls, text: str) -> Manifest:
-        """Return what a manifest says; what it says of videos and stores in another form vouches for nothing.
-
-        Raises
-        ------
-        ValueError
-            If it is no JSON object, or what it says has other types; the message is half a sentence.
-        """
+        """Return what a manifest says; what it says of videos and stores in another form vouches for nothing."""
         try:
             said = json.loads(text)
         except RecursionError as error:
@@ -93,13 +87,7 @@ class Manifest:
         }
 
     def layout(self) -> Layout:
-        """Return the layout of its files.
-
-        Raises
-        ------
-        ArgumentError
-            If it does not say it, or says it in part.
-        """
+        """Return the layout of its files."""
         said = self.said
         try:
             # The first releases wrote down no templates.

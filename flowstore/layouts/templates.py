@@ -30,13 +30,7 @@ class PathPattern:
         return self.before if self.n_digits is None else f"{self.before}{number:0{self.n_digits}d}{self.after}"
 
     def check_length(self) -> None:
-        """Raise if a file's or a folder's name would be too long.
-
-        Raises
-        ------
-        ArgumentError
-            If it would.
-        """
+        """Raise if a file's or a folder's name would be too long."""
         path = self.path(_LARGE_NUMBER)
         longest = max(path.split("/"), key=lambda component: len(os.fsencode(component)))
         if len(os.fsencode(longest)) > MAX_COMPONENT_BYTES:
@@ -46,22 +40,7 @@ class PathPattern:
 
 
 def check_template(template: str, suffixes: tuple[str, ...], is_numbered: bool) -> None:
-    """Refuse a template that leads out of the root, or lacks what tells videos or flows apart.
-
-    Parameters
-    ----------
-    template : str
-        With ``{class}``, ``{video}``, ``{number}`` and ``{step}``.
-    suffixes : tuple of str
-        In one of which it ends.
-    is_numbered : bool
-        Whether files have numbers.
-
-    Raises
-    ------
-    ArgumentError
-        If it does.
-    """
+    """Refuse a template that leads out of the root, or lacks what tells videos or flows apart."""
     fields = template_fields(template)
     components = template.split("/")
     if any(part in ("", ".", "..") for part in components) or "\\" in template or any(map(_DRIVE.match, components)):
@@ -121,15 +100,7 @@ def template_fields(template: str) -> list[str]:
 
 
 def fill_template(template: str, values: Mapping[str, str]) -> PathPattern:
-    """Fill in every field but the number.
-
-    Parameters
-    ----------
-    template : str
-        A template that `check_template` took.
-    values : mapping of str to str
-        The values of ``class``, ``video`` and ``step``.
-    """
+    """Fill in every field but the number."""
     sides, n_digits = [""], None
     for text, field, spec in _parse(template):
         sides[-1] += text
@@ -142,13 +113,7 @@ def fill_template(template: str, values: Mapping[str, str]) -> PathPattern:
 
 
 def check_component(name: str) -> None:
-    """Refuse a name that cannot be one component of a path, or would lead out of its folder.
-
-    Raises
-    ------
-    ArgumentError
-        If it would.
-    """
+    """Refuse a name that cannot be one component of a path, or would lead out of its folder."""
     separators = [separator for separator in (os.sep, os.altsep, "/", "\0") if separator]
     # On Windows a drive's letter leads to the drive, wherever in a path it stands.
     is_drive = _DRIVE.match(name)
@@ -162,20 +127,6 @@ def check_component(name: str) -> None:
 
 def component_pattern(component: str, known: Mapping[str, str], is_greedy: bool = True) -> re.Pattern[str]:
     """Return what names of files or folders fit one component of a template: the inverse of `fill_template`.
-
-    Parameters
-    ----------
-    component : str
-        A template's text between two slashes.
-    known : mapping of str to str
-        Fields that the folders above have given already.
-    is_greedy : bool
-        Whether class and video take as many characters as they can, or as few.
-
-    Returns
-    -------
-    re.Pattern
-        With a group for each field that is not known; to be used with ``fullmatch``.
 
     Examples
     --------
@@ -199,22 +150,6 @@ def component_pattern(component: str, known: Mapping[str, str], is_greedy: bool 
 
 def source_pattern(template: str) -> tuple[re.Pattern[str], ...]:
     """Return what each part of a video's path below its source is, as a template of sources says it.
-
-    Parameters
-    ----------
-    template : str
-        With ``{video}``, at most one ``{class}``, and ``*`` for any characters of a name, such as
-        ``{class}/*/{video}``. The suffix of a file may stand in it or not.
-
-    Returns
-    -------
-    tuple of re.Pattern
-        With groups ``class`` and ``video``; to be used with ``fullmatch``.
-
-    Raises
-    ------
-    ArgumentError
-        If it is no such template.
 
     Examples
     --------

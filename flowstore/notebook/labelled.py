@@ -20,26 +20,8 @@ _CHUNK_BYTES = 4 * 2**20
 def label_flow(flow: Any, record: VideoRecord, settings: ExtractSettings, place: str) -> Any:
     """Return a video's flow as a labelled, lazy array.
 
-    Parameters
-    ----------
-    flow : array-like (n_flows, 2, H, W)
-        Gives pixels when it is indexed; picklable.
-    record : VideoRecord
-        Of the video.
-    settings : ExtractSettings
-        Of its store.
-    place : str
-        Where it is: two places have arrays of different names in Dask's graphs.
-
-    Returns
-    -------
-    xarray.DataArray
-        See `flowstore.store.video.Video.to_xarray`.
-
-    Raises
-    ------
-    MissingExtraError
-        If xarray is not installed.
+    `flow`: array-like (n_flows, 2, H, W), gives pixels when it is indexed; picklable. Gives xarray.DataArray, see
+    `flowstore.store.video.Video.to_xarray`.
     """
     xr = _import_xarray()
     import dask.array as da
@@ -71,21 +53,7 @@ def label_flow(flow: Any, record: VideoRecord, settings: ExtractSettings, place:
 def label_videos(flows: Mapping[str, Any], attributes: Mapping[str, Any]) -> Any:
     """Return labelled videos as a tree.
 
-    Parameters
-    ----------
-    flows : mapping of str to DataArray
-        By their paths in the tree.
-    attributes : mapping
-        Of its root.
-
-    Returns
-    -------
-    xarray.DataTree
-
-    Raises
-    ------
-    MissingExtraError
-        If xarray is not installed.
+    Gives xarray.DataTree.
     """
     xr = _import_xarray()
     root = {"/": xr.Dataset(attrs=dict(attributes))}

@@ -33,34 +33,9 @@ def plot_flow(
 ) -> Any:
     """Plot one flow.
 
-    Parameters
-    ----------
-    flow : float32 array (2, H, W)
-        Components x and y in pixels.
-    scale_px : float
-        Full scale, above 0.
-    style : {"color", "arrows", "planes"}
-        The Middlebury wheel, with the wheel beside it; arrows; or x and y apart with a color bar.
-    title : str
-        Above the axes.
-    unit : str
-        Of the scale, as it is written.
-    image : uint8 array (H, W, 3), optional
-        Red, green, blue: the frame under the arrows; the colors by default.
-    ax : matplotlib.axes.Axes, optional
-        Where to plot; for planes two of them. New ones by default.
-
-    Returns
-    -------
-    matplotlib.axes.Axes or array (2,) of Axes
-        Two for planes.
-
-    Raises
-    ------
-    ArgumentError
-        If the style, the scale or the axes cannot be used.
-    MissingExtraError
-        If Matplotlib is not installed.
+    `flow`: float32 array (2, H, W), components x and y in pixels. `image`: uint8 array (H, W, 3), optional, red,
+    green, blue: the frame under the arrows; the colors by default. Gives matplotlib.axes.Axes or array (2,) of
+    Axes, two for planes.
     """
     style = our_spelling(style)
     if style not in get_args(PlotStyle):

@@ -20,22 +20,7 @@ Columns = Mapping[str, npt.NDArray[Any]]
 def videos_table(columns: Columns, encoding: str) -> Any:
     """Return a table of videos.
 
-    Parameters
-    ----------
-    columns : mapping of str to array (n_videos,)
-        Those of an index.
-    encoding : str
-        Of the store.
-
-    Returns
-    -------
-    pandas.DataFrame
-        See `flowstore.store.video_index.VideoIndex.to_pandas`.
-
-    Raises
-    ------
-    MissingExtraError
-        If pandas is not installed.
+    `columns`: mapping of str to array (n_videos,), those of an index.
     """
     pd = _import_pandas()
     fps, n_frames = columns["fps"], columns["n_frames"]
@@ -68,22 +53,8 @@ def videos_table(columns: Columns, encoding: str) -> Any:
 def flows_table(columns: Columns, flow_means: npt.NDArray[np.float32]) -> Any:
     """Return a table of flows.
 
-    Parameters
-    ----------
-    columns : mapping of str to array (n_videos,)
-        Those of an index.
-    flow_means : float32 array (sum of n_flows,)
-        Mean magnitude of each flow in pixels, video after video.
-
-    Returns
-    -------
-    pandas.DataFrame
-        See `flowstore.store.flow_index.FlowIndex.to_pandas`.
-
-    Raises
-    ------
-    MissingExtraError
-        If pandas is not installed.
+    `columns`: mapping of str to array (n_videos,), those of an index. `flow_means`: float32 array (sum of
+    n_flows,), mean magnitude of each flow in pixels, video after video.
     """
     pd = _import_pandas()
     video = flow_videos(columns["n_flows"])
@@ -106,14 +77,7 @@ def flows_table(columns: Columns, flow_means: npt.NDArray[np.float32]) -> Any:
 def flow_videos(n_flows: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
     """Return the row of each flow's video.
 
-    Parameters
-    ----------
-    n_flows : int64 array (n_videos,)
-        Flows of each video.
-
-    Returns
-    -------
-    int32 array (sum of n_flows,)
+    `n_flows`: int64 array (n_videos,), flows of each video. Gives int32 array (sum of n_flows,).
 
     Examples
     --------
@@ -126,14 +90,7 @@ def flow_videos(n_flows: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
 def flow_frames(n_flows: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
     """Return the number of each flow in its video.
 
-    Parameters
-    ----------
-    n_flows : int64 array (n_videos,)
-        Flows of each video.
-
-    Returns
-    -------
-    int32 array (sum of n_flows,)
+    `n_flows`: int64 array (n_videos,), flows of each video. Gives int32 array (sum of n_flows,).
 
     Examples
     --------

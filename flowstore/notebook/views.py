@@ -34,22 +34,7 @@ _FIGURE = "display:inline-block;margin:4px 12px 4px 0;vertical-align:bottom;font
 
 
 def video_html(record: VideoRecord, settings: ExtractSettings, thumbnail: str) -> str:
-    """Return what a notebook shows of a video.
-
-    Parameters
-    ----------
-    record : VideoRecord
-        Of the video.
-    settings : ExtractSettings
-        Of its store.
-    thumbnail : str
-        What `thumbnail_html` gave; empty for none.
-
-    Returns
-    -------
-    str
-        HTML.
-    """
+    """Return what a notebook shows of a video."""
     rows = []
     if record.statistics:
         clock = f", {record.clock}" if record.clock else ""
@@ -71,26 +56,7 @@ def video_html(record: VideoRecord, settings: ExtractSettings, thumbnail: str) -
 
 
 def class_html(name: str, n_failed: int, names: Sequence[str], n_flows: int, thumbnails: Sequence[str]) -> str:
-    """Return what a notebook shows of a class.
-
-    Parameters
-    ----------
-    name : str
-        Of the class.
-    n_failed : int
-        Videos without flow.
-    names : sequence of str
-        Of all its videos.
-    n_flows : int
-        Of all its videos together.
-    thumbnails : sequence of str
-        What `thumbnail_html` gave for some of them.
-
-    Returns
-    -------
-    str
-        HTML.
-    """
+    """Return what a notebook shows of a class."""
     rows = [("videos", videos_text(len(names) - n_failed, n_failed)), ("flows", f"{n_flows}")]
     rows += [("names", _some(names))] if names else []
     return _view("FlowClass", name, rows, thumbnails)
@@ -102,24 +68,7 @@ def store_html(
     classes: Sequence[tuple[str, int, int, int]],
     thumbnails: Sequence[str],
 ) -> str:
-    """Return what a notebook shows of a store.
-
-    Parameters
-    ----------
-    url : str
-        Where it is.
-    settings : ExtractSettings
-        What its flow was made with.
-    classes : sequence of tuple
-        Name, videos with flow, failed videos and flows of each class.
-    thumbnails : sequence of str
-        What `thumbnail_html` gave for some videos.
-
-    Returns
-    -------
-    str
-        HTML.
-    """
+    """Return what a notebook shows of a store."""
     n_videos = sum(good for _, good, _, _ in classes)
     n_failed = sum(failed for _, _, failed, _ in classes)
     n_flows = sum(flows for _, _, _, flows in classes)
@@ -140,19 +89,8 @@ def store_html(
 def thumbnail_html(record: VideoRecord, quantizer: Quantizer, read: Callable[[int], Codes] | None) -> str:
     """Return a small picture of a lively flow of a video with its name and scale.
 
-    Parameters
-    ----------
-    record : VideoRecord
-        Of the video.
-    quantizer : Quantizer
-        Of its store.
-    read : callable or None
-        Returns a flow as stored, (2, H, W), by its number; None where reading would take long.
-
-    Returns
-    -------
-    str
-        HTML; in place of the picture the reason why there is none.
+    `read`: callable or None, returns a flow as stored, (2, H, W), by its number; None where reading would take
+    long.
     """
     name = _escape(record.name)
     if not record.statistics:
@@ -203,10 +141,7 @@ def _data_uri(image: npt.NDArray[np.uint8]) -> str:
 def png_bytes(image: npt.NDArray[np.uint8]) -> bytes:
     """Return a small image as a PNG file.
 
-    Parameters
-    ----------
-    image : uint8 array (H, W, 3)
-        Red, green, blue.
+    `image`: uint8 array (H, W, 3), red, green, blue.
 
     References
     ----------

@@ -66,19 +66,7 @@ class Estimate:
 
 @configured_opencv()
 def estimate_work(sources: Sequence[VideoSource], settings: ExtractSettings) -> Estimate:
-    """Estimate what some videos take by looking at all of a few, or some of many.
-
-    Parameters
-    ----------
-    sources : sequence of VideoSource
-        Longest first.
-    settings : ExtractSettings
-        What is computed.
-
-    Returns
-    -------
-    Estimate
-    """
+    """Estimate what some videos take by looking at all of a few, or some of many."""
     probed = list(sources)
     if len(sources) > _N_PROBED_ALL:
         heavy = heapq.nlargest(_N_PROBED_EACH, sources, key=_first_frame_bytes)
@@ -121,15 +109,7 @@ def _first_frame_bytes(source: VideoSource) -> int:
 
 
 def memory_per_video(frame_size: tuple[int, int], settings: ExtractSettings) -> int:
-    """Return the bytes that a worker holds for a video of some frame size, at most.
-
-    Parameters
-    ----------
-    frame_size : tuple of int
-        ``(height, width)`` in pixels.
-    settings : ExtractSettings
-        What is computed.
-    """
+    """Return the bytes that a worker holds for a video of some frame size, at most."""
     used = scaled_size(*frame_size, settings.short_side, settings.size) if min(frame_size) else (0, 0)
     pixels = max(frame_size[0] * frame_size[1], used[0] * used[1])
     base = pixels * (_BYTES_PER_PIXEL + _BYTES_PER_PIXEL_AND_STEP * settings.step)

@@ -151,40 +151,7 @@ def make_plan(
     verb: Verb = "extract",
     keep_damaged: bool = False,
 ) -> ExtractPlan:
-    """Make the plan of an extraction.
-
-    Parameters
-    ----------
-    discovery : Discovery
-        What was found; its notes go into the plan.
-    sources : sequence of VideoSource
-        Those of it that the run takes.
-    storage : Storage
-        Of the store.
-    settings : ExtractSettings
-        What to compute.
-    is_retrying : bool
-        Whether failed videos are tried again.
-    is_overwriting : bool
-        Whether everything in the store is made anew.
-    verb : {"extract", "import"}
-        What is done to a video.
-    keep_damaged : bool
-        Whether the flow of damaged videos is stored up to the damage.
-
-    Returns
-    -------
-    ExtractPlan
-
-    Raises
-    ------
-    ArgumentError
-        If there is nothing to take, or two videos would get one name.
-    SettingsMismatchError
-        If the store was made with other settings, which the message lists.
-    StoreFormatError
-        If the place holds something else than a store.
-    """
+    """Make the plan of an extraction."""
     check_flag("retry_failed", is_retrying)
     check_flag("overwrite", is_overwriting)
     check_flag("keep_damaged", keep_damaged)
@@ -299,13 +266,7 @@ def _has_store(storage: Storage, settings: ExtractSettings, is_overwriting: bool
 
 
 def check_settings(storage: Storage, root: RootAttributes, settings: ExtractSettings) -> None:
-    """Refuse to add to a store that was made with other settings.
-
-    Raises
-    ------
-    SettingsMismatchError
-        That names each.
-    """
+    """Refuse to add to a store that was made with other settings."""
     differences = root.settings.differences(settings)
     if differences:
         raise SettingsMismatchError(
@@ -315,25 +276,7 @@ def check_settings(storage: Storage, root: RootAttributes, settings: ExtractSett
 
 
 def check_names(sources: Iterable[VideoSource], storage: Storage) -> list[str]:
-    """Refuse videos that would share a place in the store.
-
-    Parameters
-    ----------
-    sources : iterable of VideoSource
-        To extract together.
-    storage : Storage
-        Of the store.
-
-    Returns
-    -------
-    list of str
-        Notes: names that only a case-sensitive file system keeps apart.
-
-    Raises
-    ------
-    ArgumentError
-        If two videos have one name, or names that the store's file system does not keep apart.
-    """
+    """Refuse videos that would share a place in the store."""
     by_name: defaultdict[tuple[str, str], list[VideoSource]] = defaultdict(list)
     # A class is a folder too: Wave/a and wave/b would land in one.
     folded: defaultdict[tuple[str, ...], dict[tuple[str, ...], str]] = defaultdict(dict)
@@ -363,9 +306,9 @@ def plan_extract(
     store: Place,
     settings: ExtractSettings,
     *,
-    list_file: str | os.PathLike[str] | None = None,
     source_template: str | None = None,
     allow_gaps: bool = False,
+    list_file: str | os.PathLike[str] | None = None,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     limit: int | None = None,

@@ -41,27 +41,7 @@ _STALL_S, _STALL_S_PER_FRAME = 300.0, 0.005
 
 
 def resolve_scheduler(scheduler: str, workers: int | None, planned: ExtractPlan) -> tuple[str, int]:
-    """Choose where the tasks of a plan run.
-
-    Parameters
-    ----------
-    scheduler : str
-        As asked for.
-    workers : int or None
-        As asked for; None for all cores this process may use.
-    planned : ExtractPlan
-        What is to be done.
-
-    Returns
-    -------
-    tuple
-        ``processes``, ``threads``, ``sync`` or an address, and the number of workers.
-
-    Raises
-    ------
-    ArgumentError
-        If there is no such scheduler, or the number cannot be used.
-    """
+    """Choose where the tasks of a plan run."""
     return choose_scheduler(scheduler, workers, len(planned.todo), _is_small(planned))
 
 
@@ -167,30 +147,7 @@ def run_plan(
     progress: Progress | None = None,
     function: Callable[[VideoTask, Tick], VideoRecord] = extract_video,
 ) -> ExtractReport:
-    """Carry out a plan.
-
-    Parameters
-    ----------
-    planned : ExtractPlan
-        From `plan`.
-    workers, scheduler, progress
-        See `extract`.
-    function : callable
-        What is done to each video; importable by name, for other processes.
-
-    Returns
-    -------
-    ExtractReport
-
-    Raises
-    ------
-    ArgumentError
-        If no Dask cluster answers at the address; before anything is written.
-    StoreError
-        If the store cannot be written.
-    KeyboardInterrupt
-        If the run was interrupted; the store resumes.
-    """
+    """Carry out a plan."""
     operation = Operation(scheduler, workers, progress)
     if planned.todo:
         settings = planned.settings

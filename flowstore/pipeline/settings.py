@@ -22,27 +22,7 @@ def choose_engine(
     params: Mapping[str, ParameterValue] | None = None,
     overwrite: bool = False,
 ) -> tuple[str, str]:
-    """Choose the implementation of an algorithm for a store: ``auto`` goes on with the one that made it.
-
-    Parameters
-    ----------
-    store : path, URL or zarr store
-        Existing or not.
-    algorithm, engine, params
-        See `flowstore.estimators.registry.resolve_engine`.
-    overwrite : bool
-        Whether what the store was made with is of no account.
-
-    Returns
-    -------
-    tuple of str
-        The engine, and a line to show the user where it is not the fastest one (else empty).
-
-    Raises
-    ------
-    ArgumentError, EstimatorError
-        As `flowstore.estimators.registry.resolve_engine`.
-    """
+    """Choose the implementation of an algorithm for a store: ``auto`` goes on with the one that made it."""
     if engine == "auto" and not overwrite:
         try:
             made_with = read_root(open_storage(store)).settings

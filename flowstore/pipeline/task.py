@@ -85,27 +85,7 @@ def ignore(amount: int) -> None:
 
 
 def extract_video(task: VideoTask, tick: Tick = ignore) -> VideoRecord:
-    """Extract one video and commit it, as a failed one if it has to be.
-
-    Parameters
-    ----------
-    task : VideoTask
-        What to do.
-    tick : callable
-        Called with 1 after each flow; what it raises as `StoppedError` ends the video, uncommitted.
-
-    Returns
-    -------
-    VideoRecord
-        As committed.
-
-    Raises
-    ------
-    StoreError, MachineError
-        If the store cannot be written, or the machine lacks what any video needs: other videos will meet that too.
-    StoppedError
-        If `tick` raised it.
-    """
+    """Extract one video and commit it, as a failed one if it has to be."""
     try:
         with one_video():
             return _extract(task, tick)
@@ -122,20 +102,7 @@ def describe_error(error: BaseException) -> str:
 
 
 def commit_failure(task: VideoTask, reason: str) -> VideoRecord:
-    """Commit a video as failed.
-
-    Parameters
-    ----------
-    task : VideoTask
-        The video's.
-    reason : str
-        One line.
-
-    Returns
-    -------
-    VideoRecord
-        As committed.
-    """
+    """Commit a video as failed."""
     record = failed_record(task, reason)
     write_failed(task.storage, record)
     return record
@@ -182,19 +149,7 @@ class Comparison:
 
 
 def compare_video(task: VideoTask, tick: Tick = ignore) -> Comparison:
-    """Extract a video anew, and compare it with what is stored; writes nothing.
-
-    Parameters
-    ----------
-    task : VideoTask
-        What to do.
-    tick : callable
-        As for `extract_video`.
-
-    Returns
-    -------
-    Comparison
-    """
+    """Extract a video anew, and compare it with what is stored; writes nothing."""
     try:
         with one_video():
             return _compare(task, tick)

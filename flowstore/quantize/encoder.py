@@ -16,17 +16,7 @@ from flowstore.quantize.quantizer import Quantizer
 class FlowEncoder:
     """Quantizes the flows of a video and gathers the statistics of their motion. Not thread-safe: one a video.
 
-    Parameters
-    ----------
-    quantizer : Quantizer
-        How pixels become stored numbers.
-    shape : tuple of int
-        ``(2, H, W)`` of each flow.
-    is_compiled : bool
-        Whether to use the loops of `flowstore.quantize.kernels`, which need Numba and give the same codes.
-    max_error_px : float, optional
-        Largest error of a component within the bound; half a step, the nearest codes, by default. Larger ones are
-        chosen by compiled loops wherever Numba is.
+    `shape`: tuple of int, ``(2, H, W)`` of each flow.
     """
 
     def __init__(
@@ -41,20 +31,8 @@ class FlowEncoder:
     def encode(self, flow: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
         """Return the stored numbers of the next flow.
 
-        Parameters
-        ----------
-        flow : float32 array (2, H, W)
-            Components x and y in pixels, C-contiguous.
-
-        Returns
-        -------
-        uint8 or float16 array (2, H, W)
-            The encoder's own array, overwritten by the next call.
-
-        Raises
-        ------
-        EstimatorError
-            If the flow is not finite.
+        `flow`: float32 array (2, H, W), components x and y in pixels, C-contiguous. Gives uint8 or float16 array (2,
+        H, W), the encoder's own array, overwritten by the next call.
         """
         if self._compiled:
             self._compiled.run(flow, self._codes)
@@ -66,13 +44,7 @@ class FlowEncoder:
         return self._codes
 
     def statistics(self) -> MotionStatistics:
-        """Return the statistics of the flows so far.
-
-        Raises
-        ------
-        ArgumentError
-            If there was none.
-        """
+        """Return the statistics of the flows so far."""
         return self._motion.result()
 
 
@@ -108,14 +80,7 @@ class _CompiledLoops:
 class CodeChooser:
     """Replaces nearest codes by ones that pack better; see `flowstore.quantize.error_bounded`. Not thread-safe.
 
-    Parameters
-    ----------
-    quantizer : Quantizer
-        Of uint8.
-    shape : tuple of int
-        ``(2, H, W)`` of each flow.
-    max_error_px : float
-        As `flowstore.quantize.error_bounded.check_max_error` returned it.
+    `shape`: tuple of int, ``(2, H, W)`` of each flow.
     """
 
     def __init__(self, quantizer: Quantizer, shape: tuple[int, ...], max_error_px: float) -> None:

@@ -58,13 +58,7 @@ Places = npt.NDArray[np.int16]
 
 
 def check_max_error(quantizer: Quantizer, max_error_px: float | None) -> float | None:
-    """Return the largest error as it is recorded: None for half a step, the nearest codes.
-
-    Raises
-    ------
-    ArgumentError
-        If it is no positive number, less than half a step, or asked of float16.
-    """
+    """Return the largest error as it is recorded: None for half a step, the nearest codes."""
     if max_error_px is None:
         return None
     check_positive("max error in pixels", max_error_px)
@@ -129,14 +123,8 @@ class Tolerance:
 def choose_codes(tolerance: Tolerance, flow: Flow, codes: Codes) -> None:
     """Replace the nearest codes of a flow by those chosen.
 
-    Parameters
-    ----------
-    tolerance : Tolerance
-        Which codes may be chosen.
-    flow : float32 array (2, H, W)
-        Components in pixels, finite.
-    codes : uint8 array (2, H, W)
-        Holds the nearest codes; overwritten.
+    `flow`: float32 array (2, H, W), components in pixels, finite. `codes`: uint8 array (2, H, W), holds the
+    nearest codes; overwritten.
     """
     low, high, place = tolerance.ranges(flow, codes)
     bits = tolerance.grid_bits

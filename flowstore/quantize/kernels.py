@@ -67,19 +67,9 @@ def measure(
 ) -> None:
     """Measure the magnitudes of flat flow, x before y.
 
-    Parameters
-    ----------
-    flow : float32 array (2·n,)
-        Pixels.
-    bound : float
-        Beyond which a component counts as clipped.
-    magnitude : float32 array (n,)
-        Scratch.
-    histogram : int64 array (n_bins,)
-        Added to.
-    sums : float64 array (4,)
-        Filled with the sum of magnitudes, their maximum (nan where a value is not finite), and the clipped of x and
-        of y.
+    `flow`: float32 array (2·n,), pixels. `magnitude`: float32 array (n,), scratch. `histogram`: int64 array
+    (n_bins,), added to. `sums`: float64 array (4,), filled with the sum of magnitudes, their maximum (nan where a
+    value is not finite), and the clipped of x and of y.
     """
     n = np.uintp(magnitude.size)
     largest = np.float32(0)
@@ -221,16 +211,9 @@ def choose_codes(
 ) -> None:
     """Choose the codes of a flow from their ranges; see `flowstore.quantize.error_bounded.choose_codes`.
 
-    Parameters
-    ----------
-    height, bits, weight, start
-        Of a plane, in rows; of the `Tolerance`.
-    low, high, place : uint8, uint8 and int16 arrays (2·H·W,)
-        What `find_ranges` filled.
-    penalties, marks, rows : uint8 (14·B·W,), uint16 (2·W,) and uint8 (2·B·W + 2·W + 4,) arrays
-        Scratch, B of `ROWS_AT_A_TIME`.
-    codes : uint8 array (2·H·W,)
-        Filled.
+    `low, high, place`: uint8, uint8 and int16 arrays (2·H·W,), what `find_ranges` filled. `penalties, marks,
+    rows`: uint8 (14·B·W,), uint16 (2·W,) and uint8 (2·B·W + 2·W + 4,) arrays, scratch, B of `ROWS_AT_A_TIME`.
+    `codes`: uint8 array (2·H·W,), filled.
     """
     width = marks.size // 2
     block = ROWS_AT_A_TIME * width

@@ -42,17 +42,7 @@ class MotionAccumulator:
     def add(self, flow: npt.NDArray[np.float32], clipped: tuple[int, int]) -> None:
         """Add one flow.
 
-        Parameters
-        ----------
-        flow : float32 array (2, H, W)
-            Components x and y in pixels.
-        clipped : tuple of int
-            How many values of x and of y the quantizer clips.
-
-        Raises
-        ------
-        EstimatorError
-            If the flow is not finite.
+        `flow`: float32 array (2, H, W), components x and y in pixels.
         """
         # What overflows is refused below, as what is not finite is.
         with np.errstate(over="ignore"):
@@ -74,13 +64,7 @@ class MotionAccumulator:
         self._flow_means.append(float(f"{total / n_pixels:.4g}"))
 
     def result(self) -> MotionStatistics:
-        """Return the statistics of the flows added so far.
-
-        Raises
-        ------
-        ArgumentError
-            If no flow was added.
-        """
+        """Return the statistics of the flows added so far."""
         if not self._flow_means:
             raise ArgumentError("no flow was added, so there is nothing to state")
         return MotionStatistics(
@@ -97,17 +81,7 @@ class MotionAccumulator:
 def histogram_percentile(histogram: npt.NDArray[np.int64], share: float) -> float:
     """Return the magnitude below which a share of a histogram lies.
 
-    Parameters
-    ----------
-    histogram : int64 array (n_bins,)
-        Counts by the upper 16 bits of the float32 magnitude.
-    share : float
-        0 to 1.
-
-    Returns
-    -------
-    float
-        Upper edge of the bin that holds the percentile, in pixels.
+    `histogram`: int64 array (n_bins,), counts by the upper 16 bits of the float32 magnitude.
     """
     cumulated = np.cumsum(histogram)
     bin_number = int(np.searchsorted(cumulated, share * cumulated[-1]))

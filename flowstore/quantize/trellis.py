@@ -57,16 +57,9 @@ def _emit_pixel(builder: Any, x: Any, penalties: list[Any], start: Any, costs: A
 def best_states(typingctx: Any, penalties: Any, first: Any, stride: Any, width: Any, start: Any, marks: Any) -> Any:
     """Run over a row of x and y; return the best last state of x, and eight times that of y added.
 
-    Parameters
-    ----------
-    penalties : uint8 array (2·7·stride,)
-        Of each component's seven states.
-    first, stride, width : int
-        Where in them the row begins, the distance of two states' penalties, and the row's pixels, at least 1.
-    start : uint16 array (8,)
-        Costs of beginning each state, the state in the lowest three bits.
-    marks : uint16 array (2·width,)
-        Filled for each pixel: the best state before it, and above its three bits one for each state that goes on.
+    `penalties`: uint8 array (2·7·stride,), of each component's seven states. `start`: uint16 array (8,), costs of
+    beginning each state, the state in the lowest three bits. `marks`: uint16 array (2·width,), filled for each
+    pixel: the best state before it, and above its three bits one for each state that goes on.
     """
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:

@@ -36,16 +36,7 @@ _SHIFT = 4
 def fit_image(image: Image, height: int, width: int) -> Image:
     """Return an image at another size: pixels stay squares where it grows, and are averaged where it shrinks.
 
-    Parameters
-    ----------
-    image : uint8 array (H, W, 3)
-        Any.
-    height, width : int
-        Wanted size in pixels.
-
-    Returns
-    -------
-    uint8 array (height, width, 3)
+    `image`: uint8 array (H, W, 3), any. Gives uint8 array (height, width, 3).
     """
     if image.shape[:2] == (height, width):
         return image
@@ -56,19 +47,9 @@ def fit_image(image: Image, height: int, width: int) -> Image:
 def draw_arrows(image: Image, flow: Flow, full_scale_px: float) -> Image:
     """Return an image with arrows over it.
 
-    Parameters
-    ----------
-    image : uint8 array (H, W, 3)
-        At any scale of the flow's size.
-    flow : float32 array (2, h, w)
-        Components x and y in pixels.
-    full_scale_px : float
-        Magnitude whose arrow is as long as the one of `arrow_legend`.
-
-    Returns
-    -------
-    uint8 array (H, W, 3)
-        An arrow begins at the pixel whose flow it shows; a short one has no head, no motion is a dot.
+    `image`: uint8 array (H, W, 3), at any scale of the flow's size. `flow`: float32 array (2, h, w), components x
+    and y in pixels. Gives uint8 array (H, W, 3), an arrow begins at the pixel whose flow it shows; a short one
+    has no head, no motion is a dot.
     """
     drawn = image.copy()
     height, width = image.shape[:2]
@@ -243,20 +224,8 @@ class Page:
     def draw(self, blank: Image, panels: Sequence[Image], captions: Sequence[str], status: str) -> Image:
         """Return a picture.
 
-        Parameters
-        ----------
-        blank : uint8 array (H, W, 3)
-            What `blank` gave.
-        panels : sequence of uint8 arrays (panel_height, panel_width, 3)
-            From left to right.
-        captions : sequence of str
-            A line below each.
-        status : str
-            The line below the title.
-
-        Returns
-        -------
-        uint8 array (H, W, 3)
+        `blank`: uint8 array (H, W, 3), what `blank` gave. `panels`: sequence of uint8 arrays (panel_height,
+        panel_width, 3), from left to right. Gives uint8 array (H, W, 3).
         """
         image = blank.copy()
         top = self._panel_top

@@ -40,13 +40,7 @@ class FilmWriter(Protocol):
 
 
 def check_film_library(suffix: str) -> None:
-    """Raise unless films of a suffix can be written here.
-
-    Raises
-    ------
-    MissingExtraError
-        If a library is missing.
-    """
+    """Raise unless films of a suffix can be written here."""
     if suffix == ".gif":
         _import_pillow()
 
@@ -58,28 +52,7 @@ def fastest_fps(suffix: str) -> float:
 
 @contextlib.contextmanager
 def open_film(path: str, height: int, width: int, fps: float) -> Iterator[FilmWriter]:
-    """Open a film for writing; it appears under its name when the context is left without an error.
-
-    Parameters
-    ----------
-    path : str
-        Ends in ``.gif`` or ``.mp4``.
-    height, width : int
-        Of each picture, in pixels; even.
-    fps : float
-        Pictures a second.
-
-    Yields
-    ------
-    FilmWriter
-
-    Raises
-    ------
-    ExportError
-        If the file cannot be written, or was not written whole.
-    MissingExtraError
-        If a library is missing.
-    """
+    """Open a film for writing; it appears under its name when the context is left without an error."""
     suffix = os.path.splitext(path)[1].lower()
     partial = making_path(path) + suffix
     try:

@@ -56,13 +56,6 @@ def _panel_size(video: Video, zoom: float | None) -> tuple[int, int, float]:
 class FlowPainter:
     """Flow, as stored, to colors at one scale.
 
-    Parameters
-    ----------
-    quantizer : Quantizer
-        Of the store.
-    scale_px : float
-        Full scale.
-
     Notes
     -----
     A color depends on two codes of 256 values each, so that the colors of all pairs are computed once and looked up:
@@ -155,28 +148,7 @@ def plan_pictures(
     source: str | os.PathLike[str] | None,
     number: int | None = None,
 ) -> VideoPictures:
-    """Decide what the pictures of a video look like; the same for each of its flows.
-
-    Parameters
-    ----------
-    video : Video
-        With flow.
-    style, scale, zoom, source
-        See `flowstore.render.run.render_video`.
-    number : int, optional
-        The flow of the only picture: the automatic scale is then that of its own magnitudes.
-
-    Returns
-    -------
-    VideoPictures
-
-    Raises
-    ------
-    ArgumentError
-        If the scale or the zoom cannot be used.
-    SourceError
-        If `source` does not hold the video's frames.
-    """
+    """Decide what the pictures of a video look like; the same for each of its flows."""
     if scale is not None:
         check_scale(scale)
     if scale is not None:

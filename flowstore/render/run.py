@@ -319,13 +319,7 @@ def _shown_s(video: Video, numbers: Sequence[int]) -> Sequence[float | None]:
 
 
 def check_target(path: str | os.PathLike[str], storage: Storage) -> tuple[str, str]:
-    """Return the absolute path of a file to draw into, and its suffix.
-
-    Raises
-    ------
-    ArgumentError
-        If its suffix is none of those known, it is a folder, its folder does not exist, or it is inside the store.
-    """
+    """Return the absolute path of a file to draw into, and its suffix."""
     target = os.path.abspath(check_path("FILE", path))
     suffix = os.path.splitext(target)[1].lower()
     if suffix not in (PICTURE_SUFFIX, *FILM_SUFFIXES):
@@ -343,13 +337,7 @@ def check_target(path: str | os.PathLike[str], storage: Storage) -> tuple[str, s
 
 
 def film_flows(video: Video, start: int | None, stop: int | None, every: int | None) -> range:
-    """Return the numbers of the flows of a film.
-
-    Raises
-    ------
-    ArgumentError
-        If they leave the video, or are none.
-    """
+    """Return the numbers of the flows of a film."""
     first, last, step = start or 0, video.n_flows if stop is None else stop, 1 if every is None else every
     if step < 1:
         raise ArgumentError(f"every is {step}, expected 1 or more")
@@ -373,13 +361,7 @@ def _film_fps(video: Video, fps: float | None, every: int, suffix: str) -> tuple
 
 
 def write_png(path: str, image: Image) -> None:
-    """Write a picture, uint8 (H, W, 3), red, green, blue; it appears whole or not at all.
-
-    Raises
-    ------
-    ExportError
-        If it cannot be written.
-    """
+    """Write a picture, uint8 (H, W, 3), red, green, blue; it appears whole or not at all."""
     is_encoded, data = cv2.imencode(".png", image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, _PNG_COMPRESSION])
     if not is_encoded:
         raise ExportError(f"OpenCV cannot encode a picture of {image.shape[1]}x{image.shape[0]} as PNG")

@@ -23,22 +23,7 @@ Image = npt.NDArray[np.uint8]
 
 
 class Footage:
-    """Frames of a source, numbered as the extraction numbered them.
-
-    Parameters
-    ----------
-    source : VideoSource
-        The file or folder.
-    fps : float or None
-        Frame rate to which the extraction thinned it.
-    keep_damaged : bool
-        Whether the frames before damage are those that were extracted.
-
-    Raises
-    ------
-    DecodeError
-        If there is nothing to decode.
-    """
+    """Frames of a source, numbered as the extraction numbered them."""
 
     def __init__(self, source: VideoSource, fps: float | None, keep_damaged: bool = False) -> None:
         self.path = source.path
@@ -48,20 +33,7 @@ class Footage:
     def read(self, numbers: Sequence[int]) -> Iterator[Image]:
         """Yield some frames; holds one at a time.
 
-        Parameters
-        ----------
-        numbers : sequence of int
-            Ascending.
-
-        Yields
-        ------
-        uint8 array (H, W, 3)
-            Red, green, blue, in the size of the source.
-
-        Raises
-        ------
-        DecodeError
-            If a frame cannot be decoded, or the source ends before it.
+        Gives uint8 array (H, W, 3), red, green, blue, in the size of the source.
         """
         wanted = iter(numbers)
         following = next(wanted, None)
@@ -78,26 +50,7 @@ class Footage:
 
 
 def find_footage(video: Video, source: str | os.PathLike[str] | None = None) -> tuple[Footage | None, str]:
-    """Look for the frames of a video.
-
-    Parameters
-    ----------
-    video : Video
-        Of a store.
-    source : path, optional
-        What was extracted: the folder of the dataset, or the one video. By default the path of the record is looked
-        for in the current folder and beside the store.
-
-    Returns
-    -------
-    tuple
-        The footage, or None and a line that says why there is none.
-
-    Raises
-    ------
-    SourceError
-        If `source` is given, and the video's frames are not in it, or are not those that were extracted.
-    """
+    """Look for the frames of a video."""
     problem = ""
     for path in _candidates(video, source):
         if not os.path.exists(path):

@@ -25,16 +25,6 @@ _BETWEEN_WORDS = " _-/,"
 def drawable_text(text: str) -> str:
     r"""Return a text of which OpenCV's font can draw every character: the others become escapes.
 
-    Parameters
-    ----------
-    text : str
-        Anything.
-
-    Returns
-    -------
-    str
-        One line. Which characters stay depends on OpenCV: version 4 draws ASCII only.
-
     Examples
     --------
     >>> drawable_text("wave\n\U0001f600")
@@ -66,36 +56,13 @@ def text_width(text: str) -> int:
 def draw_text(image: Image, text: str, left: int, top: int, ink: tuple[int, int, int] = INK) -> None:
     """Draw a line of `LINE_HEIGHT` pixels into an image.
 
-    Parameters
-    ----------
-    image : uint8 array (H, W, 3)
-        Red, green, blue; drawn into.
-    text : str
-        See `drawable_text`.
-    left, top : int
-        Corner of the line, in pixels.
-    ink : tuple of int
-        Its color.
+    `image`: uint8 array (H, W, 3), red, green, blue; drawn into.
     """
     cv2.putText(image, text, (left, top + _BASELINE), _FONT, _SIZE, ink, 1, cv2.LINE_AA)
 
 
 def wrap_text(text: str, width: int, max_lines: int | None = None) -> list[str]:
-    """Break a text into lines that fit: after a space or a sign between words, such as `_`, else at any character.
-
-    Parameters
-    ----------
-    text : str
-        Drawable.
-    width : int
-        Room in pixels.
-    max_lines : int, optional
-        With more than so many lines the middle is left out, shown by three dots.
-
-    Returns
-    -------
-    list of str
-    """
+    """Break a text into lines that fit: after a space or a sign between words, such as `_`, else at any character."""
     lines = _break(text, width)
     if max_lines is None or len(lines) <= max_lines:
         return lines

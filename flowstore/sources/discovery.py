@@ -62,34 +62,7 @@ def discover(
     pattern: SourcePattern | None = None,
     allow_gaps: bool = False,
 ) -> Discovery:
-    """Find the videos of a source by looking.
-
-    Parameters
-    ----------
-    source : path
-        A folder of class folders whose entries are video files or folders of frame images; a folder of either without
-        classes; one video; one folder of frames; or a list file (``.txt``, ``.lst``), whose folder is then the source.
-    list_file : path, optional
-        Takes only the videos of this file: a path a line, relative to the source or absolute, with or without the
-        numbers that mmaction2 and TSN lists append.
-    find_flow : FindFlow
-        Tells flow among images; see `flowstore.layouts.flow_names`.
-    pattern : tuple of re.Pattern, optional
-        What each part of a video's path below the source is, with groups ``class`` and ``video``; see
-        `flowstore.layouts.templates.source_pattern`.
-    allow_gaps : bool
-        Whether frames whose numbers are no series of a constant stride are taken in natural order.
-
-    Returns
-    -------
-    Discovery
-        Videos outside class folders have the class ``unlabeled``.
-
-    Raises
-    ------
-    SourceError
-        If the source does not exist, cannot be listed, holds no video, or can be read in several ways.
-    """
+    """Find the videos of a source by looking."""
     root = os.path.abspath(check_path("SOURCE", source))
     if not os.path.lexists(root):
         raise SourceError(f"SOURCE {root}: no such file or folder")

@@ -69,13 +69,7 @@ class SourceFiles:
     is_one: bool = False
 
     def stamp(self) -> Fingerprint:
-        """Return sizes and time stamps, with no digest.
-
-        Raises
-        ------
-        SourceError
-            If a file is not there, or is none.
-        """
+        """Return sizes and time stamps, with no digest."""
         size_bytes = mtime_ns = 0
         stamps = hashlib.blake2b(digest_size=16)
         for name in self.names:
@@ -94,13 +88,7 @@ class SourceFiles:
         return all(os.access(os.path.join(self.folder, name), os.R_OK) for name in self.names)
 
     def fingerprint(self) -> Fingerprint:
-        """Return what recognizes the files again; reads all of them.
-
-        Raises
-        ------
-        SourceError
-            If a file cannot be read.
-        """
+        """Return what recognizes the files again; reads all of them."""
         stamp = self.stamp()
         digest = hashlib.blake2b(digest_size=32)
         for name in self.names:

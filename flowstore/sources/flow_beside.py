@@ -84,17 +84,7 @@ class FlowKind:
 
 
 class FlowFinder:
-    """Tells flow among the images of folders; see `flowstore.sources.listing.FindFlow`.
-
-    Parameters
-    ----------
-    kinds : tuple of FlowKind
-        Of the layouts that are known.
-    manifest : str
-        Name of the file in which an export says its layout.
-    read_kind : callable
-        Returns what the bytes of such a file say, None where they say nothing.
-    """
+    """Tells flow among the images of folders; see `flowstore.sources.listing.FindFlow`."""
 
     def __init__(
         self, kinds: tuple[FlowKind, ...], manifest: str, read_kind: Callable[[bytes], FlowKind | None]

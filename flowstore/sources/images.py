@@ -31,21 +31,6 @@ class FrameFolder:
     """A folder of images, in the order of the numbers in their names.
 
     Levels of 16 bits, of depth or heat, are scaled to 8 alike in the whole folder, with a warning that names the range.
-
-    Parameters
-    ----------
-    path : str
-        Absolute.
-    flow_patterns : iterable of str
-        Expressions of the names of images that are flow, not frames.
-    allow_gaps : bool
-        Whether names that are not one series of a constant stride are taken in natural order, with a warning.
-
-    Raises
-    ------
-    DecodeError
-        If the folder cannot be listed, holds no frame images, holds two images for one frame, or their names are not
-        one series.
     """
 
     def __init__(self, path: str, flow_patterns: Iterable[str] = (), allow_gaps: bool = False) -> None:
@@ -109,15 +94,8 @@ class FrameFolder:
 def to_gray(frame: Frame) -> Frame:
     """Return gray levels of a decoded frame.
 
-    Parameters
-    ----------
-    frame : uint8 array (H, W, 3)
-        Blue, green, red.
-
-    Returns
-    -------
-    uint8 array (H, W)
-        ``0.299 R + 0.587 G + 0.114 B`` in OpenCV's fixed-point arithmetic.
+    `frame`: uint8 array (H, W, 3), blue, green, red. Gives uint8 array (H, W), ``0.299 R + 0.587 G + 0.114 B`` in
+    OpenCV's fixed-point arithmetic.
     """
     return cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
 
@@ -128,13 +106,7 @@ def to_rgb(frame: Frame) -> Frame:
 
 
 def check_frame_shape(found: tuple[int, ...], expected: tuple[int, ...], what: str) -> None:
-    """Raise unless a frame has the size of those before it.
-
-    Raises
-    ------
-    DecodeError
-        If it has another.
-    """
+    """Raise unless a frame has the size of those before it."""
     if found != expected:
         raise DecodeError(f"{what} is {found[1]}×{found[0]}, the frames before it are {expected[1]}×{expected[0]}")
 
@@ -150,20 +122,7 @@ def read_image(path: str) -> Frame:
 def read_levels(path: str) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
     """Read one image whole.
 
-    Parameters
-    ----------
-    path : str
-        Of a file that OpenCV decodes.
-
-    Returns
-    -------
-    uint8 or uint16 array (H, W, 3)
-        Blue, green, red; EXIF rotation applied.
-
-    Raises
-    ------
-    DecodeError
-        If the file cannot be read or decoded, is cut off, holds several pictures, or numbers that are no levels.
+    Gives uint8 or uint16 array (H, W, 3), blue, green, red; EXIF rotation applied.
     """
     name = os.path.basename(path)
     try:
@@ -199,15 +158,6 @@ def read_levels(path: str) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
 
 def is_whole_image(data: bytes) -> bool:
     """Tell whether an image file has its end: decoders fill in what a cut-off file lacks and say nothing.
-
-    Parameters
-    ----------
-    data : bytes
-        The file. A format other than JPEG, PNG, BMP or WebP counts as whole.
-
-    Returns
-    -------
-    bool
 
     References
     ----------
@@ -259,17 +209,8 @@ def has_pages(data: bytes) -> bool:
 def resize_frame(frame: Frame, height: int, width: int) -> Frame:
     """Return a frame of another size; the same array if it has that size.
 
-    Parameters
-    ----------
-    frame : uint8 array (H, W) or (H, W, 3)
-        Gray levels, or colors.
-    height, width : int
-        Wanted size in pixels.
-
-    Returns
-    -------
-    uint8 array (height, width) or (height, width, 3)
-        By area when both sides shrink, bilinear otherwise.
+    `frame`: uint8 array (H, W) or (H, W, 3), gray levels, or colors. Gives uint8 array (height, width) or
+    (height, width, 3), by area when both sides shrink, bilinear otherwise.
     """
     if frame.shape[:2] == (height, width):
         return frame

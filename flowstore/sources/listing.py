@@ -97,13 +97,7 @@ def is_ignored(name: str) -> bool:
 
 
 def list_frames(folder: str, flow_patterns: Iterable[str] = ()) -> list[str]:
-    """Return the file names of a frame folder's images in natural order, those of flow left out.
-
-    Raises
-    ------
-    SourceError
-        If the folder cannot be listed.
-    """
+    """Return the file names of a frame folder's images in natural order, those of flow left out."""
     return sorted(without_flow(list_folder(folder).images, flow_patterns), key=natural_key)
 
 

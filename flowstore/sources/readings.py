@@ -45,29 +45,28 @@ class Reading:
 
 
 def try_readings(entries: Sequence[Entry]) -> list[Reading]:
-    """Return the ways to read the paths of videos, one for each result; first those that give each its own name.
-
-    Parameters
-    ----------
-    entries : sequence of Entry
-        All with the same number of parts, 3 or more.
-    """
-    depth = len(entries[0].parts)
+    """Return the ways to read the paths of videos, one for each result; first those that give each its own name."""
     found: dict[tuple[tuple[str, str], ...], Reading] = {}
-    same_last = len(entries) > 1 and len({entry.names[-1] for entry in entries}) == 1
     # A folder that is called the same in every video, such as frames/, does not name it.
-    video_at = depth - 2 if same_last else depth - 1
+    if len(entries) > 1 and len({entry.names[-1] for entry in entries}) == 1:
+        _try_video_at(len(entries[0].parts) - 2, entries, found)
+    if len(found) != 1:
+        _try_video_at(len(entries[0].parts) - 1, entries, found)
+    return sorted(found.values(), key=lambda reading: bool(reading.twice))
+
+
+def _try_video_at(video_at: int, entries: Sequence[Entry], found: dict[tuple[tuple[str, str], ...], Reading]) -> None:
+    depth = len(entries[0].parts)
     for class_at in range(video_at):
         named = tuple((entry.names[class_at], entry.names[video_at]) for entry in entries)
         if len(entries) > 1 and all(class_name == name for class_name, name in named):
             continue
         parts = ["*"] * depth
         parts[class_at], parts[video_at] = "{class}", "{video}"
-        if same_last:
+        if video_at < depth - 1:
             parts[-1] = entries[0].names[-1].replace("{", "{{").replace("}", "}}")
         classes = tuple(sorted({class_name for class_name, _ in named}))
         found.setdefault(named, Reading(class_at, video_at, "/".join(parts), classes, _find_twice(entries, named)))
-    return sorted(found.values(), key=lambda reading: bool(reading.twice))
 
 
 def _find_twice(entries: Sequence[Entry], named: Sequence[tuple[str, str]]) -> tuple[str, ...]:

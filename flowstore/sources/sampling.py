@@ -18,14 +18,6 @@ T = TypeVar("T")
 def nearest_to_ticks(frames: Iterable[tuple[float, T]], fps: float) -> Iterator[tuple[float, T]]:
     """Yield the frames nearest to the ticks of a clock that starts with the first frame; holds one frame back.
 
-    Parameters
-    ----------
-    frames : iterable of tuple
-        Seconds and frame, the seconds ascending.
-    fps : float
-        Ticks per second, a finite number above 0. A tick just between two frames takes the later. A frame that is
-        nearest to several ticks comes once.
-
     Examples
     --------
     >>> [time for time, _ in nearest_to_ticks([(i / 30, None) for i in range(10)], 10)]
@@ -56,15 +48,6 @@ def nearest_to_ticks(frames: Iterable[tuple[float, T]], fps: float) -> Iterator[
 def constant_rate(times_s: Sequence[float], nominal: float | None, tolerance_s: float) -> float | None:
     """Return the rate at which frames come where it is constant, None where it is not or cannot be told.
 
-    Parameters
-    ----------
-    times_s : sequence of float
-        Of each frame, ascending.
-    nominal : float or None
-        What a header says of the rate; it is taken where the times bear it out.
-    tolerance_s : float
-        By how much each time may be off: a container's clock ticks in whole milliseconds, or slower.
-
     Examples
     --------
     >>> constant_rate([0, 0.033, 0.067, 0.1], 30.0, 0.001), constant_rate([0, 0.033, 0.1, 0.133], 30.0, 0.001)
@@ -81,20 +64,6 @@ def constant_rate(times_s: Sequence[float], nominal: float | None, tolerance_s: 
 
 def scaled_size(height: int, width: int, short_side: int | None, size: tuple[int, int] | None) -> tuple[int, int]:
     """Return the size at which frames are processed.
-
-    Parameters
-    ----------
-    height, width : int
-        Of the decoded frame, in pixels.
-    short_side : int or None
-        Wanted length of the shorter side; the other follows, rounded to the nearest pixel.
-    size : tuple of int or None
-        Wanted ``(height, width)``.
-
-    Returns
-    -------
-    tuple of int
-        ``(height, width)``, in pixels.
 
     Examples
     --------

@@ -18,29 +18,7 @@ def select_sources(
     limit: int | None = None,
     part: tuple[int, int] | None = None,
 ) -> tuple[VideoSource, ...]:
-    """Return the sources that a run is to take.
-
-    Parameters
-    ----------
-    sources : iterable of VideoSource
-        In order.
-    include, exclude : sequence of str
-        Patterns in which only ``*`` and ``?`` are special: brackets stand for themselves. One with a slash is held
-        against ``class/name`` and the path, one without against the class, the name and the file's name.
-    limit : int, optional
-        Take the first so many only.
-    part : tuple of int, optional
-        ``(i, n)``: take every n-th, from the i-th on, counted from 1. The n parts are disjoint and together everything.
-
-    Returns
-    -------
-    tuple of VideoSource
-
-    Raises
-    ------
-    ArgumentError
-        If the limit or the part cannot be used.
-    """
+    """Return the sources that a run is to take."""
     include, exclude = ((given,) if isinstance(given, str) else given for given in (include, exclude))
     for name, patterns in (("include", include), ("exclude", exclude)):
         if not (isinstance(patterns, Iterable) and all(isinstance(pattern, str) for pattern in patterns)):

@@ -16,18 +16,6 @@ _DIGITS = re.compile(r"(\d+)", re.ASCII)
 def order_frames(names: Sequence[str]) -> tuple[list[str], str]:
     """Return the names of frames in the order of their numbers, and what makes that order doubtful (else nothing).
 
-    Parameters
-    ----------
-    names : sequence of str
-        File names.
-
-    Returns
-    -------
-    list of str
-        In the order of the number that grows by a constant stride; in natural order where no number does.
-    str
-        The place where the names stop being one series, in words.
-
     Examples
     --------
     >>> order_frames(["img_10.jpg", "img_9.jpg", "img_8.jpg"])

@@ -65,13 +65,7 @@ class VideoSource:
         return f"{printable_name(self.class_name)}/{printable_name(self.name)}"
 
     def files(self) -> SourceFiles:
-        """Return the files that hold the video.
-
-        Raises
-        ------
-        SourceError
-            If they cannot be listed.
-        """
+        """Return the files that hold the video."""
         if self.kind == "frames":
             return several_files(self.path, list_frames(self.path, self.flow_patterns))
         return one_file(self.path)
@@ -105,13 +99,7 @@ class VideoSource:
         return self.is_untouched(recorded) or self.holds(recorded)
 
     def open_frames(self, keep_damaged: bool = False) -> FrameReader:
-        """Return a reader of the frames; of a damaged video file's frames before the damage if they are wanted.
-
-        Raises
-        ------
-        DecodeError
-            If there is nothing to decode.
-        """
+        """Return a reader of the frames; of a damaged video file's frames before the damage if they are wanted."""
         if self.problem:
             raise DecodeError(self.problem)
         return self._open_folder() if self.kind == "frames" else VideoFile(self.path, keep_damaged)
@@ -121,13 +109,7 @@ class VideoSource:
         return decoder_versions() if self.kind == "video" else {"opencv": cv2.__version__}
 
     def frame_names(self) -> list[str]:
-        """Return the file names of a folder's frames in order, whatever speaks against it.
-
-        Raises
-        ------
-        SourceError
-            If the folder cannot be listed.
-        """
+        """Return the file names of a folder's frames in order, whatever speaks against it."""
         return order_frames(list_frames(self.path, self.flow_patterns))[0]
 
     def probe(self) -> tuple[int, int, int] | None:

@@ -97,15 +97,7 @@ def _some(places: list[str]) -> str:
 
 
 class TreeWalk:
-    """Looks through a folder.
-
-    Parameters
-    ----------
-    root : str
-        Absolute.
-    find_flow : FindFlow
-        Tells flow among images.
-    """
+    """Looks through a folder."""
 
     def __init__(self, root: str, find_flow: FindFlow) -> None:
         self.root = root
@@ -191,11 +183,6 @@ def settle_mixtures(entries: list[Entry], left_out: LeftOut, root: str) -> list[
     """Decide between frames that stand directly in a folder and videos below it.
 
     Frames win where what is below has their numbers; images that are no series are strays.
-
-    Raises
-    ------
-    SourceError
-        If a folder can be read in both ways.
     """
     unclear = next((entry for entry in entries if entry.inner == "unclear"), None)
     if unclear is not None:

@@ -59,38 +59,7 @@ _GAP = 1.5
 
 
 class VideoFile:
-    """A video file: its frames upright, in the order they are shown, and the time of each.
-
-    Parameters
-    ----------
-    path : str
-        Absolute.
-    keep_damaged : bool
-        Whether the frames before damage are a video: otherwise damage is an error.
-
-    Attributes
-    ----------
-    height, width : int
-        Of each frame, upright, in pixels.
-    n_frames_header : int
-        Frames by the container's header, or by its duration and rate; an estimate.
-    fps : float or None
-        Frames per second of the frames read, the mean where the rate is not constant; None for less than two frames
-        without a clock.
-    times_s : list of float
-        Seconds from the first frame to each frame read; empty where the rate is constant.
-    frame_numbers : list of int
-        Of each frame read among all of the file; empty without `fps`.
-    damage : str
-        Where the file is damaged and how much, with `keep_damaged`; empty where it is whole.
-    warnings : list of str
-        What was worth saying. This and the five before are complete once the frames were read.
-
-    Raises
-    ------
-    DecodeError
-        If the file cannot be opened as a video.
-    """
+    """A video file: its frames upright, in the order they are shown, and the time of each."""
 
     def __init__(self, path: str, keep_damaged: bool = False) -> None:
         self.path = path
@@ -109,11 +78,6 @@ class VideoFile:
         """Yield gray frames, uint8 (H, W): OpenCV's ``COLOR_BGR2GRAY`` of the decoded frame, upright, all of one size.
 
         With `fps`, only those nearest to the ticks of such a clock.
-
-        Raises
-        ------
-        DecodeError
-            If the video is damaged, ends early, or its frames change their size or pixel format.
         """
         for frame, converter in self._read(fps):
             yield converter.gray(frame)
@@ -155,22 +119,7 @@ def decoder_versions() -> dict[str, str]:
 def read_frames(path: str, numbers: Sequence[int]) -> Frame:
     """Read some frames of a video file, each the same as sequential decoding gives.
 
-    Parameters
-    ----------
-    path : str
-        Of the video file.
-    numbers : sequence of int
-        Numbers of decoded frames, from 0, in any order; repeated ones too.
-
-    Returns
-    -------
-    uint8 array (n, H, W, 3)
-        Red, green, blue, upright.
-
-    Raises
-    ------
-    DecodeError
-        If the file cannot be opened as a video or has no such frame, or is damaged before it.
+    Gives uint8 array (n, H, W, 3), red, green, blue, upright.
 
     Notes
     -----

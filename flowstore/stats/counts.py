@@ -72,16 +72,6 @@ class CountRules:
 def choose_bins(limit_px: float) -> tuple[float, int]:
     """Return width and number of bins for magnitudes up to a limit.
 
-    Parameters
-    ----------
-    limit_px : float
-        Largest magnitude that needs a bin of its own, in pixels.
-
-    Returns
-    -------
-    tuple
-        Width in pixels, a round number, and the number of bins, about 120.
-
     Examples
     --------
     >>> choose_bins(28.3)
@@ -164,20 +154,7 @@ class MotionCounts:
         return np.append(self.magnitudes[:-1].reshape(-1, FINE).sum(1), self.magnitudes[-1])
 
     def percentile_px(self, share: float, rules: CountRules) -> float:
-        """Return the magnitude below which a share of the pixels lies, to a `FINE`-th of a bin.
-
-        Parameters
-        ----------
-        share : float
-            0 to 1.
-        rules : CountRules
-            Those of the counts.
-
-        Returns
-        -------
-        float
-            Upper end of the fine bin that holds it, in pixels, or the maximum where that is less; nan of no pixel.
-        """
+        """Return the magnitude below which a share of the pixels lies, to a `FINE`-th of a bin."""
         if not self.n_pixels:
             return math.nan
         number = int(np.searchsorted(np.cumsum(self.magnitudes), share * self.n_pixels))
@@ -200,18 +177,8 @@ def count_flows(
 ) -> None:
     """Count flows: codes into `joint`, from which `count_joint` makes counts, and float16 into `counts`.
 
-    Parameters
-    ----------
-    codes : uint8 or float16 array (n, 2, H, W)
-        As stored.
-    rules : CountRules
-        What is counted.
-    joint : int64 array (65536,)
-        Pixels by ``256·code of y + code of x``; added to.
-    counts : MotionCounts
-        Added to.
-    is_compiled : bool
-        Whether to count pairs by the loop of `flowstore.stats.kernels`, which needs Numba; the counts are the same.
+    `codes`: uint8 or float16 array (n, 2, H, W), as stored. `joint`: int64 array (65536,), pixels by ``256·code
+    of y + code of x``; added to.
     """
     counts.n_flows += len(codes)
     counts.n_pixels += codes[:, 0].size
@@ -234,14 +201,7 @@ def count_flows(
 def count_joint(joint: npt.NDArray[np.int64], rules: CountRules, counts: MotionCounts) -> None:
     """Add what follows from the counts of pairs of codes.
 
-    Parameters
-    ----------
-    joint : int64 array (65536,)
-        Pixels by ``256·code of y + code of x``.
-    rules : CountRules
-        What is counted.
-    counts : MotionCounts
-        Added to, but for its numbers of flows and pixels.
+    `joint`: int64 array (65536,), pixels by ``256·code of y + code of x``.
     """
     tables = _code_tables(rules)
     counts.magnitudes += _weighted_count(tables.magnitude_bins, joint, len(counts.magnitudes))

@@ -16,12 +16,8 @@ from flowstore.compiling import kernel
 def count_pairs(codes: npt.NDArray[np.uint8], joint: npt.NDArray[np.int64]) -> None:
     """Count the pairs of codes of some flows.
 
-    Parameters
-    ----------
-    codes : uint8 array (n, 2, H·W)
-        Components x and y.
-    joint : int64 array (65536,)
-        Pixels by ``256·code of y + code of x``; added to.
+    `codes`: uint8 array (n, 2, H·W), components x and y. `joint`: int64 array (65536,), pixels by ``256·code of y
+    + code of x``; added to.
     """
     for flow in range(codes.shape[0]):
         x, y = codes[flow, 0], codes[flow, 1]

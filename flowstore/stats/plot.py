@@ -21,16 +21,7 @@ _SUFFIXES = (".png", ".pdf", ".svg")
 
 
 def check_plot(path: str | os.PathLike[str]) -> None:
-    """Refuse a picture that could not be written, before the work that it is to show.
-
-    Raises
-    ------
-    ArgumentError
-        If the suffix is not one of ``.png``, ``.pdf`` or ``.svg``, it is a folder, or its folder is not there or
-        cannot be written to.
-    MissingExtraError
-        If matplotlib is not installed.
-    """
+    """Refuse a picture that could not be written, before the work that it is to show."""
     _import_figure()
     name = check_path("plot", path)
     if not name.lower().endswith(_SUFFIXES):
@@ -45,24 +36,7 @@ def check_plot(path: str | os.PathLike[str]) -> None:
 
 
 def plot_stats(report: StatsReport, path: str | os.PathLike[str]) -> None:
-    """Draw the histograms of magnitude and direction, the classes by motion, and what bounds clip.
-
-    Parameters
-    ----------
-    report : StatsReport
-        What to draw; of many classes the ones that move most and least.
-    path : path
-        Of the picture, replaced whole: ``.png``, ``.pdf`` or ``.svg``.
-
-    Raises
-    ------
-    ArgumentError
-        See `check_plot`.
-    MissingExtraError
-        If matplotlib is not installed.
-    OSError
-        If the file cannot be written.
-    """
+    """Draw the histograms of magnitude and direction, the classes by motion, and what bounds clip."""
     check_plot(path)
     figure = _import_figure()(figsize=(13, 9), layout="constrained")
     axes = figure.subplot_mosaic(

@@ -62,15 +62,7 @@ class FlowSample:
         return min(n_flows, self.size if isinstance(self.size, int) else max(1, round(self.size * n_flows)))
 
     def choose(self, path: str, n_flows: int) -> npt.NDArray[np.int64]:
-        """Return the numbers of a video's flows that are counted, ascending, each at most once.
-
-        Parameters
-        ----------
-        path : str
-            Of the video in the store: each has a choice of its own.
-        n_flows : int
-            Flows of the video.
-        """
+        """Return the numbers of a video's flows that are counted, ascending, each at most once."""
         n_chosen = self.count(n_flows)
         if n_chosen == n_flows:
             return np.arange(n_flows)
@@ -129,25 +121,7 @@ class StatResult:
 
 
 def count_videos(task: StatTask, tick: Tick) -> StatResult:
-    """Count the motion of some videos.
-
-    Parameters
-    ----------
-    task : StatTask
-        What to count.
-    tick : callable
-        Called with the number of flows counted.
-
-    Returns
-    -------
-    StatResult
-        A video whose stored bytes are damaged or cannot be read is not counted at all and named among the problems.
-
-    Raises
-    ------
-    StoreError
-        If the store cannot be read.
-    """
+    """Count the motion of some videos."""
     total, problems = MotionCounts.empty(task.rules), []
     joint = np.zeros(2**16, np.int64)
     for path in task.paths:

@@ -32,15 +32,7 @@ class WholeWriter:
         self._partial = f"flowstore-{uuid.uuid4().hex[:12]}.partial"
 
     def write(self, path: str, parts: Iterable[bytes]) -> None:
-        """Write a file.
-
-        Parameters
-        ----------
-        path : str
-            Its place; the folder exists. What is there is replaced.
-        parts : iterable of bytes
-            What it holds, piece by piece.
-        """
+        """Write a file."""
         partial = self._partial_path(path)
         try:
             handle = os.open(partial, _CREATE, 0o666)
@@ -74,20 +66,7 @@ class WholeWriter:
 
 @contextlib.contextmanager
 def replacing(path: str, is_durable: bool) -> Iterator[IO[bytes]]:
-    """Open a file for reading and writing that replaces the one at a path when all went well; its folder is made.
-
-    Parameters
-    ----------
-    path : str
-        Its place.
-    is_durable : bool
-        Whether it has to be on disk, not on its way there, before it has its name.
-
-    Yields
-    ------
-    binary file
-        Named `making_path` of it.
-    """
+    """Open a file for reading and writing that replaces the one at a path when all went well; its folder is made."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     partial = making_path(path)
     try:
@@ -105,11 +84,6 @@ def replacing(path: str, is_durable: bool) -> Iterator[IO[bytes]]:
 
 class FaultKeepingFile:
     """A binary file for a library that does not survive a failed write: the error is kept, and all after it dropped.
-
-    Parameters
-    ----------
-    file : binary file
-        Open for reading and writing, without a buffer.
 
     Notes
     -----
@@ -142,13 +116,7 @@ class FaultKeepingFile:
             return size or 0
 
     def check(self) -> None:
-        """Raise the error that was kept, if there is one.
-
-        Raises
-        ------
-        OSError
-            The first that the file gave.
-        """
+        """Raise the error that was kept, if there is one."""
         if self._error is not None:
             raise self._error
 

@@ -23,13 +23,7 @@ _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EINVAL, errno.ENAMETOOLONG, errno.
 
 
 class LocalStorage(Storage):
-    """A folder.
-
-    Parameters
-    ----------
-    root : str
-        Path of the store's folder; need not exist.
-    """
+    """A folder."""
 
     def __init__(self, root: str) -> None:
         self.root = self.folder = os.path.abspath(root)

@@ -24,27 +24,7 @@ _MOUNTS = "/proc/self/mountinfo"
 
 @contextlib.contextmanager
 def writers_lock(root: str, is_shared: bool, advice: str = SHARE_ADVICE) -> Iterator[bool]:
-    """Hold the right to change a folder: one run alone, or several that have agreed on disjoint parts.
-
-    Parameters
-    ----------
-    root : str
-        Absolute path of the folder, which is made where there is none, and taken away again if it stays empty.
-    is_shared : bool
-        Whether others that share may run too.
-    advice : str
-        What the error tells to do.
-
-    Yields
-    ------
-    bool
-        Whether it is held. Where the file system has no locks, a `FlowStoreWarning` says so.
-
-    Raises
-    ------
-    ArgumentError
-        If a run holds it that does not share, or this one does not and another runs.
-    """
+    """Hold the right to change a folder: one run alone, or several that have agreed on disjoint parts."""
     kind = fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX
     is_made = not os.path.isdir(root)
     with contextlib.ExitStack() as held:

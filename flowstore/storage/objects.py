@@ -37,14 +37,6 @@ _MAKING = threading.Lock()
 class ObjectStorage(Storage):
     """A place that a URL names. Picklable.
 
-    Parameters
-    ----------
-    url : str
-        Of the store's root, such as ``s3://bucket/hmdb51.zarr``.
-    options : mapping of str to JSON values, optional
-        Of fsspec's file system, such as ``endpoint_url``; what is not given comes from the environment
-        (``AWS_ENDPOINT_URL``, ``AWS_PROFILE``, …) and fsspec's own configuration (``FSSPEC_S3``).
-
     Notes
     -----
     An object is set by one request, or by one upload of several parts that is completed by a last one: it is there

@@ -18,22 +18,7 @@ from flowstore.storage.zips import ZipStorage
 
 
 def open_storage(place: str | os.PathLike[str] | Store | Storage, is_written: bool = False) -> Storage:
-    """Return the storage at a place.
-
-    Parameters
-    ----------
-    place : path, URL, zarr store or Storage
-        A URL has ``://``; a path that ends in ``.zip`` and is a file is a zip.
-    is_written : bool
-        Whether keys will be set; a zip is refused then.
-
-    Raises
-    ------
-    StoreError
-        If what is there cannot be opened.
-    MissingExtraError
-        If a URL needs a package that is not installed.
-    """
+    """Return the storage at a place."""
     if isinstance(place, Storage):
         return place
     if isinstance(place, zarr.storage.LocalStore):
@@ -64,14 +49,14 @@ def _of_fsspec_store(store: zarr.storage.FsspecStore) -> Storage:
 
 
 def check_place(role: str, storage: Storage) -> None:
-    """Refuse a place on a disk where there can be no folder.
-
-    Raises
-    ------
-    ArgumentError
-        If the place is a file, or lies below one.
-    """
+    """Refuse a place on a disk where there can be no folder."""
     if storage.folder is not None:
+        try:
+            os.stat(storage.folder)
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        except OSError as error:
+            raise ArgumentError(f"{role} {storage.url}: {error.strerror}; give another path") from error
         place = existing_place(storage.folder)
         if not os.path.isdir(place):
             what = "a file" if place == storage.folder else f"{place} is a file"

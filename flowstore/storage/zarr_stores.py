@@ -16,13 +16,7 @@ from flowstore.storage.keys import Storage
 
 
 class ZarrStorage(Storage):
-    """Any store of zarr-python, such as one in memory.
-
-    Parameters
-    ----------
-    store : zarr.abc.store.Store
-        Opened where it is not yet.
-    """
+    """Any store of zarr-python, such as one in memory."""
 
     is_near = False
 

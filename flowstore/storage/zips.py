@@ -29,16 +29,6 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 class ZipStorage(Storage):
     """A zip, to read. Picklable; every process opens it for itself.
 
-    Parameters
-    ----------
-    path : str
-        Of the file.
-
-    Raises
-    ------
-    StoreError
-        If it is no zip.
-
     Notes
     -----
     Members that are stored, as `writing_zip` stores them, are read by ``pread`` at their place in the file; deflated
@@ -178,13 +168,7 @@ class ZipStorage(Storage):
         self.refuse_writing(prefix)
 
     def refuse_writing(self, key: str = "") -> NoReturn:
-        """Raise.
-
-        Raises
-        ------
-        ArgumentError
-            Always.
-        """
+        """Raise."""
         raise ArgumentError(
             f"cannot write {key or 'a store'} into {self.path}: a zip is never changed in place; write to a folder, "
             "then make a new zip of it with: flowstore copy STORE DEST.zip"
@@ -265,19 +249,7 @@ class ZipTarget:
 
 @contextlib.contextmanager
 def writing_zip(path: str) -> Iterator[Any]:
-    """Write a zip: it appears whole when the context ends without an error, and not at all otherwise.
-
-    Parameters
-    ----------
-    path : str
-        Where it will be; what is there is replaced.
-
-    Yields
-    ------
-    ZipTarget
-        Takes each key once; members are stored, not deflated: chunks are packed already, and a reader finds its place
-        in them.
-    """
+    """Write a zip: it appears whole when the context ends without an error, and not at all otherwise."""
     path = os.path.abspath(path)
     with replacing(path, is_durable=True) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         yield ZipTarget(path, archive)

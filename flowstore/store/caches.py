@@ -12,11 +12,6 @@ from typing import Any
 class RecentCache:
     """Keeps the values used last, up to a limit in bytes. Safe for threads and after a fork; pickled empty.
 
-    Parameters
-    ----------
-    limit_bytes : int
-        What all values together may take; a value above it is not kept at all.
-
     Notes
     -----
     A forked process starts empty and with a lock of its own: the parent's may have been held by a thread that the child

@@ -54,20 +54,7 @@ def forget_index(storage: Storage) -> None:
 
 
 def index_tree(storage: Storage, on_damaged: OnDamaged | None = None) -> VideoIndex | None:
-    """Gather the index from the tree and write it.
-
-    Parameters
-    ----------
-    storage : Storage
-        Of the store.
-    on_damaged : callable, optional
-        See `read_records`.
-
-    Returns
-    -------
-    VideoIndex or None
-        None where other runs changed the tree all the while: there is no index then.
-    """
+    """Gather the index from the tree and write it."""
     for _ in range(_INDEX_TRIES):
         before = _tree_stamps(storage)
         damaged: dict[str, StoreError] = {}
@@ -97,15 +84,7 @@ def write_index(storage: Storage, index: VideoIndex) -> None:
 
 
 def read_index(storage: Storage, encoding: str = "") -> VideoIndex:
-    """Open the index, or gather it from the tree where the store has none, or one that is damaged.
-
-    Parameters
-    ----------
-    storage : Storage
-        Of the store.
-    encoding : str
-        Of the store's flow, which its index does not say.
-    """
+    """Open the index, or gather it from the tree where the store has none, or one that is damaged."""
     try:
         columns = open_columns(storage)
     except StoreError:
@@ -135,13 +114,7 @@ def indexed_flows(storage: Storage) -> int | None:
 
 
 def open_columns(storage: Storage) -> StoredColumns | None:
-    """Return the columns of a store's index, None if it has none.
-
-    Raises
-    ------
-    StoreError
-        If they are damaged.
-    """
+    """Return the columns of a store's index, None if it has none."""
     data = storage.read(f"{INDEX}/zarr.json")
     if not data:
         return None
@@ -153,17 +126,7 @@ def open_columns(storage: Storage) -> StoredColumns | None:
 
 
 class StoredColumns:
-    """The columns of a store's index; gathered from the tree as soon as one proves damaged.
-
-    Parameters
-    ----------
-    storage : Storage
-        Of the store.
-    n_videos, n_flows : int
-        Rows, and flows of all of them.
-    digests : mapping of str to str
-        Of each column.
-    """
+    """The columns of a store's index; gathered from the tree as soon as one proves damaged."""
 
     def __init__(self, storage: Storage, n_videos: int, n_flows: int, digests: Mapping[str, str]) -> None:
         if not {*COLUMNS, FLOW_MEANS} <= digests.keys() or not (is_count(n_videos) and is_count(n_flows)):
@@ -192,13 +155,7 @@ class StoredColumns:
         return self._gathered.flow_means if name == FLOW_MEANS else self._gathered.columns[name]
 
     def read(self, name: str) -> Column:
-        """Return a column as it is stored.
-
-        Raises
-        ------
-        StoreError
-            If it is damaged.
-        """
+        """Return a column as it is stored."""
         try:
             column = self._read(name)
         except (StoreFormatError, ChecksumError) as error:

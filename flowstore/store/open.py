@@ -546,31 +546,12 @@ class FlowClass:
 
 
 def open_place(place: str) -> FlowStore | FlowClass | Video:
-    """Open what a path leads to.
-
-    Parameters
-    ----------
-    place : str
-        See `describe_place`.
-
-    Raises
-    ------
-    StoreError
-        If there is no store.
-    NameNotFoundError
-        If the store has no such class or video.
-    """
+    """Open what a path leads to."""
     return look_up(*open_inside(place))
 
 
 def look_up(store: FlowStore, names: Sequence[str]) -> FlowStore | FlowClass | Video:
-    """Return what the names of a class and a video lead to in a store.
-
-    Raises
-    ------
-    NameNotFoundError
-        If the store has no such class or video.
-    """
+    """Return what the names of a class and a video lead to in a store."""
     found: FlowStore | FlowClass | Video = store
     for name in names:
         found = _look_up(found, name)
@@ -578,18 +559,7 @@ def look_up(store: FlowStore, names: Sequence[str]) -> FlowStore | FlowClass | V
 
 
 def open_inside(place: str) -> tuple[FlowStore, list[str]]:
-    """Open the store that a path leads into.
-
-    Returns
-    -------
-    tuple
-        The store, and the class and video that the path names in it: none, one or two names.
-
-    Raises
-    ------
-    StoreError
-        If neither the path nor one or two folders up is a store.
-    """
+    """Open the store that a path leads into."""
     trimmed = place.rstrip("/") or place
     if "://" not in trimmed:
         trimmed = os.path.abspath(trimmed)

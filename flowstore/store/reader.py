@@ -26,23 +26,7 @@ _ENTRY_OVERHEAD_BYTES = 600
 
 
 class StoredFlow:
-    """The flow of one video as its store keeps it. Picklable; holds no open file.
-
-    Parameters
-    ----------
-    storage : Storage
-        Of the store.
-    path : str
-        Of the video's group, escaped.
-    key : str
-        The video's ``class/name``, for messages.
-    record : VideoRecord
-        What the store says of the video.
-    quantizer : Quantizer
-        How the codes were made.
-    cache : RecentCache
-        Keeps the indices of shards.
-    """
+    """The flow of one video as its store keeps it. Picklable; holds no open file."""
 
     def __init__(
         self, storage: Storage, path: str, key: str, record: VideoRecord, quantizer: Quantizer, cache: RecentCache
@@ -61,21 +45,8 @@ class StoredFlow:
     def read_into(self, start: int, out: npt.NDArray[Any], crop: Crop | None = None) -> None:
         """Fill an array with the flows from `start` on, in pixels or as stored. Checks no argument.
 
-        Parameters
-        ----------
-        start : int
-            First flow.
-        out : array (n, 2, height, width)
-            Of float32: filled with pixels. Of the store's own type: filled with what is stored.
-        crop : tuple of int, optional
-            ``(top, left, height, width)`` of the part to read; by default the whole flow.
-
-        Raises
-        ------
-        ChecksumError, StoreFormatError
-            If what is stored is damaged, missing, or not what the record says; the message names video and flows.
-        ReplacedError
-            If it is another video by now.
+        `out`: array (n, 2, height, width), of float32: filled with pixels. Of the store's own type: filled with what
+        is stored.
 
         Notes
         -----
@@ -108,14 +79,7 @@ class StoredFlow:
         self._stamp = stamp
 
     def read_layout(self) -> documents.FlowLayout:
-        """Return how the flow is laid out; read once and kept.
-
-        Raises
-        ------
-        ChecksumError, StoreFormatError
-            If the flow's document is missing, damaged, or says otherwise than the video's record; or if others laid
-            the array out.
-        """
+        """Return how the flow is laid out; read once and kept."""
         if self._layout is None:
             where = f"{self._path}/{FLOW}/zarr.json"
             data = self._storage.read(where)

@@ -14,27 +14,7 @@ from flowstore.store.writer import remove_video
 
 
 def remove_videos(store: FlowStore, rows: Iterable[int]) -> int:
-    """Remove videos, failed ones too, and a class that is empty then.
-
-    Parameters
-    ----------
-    store : FlowStore
-        Of all its videos.
-    rows : iterable of int
-        Of `store.videos`.
-
-    Returns
-    -------
-    int
-        How many were removed.
-
-    Raises
-    ------
-    ArgumentError
-        If a run is writing to the store.
-    StoreError
-        If it cannot be written.
-    """
+    """Remove videos, failed ones too, and a class that is empty then."""
     names = [(store.videos[row]["class"], store.videos[row]["video"]) for row in rows]
     with store.storage.lock(advice="wait for it") as is_locked, writing(store.storage.url):
         drop_consolidated(store.storage)

@@ -28,27 +28,7 @@ def class_paths(storage: Storage) -> list[str]:
 
 
 def read_record(storage: Storage, path: str) -> VideoRecord | None:
-    """Read the record of a video.
-
-    Parameters
-    ----------
-    storage : Storage
-        Of the store.
-    path : str
-        ``class/video``, escaped.
-
-    Returns
-    -------
-    VideoRecord or None
-        None where no video was committed.
-
-    Raises
-    ------
-    StoreFormatError
-        If what is there is not the record of a video, or that of another one.
-    ChecksumError
-        If it is not the one that was written.
-    """
+    """Read the record of a video."""
     key = f"{path}/zarr.json"
     data = storage.read(key)
     # A power cut can leave a commit with no bytes; it says nothing, so it commits nothing.
@@ -61,22 +41,7 @@ def read_record(storage: Storage, path: str) -> VideoRecord | None:
 
 
 def parse_record(data: bytes, key: str) -> tuple[VideoRecord, str]:
-    """Return the record that a video's ``zarr.json`` holds, and the path at which its video belongs.
-
-    Parameters
-    ----------
-    data : bytes
-        The document.
-    key : str
-        Where it is, for messages.
-
-    Raises
-    ------
-    StoreFormatError
-        If it is not the record of a video.
-    ChecksumError
-        If it is not the one that was written.
-    """
+    """Return the record that a video's ``zarr.json`` holds, and the path at which its video belongs."""
     try:
         record = VideoRecord.from_json(documents.group_attributes(documents.parse_document(data, key), key))
         record.check_stated()
@@ -86,15 +51,7 @@ def parse_record(data: bytes, key: str) -> tuple[VideoRecord, str]:
 
 
 def read_records(storage: Storage, on_damaged: OnDamaged | None = None) -> Iterator[VideoRecord]:
-    """Yield the record of every committed video of the tree, in the order of paths.
-
-    Parameters
-    ----------
-    storage : Storage
-        Of the store.
-    on_damaged : callable, optional
-        Told the path and the error of each video whose record cannot be read, which is left out; by default a warning.
-    """
+    """Yield the record of every committed video of the tree, in the order of paths."""
 
     def read(path: str) -> VideoRecord | StoreError | None:
         try:

@@ -37,13 +37,7 @@ COLUMNS = (*TEXT_COLUMNS, *NUMBER_COLUMNS)
 
 
 class LazyColumns(Mapping[str, Column]):
-    """Columns that are read when they are first asked for. Pickled without what was read.
-
-    Parameters
-    ----------
-    load : callable
-        Returns the column of a name; picklable. Also the flow means, which are no column.
-    """
+    """Columns that are read when they are first asked for. Pickled without what was read."""
 
     def __init__(self, load: Callable[[str], Column]) -> None:
         self._load = load

@@ -51,29 +51,6 @@ def settle_root(
     """Make the root of a store, or look at the one that is there: under the lock, before any video is changed.
 
     A plan was made before the lock was held: another run may have made the store since, or made it anew.
-
-    Parameters
-    ----------
-    storage : Storage
-        Of the store.
-    root : RootAttributes
-        What the videos will be made with.
-    check : callable
-        Raises if the root that is there is not that of a store in which they may stand.
-    is_new : bool
-        Whether there was no store when the work was planned.
-    is_overwritten : bool
-        Whether what is there is replaced.
-    may_join : bool
-        Whether the work may go on in a store that another run has made since: as a part, or because that run has
-        ended.
-
-    Raises
-    ------
-    ArgumentError
-        If another run has made it since, and may still be writing.
-    FlowStoreError
-        What `check` raises.
     """
     values = root.settings, root.versions, root.created
     if is_overwritten:
@@ -99,20 +76,7 @@ def write_class(storage: Storage, class_name: str) -> None:
 
 
 def write_classes(storage: Storage, names: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
-    """Write the classes of videos that are to be written.
-
-    Parameters
-    ----------
-    storage : Storage
-        Of the store.
-    names : iterable of tuple of str
-        Class and name of each video.
-
-    Returns
-    -------
-    dict
-        Why a video cannot be written, for each whose name the file system refuses. Names that not all take are tried.
-    """
+    """Write the classes of videos that are to be written."""
     classes: dict[str, str] = {}
     refused = {}
     for class_name, name in names:
@@ -187,19 +151,6 @@ def is_intact(storage: Storage, record: VideoRecord) -> bool:
 class VideoWriter:
     """Writes the flow of one video; a context manager. What is not committed in it is removed.
 
-    Parameters
-    ----------
-    storage : Storage
-        Of the store.
-    class_name, name : str
-        Of the video. What is at its place is removed first.
-    height, width : int
-        Of each flow, in pixels.
-    quantizer : Quantizer
-        How the codes were made.
-    compression : {"fast", "balanced", "small", "none"}
-        Preset of the chunk codec.
-
     Notes
     -----
     On a local disk each encoded flow goes straight to the shard's file, so memory is that of one flow; elsewhere it
@@ -238,15 +189,7 @@ class VideoWriter:
     def append(self, codes: npt.NDArray[Any]) -> None:
         """Write the next flow.
 
-        Parameters
-        ----------
-        codes : uint8 or float16 array (2, H, W)
-            As the quantizer gives them.
-
-        Raises
-        ------
-        StoreError
-            If the store cannot be written.
+        `codes`: uint8 or float16 array (2, H, W), as the quantizer gives them.
         """
         with writing(self._storage.url):
             self._append(codes)
@@ -270,23 +213,7 @@ class VideoWriter:
         self._shard = None
 
     def commit(self, record: VideoRecord) -> VideoRecord:
-        """Finish the flow and commit the video.
-
-        Parameters
-        ----------
-        record : VideoRecord
-            Everything but the counts and sizes, which the writer knows.
-
-        Returns
-        -------
-        VideoRecord
-            As committed.
-
-        Raises
-        ------
-        StoreError
-            If the store cannot be written.
-        """
+        """Finish the flow and commit the video."""
         with writing(self._storage.url):
             return self._finish(record)
 

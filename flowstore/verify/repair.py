@@ -73,17 +73,7 @@ class Mended:
 
 
 def mend_in_place(subject: Subject) -> Mended:
-    """Do all that takes no extraction; only for who holds the right to change the store alone.
-
-    Parameters
-    ----------
-    subject : Subject
-        What is to be mended.
-
-    Returns
-    -------
-    Mended
-    """
+    """Do all that takes no extraction; only for who holds the right to change the store alone."""
     mended = Mended(subject)
     by_video: defaultdict[str, list[Fault]] = defaultdict(list)
     for fault in subject.faults:
@@ -191,15 +181,7 @@ def _gives_frames(source: VideoSource) -> bool:
 
 
 def extract_again(mended: Mended, workers: int | None, scheduler: str, progress: Progress | None) -> None:
-    """Extract what has to be extracted again.
-
-    Parameters
-    ----------
-    mended : Mended
-        From `mend_in_place`; its lines and counts are brought up to date.
-    workers, scheduler, progress
-        See `flowstore.pipeline.run.extract`.
-    """
+    """Extract what has to be extracted again."""
     if not mended.to_extract:
         return
     subject = mended.subject

@@ -130,13 +130,7 @@ def verify(
 
 
 def check_there(storage: Storage) -> None:
-    """Raise if there is no store at all; a damaged one passes.
-
-    Raises
-    ------
-    StoreNotFoundError, StoreFormatError
-        If there is none.
-    """
+    """Raise if there is no store at all; a damaged one passes."""
     if storage.size_bytes("zarr.json") is None or enclosing_store(storage) is not None:
         read_root(storage)
 

@@ -102,19 +102,7 @@ class _Findings:
 
 
 def check_video(task: CheckTask, tick: Tick) -> VideoFindings:
-    """Read every byte of a video and compare it with what its record and its checksums say.
-
-    Parameters
-    ----------
-    task : CheckTask
-        The video.
-    tick : callable
-        Told how many flows were read.
-
-    Returns
-    -------
-    VideoFindings
-    """
+    """Read every byte of a video and compare it with what its record and its checksums say."""
     set_single_threaded()
     class_name, _, name = task.path.partition("/")
     findings = _Findings(task, (unescape_name(class_name), unescape_name(name)))
@@ -194,20 +182,7 @@ def _shard_name(number: int) -> str:
 
 
 def expected_flow_document(record: VideoRecord, settings: ExtractSettings) -> dict[str, Any] | None:
-    """Return the document of a video's flow array as it was written, if it follows from the record and the settings.
-
-    Parameters
-    ----------
-    record : VideoRecord
-        Of a good video.
-    settings : ExtractSettings
-        Of the store.
-
-    Returns
-    -------
-    dict or None
-        None where the record's digest says that it was another, or the record has none.
-    """
+    """Return the document of a video's flow array as it was written, if it follows from the record and the settings."""
     dtype = settings.quantizer.dtype.name
     shard_frames = min(frames_per_shard(record.height, record.width, dtype), record.n_flows)
     codec = codec_for(settings.compression, dtype)

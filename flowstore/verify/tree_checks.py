@@ -26,13 +26,7 @@ _OF_THE_INDEX = re.compile(r"zarr\.json|(?P<column>[^/]+)/(zarr\.json|c|c/|c/[0-
 
 
 def check_root(storage: Storage) -> tuple[RootAttributes | None, list[Fault]]:
-    """Check the root's document and the files beside it.
-
-    Returns
-    -------
-    tuple
-        What the root says, None where it is damaged, and the faults.
-    """
+    """Check the root's document and the files beside it."""
     faults = [*_stray_files(storage, "", storage.list_folders(""))]
     try:
         root = read_root(storage)
@@ -72,21 +66,7 @@ def _stray_files(storage: Storage, prefix: str, folders: Collection[str]) -> Ite
 
 
 def check_class(storage: Storage, path: str, has_videos: bool) -> Iterator[Fault]:
-    """Find what is wrong with a class, apart from its videos.
-
-    Parameters
-    ----------
-    storage : Storage
-        Of the store.
-    path : str
-        Of the class, below the root.
-    has_videos : bool
-        Whether any video of it is committed.
-
-    Yields
-    ------
-    Fault
-    """
+    """Find what is wrong with a class, apart from its videos."""
     key = f"{path}/zarr.json"
     yield from _stray_files(storage, f"{path}/", storage.list_folders(path))
     data = storage.read(key)
@@ -110,21 +90,7 @@ def check_class(storage: Storage, path: str, has_videos: bool) -> Iterator[Fault
 
 
 def check_index(storage: Storage, records: Sequence[VideoRecord], unreadable: Collection[str]) -> Iterator[Fault]:
-    """Compare the index, where there is one, with the videos' own records.
-
-    Parameters
-    ----------
-    storage : Storage
-        Of the store.
-    records : sequence of VideoRecord
-        Of every committed video.
-    unreadable : collection of str
-        Paths of the videos whose records are damaged; they are left out on both sides.
-
-    Yields
-    ------
-    Fault
-    """
+    """Compare the index, where there is one, with the videos' own records."""
     for key in storage.list_keys(INDEX):
         match = _OF_THE_INDEX.fullmatch(key)
         column = match["column"] if match else None

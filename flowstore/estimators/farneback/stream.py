@@ -127,13 +127,7 @@ class FarnebackParameters:
 
 
 def kernel_parameters(params: Params | None = None) -> FarnebackParameters:
-    """Return all parameters, checked as `farneback_params` does, and of those only such as give more than rounding.
-
-    Raises
-    ------
-    ArgumentError
-        If one cannot be used, or the window is too small for the number of iterations (see the module's text).
-    """
+    """Return all parameters, checked as `farneback_params` does, and of those only such as give more than rounding."""
     checked: Mapping[str, Any] = farneback_params(params)
     parameters = FarnebackParameters(**checked)
     is_gaussian = parameters.flags == GAUSSIAN_WINDOW
@@ -280,20 +274,6 @@ class _Engine:
 class FarnebackStream(FlowStream):
     """Farnebäck flow along one video: each frame is given once, in order, and each flow comes out once.
 
-    Parameters
-    ----------
-    height, width : int
-        Size of every frame, pixels.
-    step : int, optional
-        How many frames lie between the two that a flow is computed from.
-    **params
-        Of the method, as `kernel_parameters` takes them.
-
-    Raises
-    ------
-    ArgumentError
-        If a size is under 1, `step` is under 1, or a parameter is refused.
-
     Notes
     -----
     All memory is allocated here, and none in `push`. A stream is for one thread at a time; any number of
@@ -334,24 +314,7 @@ class FarnebackStream(FlowStream):
         return f"FarnebackStream({height}, {width}, step={self.step}, {self.parameters})"
 
     def push(self, frame: NDArray[np.uint8]) -> Floats | None:
-        """Take the next frame and give the flow that leads to it.
-
-        Parameters
-        ----------
-        frame : uint8, (height, width), any strides
-            Gray values.
-
-        Returns
-        -------
-        flow : float32, (2, height, width), C-contiguous, or None
-            Motion from the frame `step` earlier to this one, pixels; component 0 is x (right), 1 is y (down).
-            None for the first `step` frames. The array is the stream's own: the next call overwrites it.
-
-        Raises
-        ------
-        ArgumentError
-            If `frame` is not a uint8 array of the stream's size. The stream stays as it was.
-        """
+        """Take the next frame and give the flow that leads to it."""
         check_frame("frame", frame, self._engine.shape)
         n_slots = self.step + 1
         newest = self._pyramids[self._n_pushed % n_slots]

@@ -52,13 +52,6 @@ def blur_weights(scale: float) -> Floats:
 def polynomial_taps(n: int, sigma: float) -> tuple[Floats, Floats]:
     """Make the filters of the polynomial expansion over a window of ``2 * n + 1`` pixels.
 
-    Returns
-    -------
-    taps : float32, (3 * (n + 1),)
-        Right halves of the Gaussian g, of x·g and of x²·g.
-    inverse : float32, (4,)
-        The distinct entries of the inverse of the moment matrix: (x, x), (1, x²), (x², x²), (xy, xy).
-
     References
     ----------
     G. Farnebäck, "Two-Frame Motion Estimation Based on Polynomial Expansion", SCIA 2003, section 2.
@@ -100,15 +93,7 @@ def _fade_side(size: int) -> Floats:
 
 
 def fade_tables(height: int, width: int) -> tuple[Floats, Indices]:
-    """Trust in the equations near the border, where the expansion had to invent pixels.
-
-    Returns
-    -------
-    table : float32, (n_distinct, width), in (0, 1]
-        The distinct rows of weights.
-    row : int64, (height,)
-        Which of them each row of pixels takes.
-    """
+    """Trust in the equations near the border, where the expansion had to invent pixels."""
     across, down = _fade_side(width), _fade_side(height)
     near_x, near_y = _near_border(width), _near_border(height)
     _, sample, row = np.unique(np.where(near_y, down, 2 + down), return_index=True, return_inverse=True)

@@ -222,20 +222,6 @@ class Tvl1Stream(FlowStream):
     work at once, and none holds the GIL while it computes. Nothing is shared between streams and no thread is started,
     so a stream also works on after a fork.
 
-    Parameters
-    ----------
-    height, width : int
-        Size of every frame, pixels.
-    params : mapping
-        All parameters, as `flowstore.estimators.parameters.tvl1_params` returns them; `gamma` is not looked at.
-    step : int, optional
-        How many frames lie between the two that a flow is computed from.
-
-    Raises
-    ------
-    ArgumentError
-        If a size or `step` is under 1, or the frames are too large.
-
     Examples
     --------
     >>> import numpy as np
@@ -257,13 +243,7 @@ class Tvl1Stream(FlowStream):
         self._n_pushed = 0
 
     def push(self, frame: NDArray[np.uint8]) -> Floats | None:
-        """Take the next frame and give the flow that leads to it; see `flowstore.estimators.protocol.FlowStream.push`.
-
-        Raises
-        ------
-        ArgumentError
-            If `frame` is not a uint8 array of the stream's size. The stream stays as it was.
-        """
+        """Take the next frame; see `flowstore.estimators.protocol.FlowStream.push`."""
         check_frame("frame", frame, self._engine.shape)
         n_slots = self.step + 1
         newest = self._pyramids[self._n_pushed % n_slots]
