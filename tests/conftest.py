@@ -2,7 +2,10 @@
 
 import importlib.util
 import os
+import shutil
 import signal
+import subprocess
+import sys
 import uuid
 from pathlib import Path
 
@@ -57,3 +60,24 @@ def s3(s3_server, monkeypatch):
     for name, value in {**CREDENTIALS, "AWS_ENDPOINT_URL": s3_server}.items():
         monkeypatch.setenv(name, value)
     return f"s3://{BUCKET}/{uuid.uuid4().hex}"
+
+
+@pytest.fixture(scope="session")
+def guest_estimator(tmp_path_factory) -> Path:
+    """The folder into which the example package of an estimator was installed, as a distribution of its own."""
+    folder = tmp_path_factory.mktemp("guest")
+    # Built from a copy: several test processes may build at once.
+    shutil.copytree(Path(__file__).parents[1] / "examples" / "guest_estimator", folder / "source")
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-deps",
+        "--target",
+        folder / "site",
+        folder / "source",
+    ]
+    subprocess.run(command, check=True)
+    return folder / "site"

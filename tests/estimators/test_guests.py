@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from datasets import call, write_dataset
 from faulty_guests import FAULTS, Batched, Color, Mean
+from processes import cluster
 
 import flowstore
 from flowstore.errors import ArgumentError, EstimatorError
@@ -164,3 +165,16 @@ def test_a_stream_is_counted_to_its_end():
         stream.push(np.full((24, 32), number, np.uint8))
     with pytest.raises(EstimatorError, match="gave 0 flows for the 2 pairs of 3 frames, expected one a pair"):
         stream.finish()
+
+
+@pytest.mark.slow
+@pytest.mark.system
+def test_a_worker_that_cannot_import_it_refuses_the_run(videos, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "only_here.py").write_text("from flowstore.estimators import Estimator as Own\n")
+    with cluster(tmp_path) as (address, _):
+        monkeypatch.syspath_prepend(tmp_path / "here")
+        outcome = call("extract", videos, tmp_path / "s.zarr", "--algorithm", "only_here:Own", "--scheduler", address)
+    assert outcome.code == 2
+    assert re.search(r"worker tcp://\S+ cannot run flowstore .*only_here:Own cannot be imported", outcome.err)
+    assert not (tmp_path / "s.zarr").exists()
