@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 
 from flowstore.errors import ArgumentError, DecodeError
@@ -180,14 +180,10 @@ def _gives_frames(source: VideoSource) -> bool:
         return False
 
 
-def extract_again(mended: Mended, workers: int | None, scheduler: str, progress: Progress | None) -> None:
-    """Extract what has to be extracted again."""
-    if not mended.to_extract:
-        return
-    subject = mended.subject
-    sources = tuple(subject.sources[path] for path in mended.to_extract)
+def _plan_again(subject: Subject, paths: Set[str], keep_damaged: bool) -> ExtractPlan:
+    sources = (subject.sources[path] for path in paths)
     ordered = tuple(sorted(sources, key=lambda source: (-source.cost, source.class_name, source.name)))
-    plan = ExtractPlan(
+    return ExtractPlan(
         storage=subject.storage,
         settings=subject.settings,
         todo=ordered,
@@ -198,9 +194,24 @@ def extract_again(mended: Mended, workers: int | None, scheduler: str, progress:
         is_new=False,
         is_overwritten=False,
         estimate=estimate_work(ordered, subject.settings),
+        keep_damaged=keep_damaged,
     )
-    report = run_plan(plan, workers, scheduler, progress)
-    failed = {(record.class_name, record.name) for record in report.failures}
+
+
+def extract_again(mended: Mended, workers: int | None, scheduler: str, progress: Progress | None) -> None:
+    """Extract what has to be extracted again."""
+    if not mended.to_extract:
+        return
+    subject = mended.subject
+    kept = {path for path in mended.to_extract if path in subject.records and subject.records[path].damage}
+    failed: set[tuple[str, str]] = set()
+    # Flow up to the damage of its video was asked for once: it is made again as it was.
+    for keep_damaged, paths in (False, mended.to_extract.keys() - kept), (True, kept):
+        if paths:
+            plan = _plan_again(subject, paths, keep_damaged)
+            failed |= {
+                (record.class_name, record.name) for record in run_plan(plan, workers, scheduler, progress).failures
+            }
     for path, faults in mended.to_extract.items():
         source = subject.sources[path]
         if (source.class_name, source.name) in failed:

@@ -93,6 +93,21 @@ def test_damage_is_a_failed_row_and_is_kept_up_to_it_if_asked(tmp_path):
     assert "nothing to do" in call("extract", tmp_path / "videos", store).out
 
 
+def test_repair_makes_the_flow_of_a_kept_damaged_video_again(tmp_path):
+    write(tmp_path / "videos" / "c", "hurt.mkv", make("mkv", "hole").data)
+    store = tmp_path / "s.zarr"
+    assert call("extract", tmp_path / "videos", store, "--engine", "opencv", "--keep-damaged").code == 0
+    before = flowstore.open_store(store)["c/hurt"]
+    codes = before.codes[:]
+    chunk = next(path for path in Path(store, "c", "hurt", "flow").iterdir() if path.name != "zarr.json")
+    chunk.write_bytes(b"x" * 8 + chunk.read_bytes()[8:])
+    assert call("verify", store).code == 1
+    assert call("verify", store, "--repair", "--source", tmp_path / "videos").code == 0
+    after = flowstore.open_store(store)["c/hurt"]
+    assert after.record.damage == before.record.damage
+    np.testing.assert_array_equal(after.codes[:], codes)
+
+
 def rewrite_record(store, change):
     path = Path(store, "c", "hurt", "zarr.json")
     document = json.loads(path.read_text())
