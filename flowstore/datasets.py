@@ -27,6 +27,8 @@ class _Split(FlowClips):
 def _beside(root: FlowStore | Place, name: str) -> str:
     """Return the path of a file or folder that stands where the store does."""
     url = root.url if isinstance(root, FlowStore) else os.fspath(root) if isinstance(root, str | os.PathLike) else ""
+    if not url or "://" in url:
+        raise ArgumentError(f"annotation_path is missing: the lists of a store that is no local path, {url or root!r}")
     return os.path.join(os.path.dirname(os.path.abspath(url)), name)
 
 

@@ -40,6 +40,13 @@ def test_hmdb51(tmp_path):
             HMDB51(store, tmp_path, **options)
 
 
+@pytest.mark.parametrize("dataset", [HMDB51, UCF101])
+@pytest.mark.parametrize("root", ["s3://bucket/flow.zarr", None])
+def test_lists_are_looked_for_beside_a_local_store_only(dataset, root):
+    with pytest.raises(ArgumentError, match="annotation_path is missing"):
+        dataset(root)
+
+
 def test_ucf101(tmp_path):
     store = write(tmp_path / "s.zarr", ["HandstandPushups/v_HandStandPushups_g01_c01", "Surfing/v_Surfing_g01_c01"])
     lists = tmp_path / "ucfTrainTestlist"

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from flowstore.format.settings import flow_unit
+from flowstore.format.settings import IMPORTED, flow_unit
 from flowstore.names import count_text, format_bytes, printable_name, videos_text
 from flowstore.store.open import FlowClass, FlowStore, open_place
 from flowstore.store.video import Video
@@ -118,6 +118,9 @@ def _quantizer_text(store: FlowStore) -> str:
     if quantizer.bound_px is None:
         return "float16 pixels"
     step = f"uint8 {quantizer.encoding}, ±{quantizer.bound_px:g} px, step {quantizer.scale:.4g} px"
+    # How far imported codes are from the flow that was computed, only those who wrote the files can say.
+    if store.settings.algorithm == IMPORTED and store.settings.max_error_px is None:
+        return step
     return f"{step}, error up to {store.settings.largest_error_px:.4g} px"
 
 

@@ -4,8 +4,9 @@ Owns the protocol of estimators, OpenCV's, flowstore's own kernels, and the door
 nothing of files, stores or Dask. Begin with `protocol` and the table of `registry`.
 
 To add an estimator, write a class made of `Estimator`, and declare it as an entry point of your package (`guests`);
-one of the house is a line in the table of `registry`. One that needs no more than two frames takes
-`flowstore.estimators.opencv.PairStream` for its stream; `farneback` shows one that keeps what two pairs share.
+one of the house has a row in the table of `registry` instead, as engine ``numba`` or ``opencv``. One that needs no more
+than two frames takes `flowstore.estimators.opencv.PairStream` for its stream; `farneback` shows one that keeps what two
+pairs share.
 """
 
 from flowstore.estimators.conformance import check_estimator

@@ -1,6 +1,9 @@
 """The table of estimators of dense optical flow.
 
-Frames in, flow out: knows nothing of files, stores or Dask.
+A row is what makes an estimator, by its algorithm and engine. Engines are ``numba`` and ``opencv`` only, the second for
+whatever needs no compiling: `resolve_engine` takes the first where it can be had. One to compile is named in
+`_COMPILED` too, after its folder. What a row needs is imported when it is called. Estimators of other packages have no
+row (`flowstore.estimators.guests`).
 """
 
 from __future__ import annotations

@@ -34,6 +34,8 @@ class Conversion:
         Length of the shorter side of the picture, in pixels.
     size : tuple of int, optional
         ``(height, width)`` of the picture, in pixels.
+    max_error_px : float, optional
+        Largest error of a stored component within the bound, in pixels; half a stored step by default.
 
     Raises
     ------
@@ -45,6 +47,7 @@ class Conversion:
     exported: FileQuantizer
     short_side: int | None = None
     size: tuple[int, int] | None = None
+    max_error_px: float | None = None
 
     def __post_init__(self) -> None:
         if self.short_side is not None and self.size is not None:
@@ -65,6 +68,11 @@ class Conversion:
     def is_resizing(self) -> bool:
         """Whether pictures may change their size."""
         return self.short_side is not None or self.size is not None
+
+    @property
+    def stored_error_px(self) -> float:
+        """Largest error of a stored component within the bound, in pixels; 0 for float16."""
+        return self.stored.step_px / 2 if self.max_error_px is None else self.max_error_px
 
     @property
     def is_identity(self) -> bool:
@@ -94,12 +102,11 @@ class Conversion:
 
         Notes
         -----
-        A stored value is within half a stored step of the float flow; resizing multiplies that by at most the larger
-        of the two scales; and rounding to a code adds up to half a step.
+        Resizing multiplies a stored value's error by at most the larger of the two scales, and rounding to a code adds
+        up to half a step.
         """
         new_height, new_width = self.new_size(height, width)
-        stored_step = self.stored.step_px
-        error_px = 0.5 * stored_step * max(new_height / height, new_width / width)
+        error_px = self.stored_error_px * max(new_height / height, new_width / width)
         # The step of mmcv is the smaller, the smaller the side.
         shorter = min(new_height, new_width)
         # There are no more codes than 256, however small the bound.

@@ -234,7 +234,8 @@ def plan_export(
     chosen = choose_layout(layout, options)
     chosen.kind.check_usable()
     exported = choose_quantizer(store.settings.quantizer, chosen, options)
-    conversion = Conversion(store.settings.quantizer, exported, options.short_side, options.size)
+    settings = store.settings
+    conversion = Conversion(settings.quantizer, exported, options.short_side, options.size, settings.max_error_px)
     if options.encoding == "keep" and conversion.is_resizing:
         raise ArgumentError("resized flow has no stored codes to keep: leave out the size, or the encoding")
     target = check_folder("DEST", dest)
@@ -322,11 +323,11 @@ def describe_encoding(conversion: Conversion, layout: Layout, sizes: Iterable[tu
             f"decoded from {stored.encoding}{resized} and encoded as {exported.encoding}{bound}, "
             f"within {differ} of the code of the float flow"
         )
-    step = stored.step_px
+    error_px = conversion.stored_error_px
     file_step = layout.kind.step_px
     rounding = f" and 1/{2 / file_step:g} px of rounding to 1/{1 / file_step:g} px" if file_step else ""
     origin = f"decoded from {stored.encoding}{resized}, "
-    within = f"within {step / 2:.3g} px of the float flow" if step else "the float16 flow"
+    within = f"within {error_px:.3g} px of the float flow" if error_px else "the float16 flow"
     if conversion.is_resizing:
         within += " before resizing"
     name = "pixels" if exported.encoding == "pixels" else f"{exported.encoding}{bound}"

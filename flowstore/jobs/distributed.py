@@ -1,12 +1,12 @@
 """Tasks on a Dask cluster: a running one, or one of processes of this machine that ends with the job.
 
 What happens when a worker dies: Dask tells at once (no failures are allowed), the tasks that it held are set aside,
-and each
-runs again alone at the end. One that kills its worker alone is lost, and `Job.on_lost` says what becomes of it.
+and each runs again alone at the end. One that kills its worker alone is lost, and `Job.on_lost` says what becomes of
+it: of a video a failed record (`flowstore.pipeline.run`).
 
 What happens when a task hangs: each has a watch in its worker. A task that gives no tick for `Job.stall_limit_s` has
-the watch
-say so on a topic of its own and end the process; it is not tried again, and `Job.on_lost` is told that it stalled.
+the watch say so on a topic of its own and end the process; it is not tried again, and `Job.on_lost` is told that it
+stalled.
 
 What happens when a worker leaves: its tasks go to the others. When the scheduler goes away the run ends with a
 `ClusterError`; what was finished is kept. When this process is told to stop, tasks end at their next tick and remove

@@ -50,7 +50,25 @@ class VideoFlow:
 
 
 class FileKind(ABC):
-    """What is true of every file of a kind."""
+    """What is true of every file of a kind.
+
+    Attributes
+    ----------
+    name : str
+        The `file_format` of its layouts.
+    suffixes : tuple of str
+        What their templates may end in.
+    packings : tuple of str
+        What a file can hold, see `flowstore.layouts.layout.Layout`; the last is for one template where none is chosen.
+    encodings : tuple of str
+        What its numbers can mean, the default first.
+    longest_side : int, optional
+        Of a picture, in pixels; None where files have no such limit.
+    is_lossless : bool
+        Whether numbers come back as they were, but for `step_px`. What is not takes a quality.
+    step_px : float
+        Distance of the values that pixels are rounded to; 0 where they are kept as float32.
+    """
 
     name: str
     suffixes: tuple[str, ...]
@@ -69,7 +87,10 @@ class FlowFile(FileKind):
 
     @abstractmethod
     def encode(self, values: Values, packing: str, quality: int) -> Iterable[bytes]:
-        """Return the files of a flow (2, H, W): that of x and that of y, or the one of both."""
+        """Return the files of a flow: that of x and that of y, or the one of both.
+
+        `values`: uint8 or float32 array (2, H, W), as the layout's encoding has them.
+        """
 
     @abstractmethod
     def decode(self, data: bytes, packing: str) -> FlowValues:
@@ -77,7 +98,7 @@ class FlowFile(FileKind):
 
 
 class VideoFile(FileKind):
-    """A file for the flow of a video."""
+    """A file for the flow of a video; `overhead_bytes` are about those that it has beside its float32 numbers."""
 
     packings = ("video",)
     encodings = ("pixels", "i3d-float")

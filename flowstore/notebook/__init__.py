@@ -1,5 +1,5 @@
 """What a notebook shows of flow: HTML views, plots, pandas tables and labelled xarray arrays.
 
-Each library is loaded when it is asked for. Knows nothing of stores: it is given records, settings and arrays. Begin
-with `views`.
+Owns pandas and xarray; each library is loaded when it is asked for. Knows nothing of stores: it is given records,
+settings and arrays. Begin with `views`.
 """

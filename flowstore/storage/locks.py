@@ -4,6 +4,9 @@ The lock is on the folder's own open descriptor. So it is one lock whatever path
 container's volume), whoever owns it and whatever may be written beside it; it leaves nothing on disk, and the system
 drops it when its process ends, however that may be. Network file systems keep a folder's lock within one machine:
 there a file beside the folder is locked too.
+
+Object stores have no locks (`flowstore.storage.keys.Storage.lock`). What holds there too, whoever writes: the root is
+made by one run only (`flowstore.store.writer.settle_root`), and a video's commit goes last.
 """
 
 from __future__ import annotations

@@ -44,6 +44,21 @@ def test_the_stated_difference_of_codes_holds(stored, exported, bound):
     assert np.abs(found - direct).max() <= conversion.largest_code_difference(height, width)
 
 
+@pytest.mark.parametrize("exported", ["centred", "denseflow", "truncate", "i3d-128"])
+@pytest.mark.parametrize("max_error_px", [0.16, 0.32, 1.0])
+def test_the_stated_difference_allows_for_the_errors_of_the_store(exported, max_error_px):
+    height, width = 30, 500
+    quantizer = Quantizer("centred", 20.0)
+    conversion = Conversion(quantizer, file_quantizer(exported), max_error_px=max_error_px)
+    flow = np.random.default_rng(0).uniform(-18, 18, (1, 2, height, width)).astype(np.float32)
+    # As far off as the store may be, in either direction.
+    shift = max_error_px - quantizer.scale / 2
+    for off in (shift, -shift):
+        found = conversion.convert(quantizer.encode((flow + off).astype(np.float32))).astype(int)
+        difference = np.abs(found - file_quantizer(exported).encode(flow).astype(int)).max()
+        assert difference <= conversion.largest_code_difference(height, width)
+
+
 @pytest.mark.parametrize(("height", "width"), [(10, 15), (20, 15), (40, 60), (10, 60), (20, 30), (1, 1)])
 def test_resized_is_opencvs_picture_and_scaled_vectors(height, width):
     flow = np.random.default_rng(0).normal(0, 5, (3, 2, 20, 30)).astype(np.float32)

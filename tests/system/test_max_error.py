@@ -109,6 +109,8 @@ def test_a_copy_adds_its_error_to_what_was_there_and_says_the_sum(source, exact,
         assert video.record.statistics == stored.record.statistics
     assert any((video.codes[:] != ours[video.key].codes[:]).any() for video in theirs.iter_videos())
     assert verify(dest, source=source, deep=True).is_all_well
+    exported = call("export", dest, tmp_path / "npy", "--layout", "npy", "--dry-run")
+    assert f"within {float(total):.3g} px of the float flow" in exported.out
     assert call("copy", store, dest, "--max-error", "0.3", "--compression", "balanced").code == 0
     refused = call("copy", store, dest)
     assert refused.code == 2
@@ -129,6 +131,8 @@ def test_files_of_pixels_are_imported_within_the_error(source, exact, tmp_path):
 def test_files_of_codes_refuse_it(source, tmp_path):
     extract(source, tmp_path / "flow.zarr", scheduler="sync")
     assert call("export", tmp_path / "flow.zarr", tmp_path / "jpg", "--layout", "denseflow").code == 0
+    assert call("import", tmp_path / "jpg", tmp_path / "jpg.zarr").code == 0
+    assert "error up to" not in call("info", tmp_path / "jpg.zarr").out
     refused = call("import", tmp_path / "jpg", tmp_path / "back.zarr", "--max-error", "0.3")
     assert refused.code == 2
     assert "max error is for files of pixels, and those of layout denseflow hold denseflow codes" in refused.err
