@@ -150,9 +150,7 @@ def run_plan(
     """Carry out a plan."""
     operation = Operation(scheduler, workers, progress)
     if planned.todo:
-        settings = planned.settings
-        has_guest = settings.algorithm != IMPORTED and is_guest(settings.algorithm)
-        needs = partial(guest_found, settings.algorithm, settings.engine, settings.params) if has_guest else None
+        needs = needs_of_workers(planned.settings)
         operation.check_workers(planned.todo[0].path, planned.storage.folder, needs=needs)
     gathered = _Gathered(planned, operation.progress)
     if not planned.todo and (planned.is_part or _is_indexed(planned)):
@@ -164,8 +162,14 @@ def run_plan(
     return gathered.report(operation.seconds)
 
 
-def guest_found(algorithm: str, engine: str, params: Mapping[str, ParameterValue]) -> dict[str, str]:
-    """Return the version of a guest, once it could be made here."""
+def needs_of_workers(settings: ExtractSettings) -> Callable[[], dict[str, str]] | None:
+    """Return what makes a guest on a worker and gives its version; None for the house's own estimators."""
+    if settings.algorithm == IMPORTED or not is_guest(settings.algorithm):
+        return None
+    return partial(_make_guest, settings.algorithm, settings.engine, settings.params)
+
+
+def _make_guest(algorithm: str, engine: str, params: Mapping[str, ParameterValue]) -> dict[str, str]:
     make_estimator(algorithm, engine, params)
     return guest_versions(algorithm)
 

@@ -19,6 +19,7 @@ from flowstore.layouts.flow_names import flow_finder
 from flowstore.layouts.templates import source_pattern
 from flowstore.names import count_text, printable_name, unescape_name, video_path
 from flowstore.pipeline.plan import check_names
+from flowstore.pipeline.run import needs_of_workers
 from flowstore.pipeline.task import Comparison, VideoTask, compare_video
 from flowstore.progress import choose_progress
 from flowstore.sources.discovery import discover
@@ -115,9 +116,10 @@ def verify(
     mended: Mended | None = None
     with storage.lock(advice="wait for it, since what it has under way would pass for damage"):
         run = _Run(storage, sources, operation)
-        if repair and source is not None and run.settings is not None:
+        if (repair or deep) and source is not None and run.settings is not None:
             # To learn at the end of hours that nothing can be extracted here would be late.
             make_estimator(run.settings.algorithm, run.settings.engine, run.settings.params)
+            operation.check_workers(needs=needs_of_workers(run.settings))
         if run.settings is not None:
             run.check(run.settings)
             if deep:

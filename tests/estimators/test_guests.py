@@ -172,9 +172,30 @@ def test_a_stream_is_counted_to_its_end():
 def test_a_worker_that_cannot_import_it_refuses_the_run(videos, tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     (tmp_path / "here" / "only_here.py").write_text("from flowstore.estimators import Estimator as Own\n")
+    store = tmp_path / "mean.zarr"
     with cluster(tmp_path) as (address, _):
         monkeypatch.syspath_prepend(tmp_path / "here")
         outcome = call("extract", videos, tmp_path / "s.zarr", "--algorithm", "only_here:Own", "--scheduler", address)
+        (tmp_path / "here" / "mean_here.py").write_text("from faulty_guests import Mean\n")
+        assert call("extract", videos, store, "--algorithm", "mean_here:Mean", "--scheduler", "sync").code == 0
+        verified = call("verify", store, "--source", videos, "--deep", "--scheduler", address)
+    assert verified.code == 2
+    assert "mean_here:Mean cannot be imported" in verified.err
     assert outcome.code == 2
     assert re.search(r"worker tcp://\S+ cannot run flowstore .*only_here:Own cannot be imported", outcome.err)
     assert not (tmp_path / "s.zarr").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.system
+def test_a_guest_that_hangs_is_ended_and_the_others_are_whole(tmp_path, monkeypatch):
+    write_dataset(tmp_path / "v", classes=("long",), n_videos=1, n_frames=N_FRAMES)
+    write_dataset(tmp_path / "v", classes=("short",), n_videos=1, n_frames=3)
+    monkeypatch.setattr("flowstore.pipeline.run._STALL_S", 10.0)
+    report = extract(
+        tmp_path / "v", tmp_path / "s.zarr", algorithm="faulty_guests:Hangs", scheduler="processes", workers=2
+    )
+    (record,) = report.failures
+    assert record.class_name == "long"
+    assert "its decoder or estimator hangs" in record.reason
+    assert (report.n_extracted, report.n_flows) == (1, 2)

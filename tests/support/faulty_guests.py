@@ -1,5 +1,6 @@
 """Estimators of another package: a sound one, and one for each promise that can be broken."""
 
+import threading
 from types import MappingProxyType
 
 import numpy as np
@@ -55,8 +56,21 @@ class Color(Mean):
             return given
 
 
+class Hangs(Mean):
+    """Never gives the flow of a fourth frame."""
+
+    class stream_class(Stream):  # noqa: N801
+        n_frames = 0
+
+        def push(self, frame):
+            self.n_frames += 1
+            if self.n_frames == 4:
+                threading.Event().wait()
+            return super().push(frame)
+
+
 class Vanishing(Mean):
-    """Sound, until it is told to be absent."""
+    """Cannot be made."""
 
     def __init__(self, params=None):
         raise RuntimeError("no weights")
