@@ -30,7 +30,7 @@ from flowstore.format import shards
 from flowstore.pipeline import task as extraction
 from flowstore.quantize import encoder as flow_encoder
 from flowstore.scenes import MOTIONS, Scene
-from flowstore.sources import videos as decoding
+from flowstore.sources import images
 from flowstore.sources.listing import VIDEO_SUFFIXES
 
 LOOP = Path(__file__).with_name("notebook_loop.py")
@@ -127,8 +127,8 @@ def profile_stages(frames: Path, store: Path, engine: str) -> dict[str, float]:
     from flowstore.pipeline import extract
 
     stream_type = type(extraction.make_estimator("farneback", engine).stream(240, 320))
-    clock(decoding, "read_image", "decode")
-    clock(decoding, "to_gray", "gray")
+    clock(images, "read_image", "decode")
+    clock(images, "to_gray", "gray")
     clock(stream_type, "push", "flow")
     clock(flow_encoder.FlowEncoder, "encode", "quantize and statistics")
     clock(chunk_codecs.ChunkCodec, "encode", "compress")

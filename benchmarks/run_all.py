@@ -65,6 +65,8 @@ BENCHMARKS = (
         "stress_kill", "Is anything lost when a run is killed at random?", quick=("--kills", "3"), has_json=False
     ),
     Benchmark("stress_bits", "Is every flipped bit found?", quick=("--count", "30"), has_json=False),
+    Benchmark("stress_containers", "Does every container in every condition give its frames or its row?"),
+    Benchmark("stress_draws", "How many different clips does a training draw?", quick=(), has_json=False),
 )
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from typing import Any
 
-from flowstore.errors import ArgumentError, StoreFormatError, StoreNotFoundError
+from flowstore.errors import ArgumentError, StoreError, StoreFormatError, StoreNotFoundError
 from flowstore.format import zarr_metadata as documents
 from flowstore.format.settings import ExtractSettings
 from flowstore.format.zarr_metadata import FORMAT
 from flowstore.limits import is_text_mapping
 from flowstore.storage.keys import Storage
+from flowstore.storage.local import LocalStorage
 
 # A root's own document has some kB.
 _HEAD_BYTES = 2**20

@@ -11,6 +11,7 @@ from synthetic import scene, write_frames
 
 from flowstore.errors import MachineError, StoppedError, StoreError
 from flowstore.format.settings import ExtractSettings
+from flowstore.layouts.flow_names import flow_finder
 from flowstore.pipeline.task import VideoTask, compare_video, extract_video
 from flowstore.sources.discovery import discover
 from flowstore.storage.places import open_storage
@@ -33,7 +34,7 @@ def task(tmp_path, frames):
     storage = open_storage(tmp_path / "s.zarr", is_written=True)
     write_root(storage, SETTINGS, {}, "2024-01-02T03:04:05Z")
     write_class(storage, "wave")
-    (source,) = discover(tmp_path / "dataset").sources
+    (source,) = discover(tmp_path / "dataset", find_flow=flow_finder()).sources
     return VideoTask(source, SETTINGS, storage)
 
 

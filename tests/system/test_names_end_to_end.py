@@ -31,9 +31,6 @@ NAMES = {
     "right to left": "\u202ever\u202c",
     "dots": "a.b.c",
     "trailing dot": "a.",
-    "leading dot": ".a",
-    "three dots": "...",
-    "two dots and more": "..x",
     "dash": "-rf",
     "double dash": "--help",
     "underscores": "__x",
@@ -57,15 +54,15 @@ NAMES = {
     "partial": "a.partial",
 }
 PLAIN = "plain"
+# What begins with a dot is hidden: such as .cache, .snapshot and .Trash-1000 it is left out, and said.
+HIDDEN = (".a", "...", "..x")
 
 
 def _clips():
     """(class, video) of each name as a class, as a video file and as a frame folder."""
     clips = [(name, "v") for name in NAMES.values()]
     for name in NAMES.values():
-        # Of a file "....avi" the name is all there is: it has no suffix.
-        clips += [(PLAIN, name)] if name != "..." else []
-        clips.append(("frames", name))
+        clips += [(PLAIN, name), ("frames", name)]
     return clips
 
 
@@ -84,9 +81,14 @@ def place(tmp_path_factory):
             write_frames(os.path.join(root, "numbered", "c", f"{number}"), 3, seed=number)
         else:
             write_video(os.path.join(root, "numbered", "c", f"{number}.avi"), 3, seed=number)
+    for name in HIDDEN:
+        write_video(os.path.join(source, name, "v.avi"), 3)
+        write_frames(os.path.join(source, "frames", name), 3)
     before = tree(source)
     extracted = call("extract", source, root / "flow.zarr", "--scheduler", "threads")
     assert extracted.code == 0, extracted.err
+    (note,) = (line for line in extracted.err.splitlines() if "left out" in line)
+    assert all(name in note for name in HIDDEN), note
     exported = call("export", root / "flow.zarr", root / "images")
     assert exported.code == 0, exported.err
     assert sorted(os.listdir(root)) == ["flow.zarr", "images", "numbered", "source"]
