@@ -104,14 +104,12 @@ def enclosing_store(storage: Storage) -> str | None:
     path = storage.folder
     while path is not None and (parent := os.path.dirname(path)) != path:
         path = parent
-        try:
-            with open(os.path.join(path, "zarr.json"), "rb") as file:
-                head = file.read(_HEAD_BYTES)
+        # By the storage, which waits for no pipe.
+        with contextlib.suppress(StoreError):
+            head = LocalStorage(path).read_range("zarr.json", 0, _HEAD_BYTES) or b""
             document = documents.parse_before_consolidated(head, path) or documents.parse_document(head, path)
             if documents.stated_attributes(document, path).get("format") is not None:
                 return path
-        except (OSError, StoreFormatError):
-            continue
     return None
 
 
