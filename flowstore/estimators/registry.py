@@ -118,14 +118,16 @@ def resolve_engine(algorithm: str, engine: str, params: Params | None = None) ->
     """Choose the implementation of an algorithm."""
     if algorithm not in ALGORITHMS:
         return _guest_engine(algorithm, engine), ""
-    if engine not in ("auto", "numba", "opencv"):
-        raise ArgumentError(f"engine is {engine!r}, expected one of auto, numba, opencv")
+    known = {name for _, name in _ESTIMATORS}
+    if engine != "auto" and engine not in known:
+        raise ArgumentError(f"engine is {engine!r}, expected one of auto, {', '.join(sorted(known))}")
+    engines = [name for own, name in _ESTIMATORS if own == algorithm]
     if engine != "auto":
-        if (algorithm, engine) not in _ESTIMATORS:
-            raise ArgumentError(f"algorithm {algorithm} has no {engine} engine: use --engine opencv")
+        if engine not in engines:
+            raise ArgumentError(f"algorithm {algorithm} has no {engine} engine: use --engine {engines[0]}")
         return engine, ""
-    if (algorithm, "numba") not in _ESTIMATORS:
-        return "opencv", ""
+    if len(engines) == 1:
+        return engines[0], ""
     try:
         _ESTIMATORS[algorithm, "numba"](params)
     except (EstimatorError, ArgumentError) as error:

@@ -85,6 +85,26 @@ class ExtractPlan:
     verb: Verb = "extract"
     keep_damaged: bool = False
 
+    @classmethod
+    def again(
+        cls, storage: Storage, settings: ExtractSettings, sources: Iterable[VideoSource], keep_damaged: bool
+    ) -> ExtractPlan:
+        """Return the plan to make these videos of a store anew, whatever is there of them."""
+        ordered = _longest_first(sources)
+        return cls(
+            storage=storage,
+            settings=settings,
+            todo=ordered,
+            done=(),
+            failed=(),
+            changed=ordered,
+            notes=(),
+            is_new=False,
+            is_overwritten=False,
+            estimate=estimate_work(ordered, settings),
+            keep_damaged=keep_damaged,
+        )
+
     @property
     def stored(self) -> tuple[VideoSource, ...]:
         """Videos that the store has and that stay as they are."""
@@ -170,7 +190,7 @@ def make_plan(
         by_state[state].append(source)
     changed = by_state["changed"] + by_state["damaged"]
     todo = by_state["absent"] + changed + (by_state["failed"] if is_retrying else [])
-    ordered = tuple(sorted(todo, key=lambda source: (-source.cost, source.class_name, source.name)))
+    ordered = _longest_first(todo)
     if kept := by_state["kept"]:
         notes.append(f"{len(kept)} sources cannot be read any more; their stored flow is kept: {_listed(kept)}")
     if damaged := by_state["damaged"]:
@@ -182,19 +202,23 @@ def make_plan(
     estimate = estimate_work(ordered, settings)
     notes += room_notes(storage, estimate.size_bytes)
     return ExtractPlan(
-        storage,
-        settings,
-        ordered,
-        (*by_state["done"], *kept),
-        () if is_retrying else tuple(by_state["failed"]),
-        tuple(changed),
-        tuple(notes),
-        is_new,
-        is_overwriting and not is_new,
-        estimate,
+        storage=storage,
+        settings=settings,
+        todo=ordered,
+        done=(*by_state["done"], *kept),
+        failed=() if is_retrying else tuple(by_state["failed"]),
+        changed=tuple(changed),
+        notes=tuple(notes),
+        is_new=is_new,
+        is_overwritten=is_overwriting and not is_new,
+        estimate=estimate,
         verb=verb,
         keep_damaged=keep_damaged,
     )
+
+
+def _longest_first(sources: Iterable[VideoSource]) -> tuple[VideoSource, ...]:
+    return tuple(sorted(sources, key=lambda source: (-source.cost, source.class_name, source.name)))
 
 
 def _version_notes(storage: Storage, settings: ExtractSettings) -> list[str]:

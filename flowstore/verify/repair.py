@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from flowstore.errors import ArgumentError, DecodeError
@@ -14,7 +14,6 @@ from flowstore.format.root import drop_consolidated
 from flowstore.format.settings import ExtractSettings
 from flowstore.jobs.progress import Progress
 from flowstore.names import is_shortened, now_utc, printable_name, unescape_name
-from flowstore.pipeline.forecast import estimate_work
 from flowstore.pipeline.plan import ExtractPlan
 from flowstore.pipeline.run import run_plan
 from flowstore.sources.source import VideoSource
@@ -180,24 +179,6 @@ def _gives_frames(source: VideoSource) -> bool:
         return False
 
 
-def _plan_again(subject: Subject, paths: Set[str], keep_damaged: bool) -> ExtractPlan:
-    sources = (subject.sources[path] for path in paths)
-    ordered = tuple(sorted(sources, key=lambda source: (-source.cost, source.class_name, source.name)))
-    return ExtractPlan(
-        storage=subject.storage,
-        settings=subject.settings,
-        todo=ordered,
-        done=(),
-        failed=(),
-        changed=ordered,
-        notes=(),
-        is_new=False,
-        is_overwritten=False,
-        estimate=estimate_work(ordered, subject.settings),
-        keep_damaged=keep_damaged,
-    )
-
-
 def extract_again(mended: Mended, workers: int | None, scheduler: str, progress: Progress | None) -> None:
     """Extract what has to be extracted again."""
     if not mended.to_extract:
@@ -208,7 +189,8 @@ def extract_again(mended: Mended, workers: int | None, scheduler: str, progress:
     # Flow up to the damage of its video was asked for once: it is made again as it was.
     for keep_damaged, paths in (False, mended.to_extract.keys() - kept), (True, kept):
         if paths:
-            plan = _plan_again(subject, paths, keep_damaged)
+            sources = [subject.sources[path] for path in paths]
+            plan = ExtractPlan.again(subject.storage, subject.settings, sources, keep_damaged)
             failed |= {
                 (record.class_name, record.name) for record in run_plan(plan, workers, scheduler, progress).failures
             }
