@@ -116,6 +116,8 @@ ALGORITHMS = tuple(dict.fromkeys(algorithm for algorithm, _ in _ESTIMATORS))
 
 def resolve_engine(algorithm: str, engine: str, params: Params | None = None) -> tuple[str, str]:
     """Choose the implementation of an algorithm."""
+    if not isinstance(algorithm, str):
+        raise ArgumentError(f"algorithm is {algorithm!r}, expected a name such as farneback")
     if algorithm not in ALGORITHMS:
         return _guest_engine(algorithm, engine), ""
     known = {name for _, name in _ESTIMATORS}

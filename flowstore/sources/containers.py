@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import math
 import os
 import re
@@ -19,6 +20,9 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from flowstore.errors import DecodeError, MachineError
+
+# What FFmpeg says outside a capture is no word of flowstore's: Python would print it for want of a handler.
+logging.getLogger("libav").addHandler(logging.NullHandler())
 
 NO_VIDEO = "not a video that can be decoded, or damaged at its beginning"
 # Formats that name other files, or are no recording: FFmpeg would follow them.

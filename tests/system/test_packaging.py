@@ -40,7 +40,7 @@ def test_the_wheel_holds_the_package_and_its_metadata(wheel):
         names = set(content.namelist())
         (metadata,) = (name for name in names if name.endswith("/METADATA"))
         fields = email.message_from_bytes(content.read(metadata))
-    modules = {f"flowstore/{path.name}" for path in (ROOT / "flowstore").glob("*.py")}
+    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "flowstore").rglob("*.py")}
     assert {name for name in names if name.startswith("flowstore/")} == modules | {"flowstore/py.typed"}
     assert any(name.endswith("/licenses/LICENSE") for name in names)
     assert fields["Requires-Python"] == ">=3.11"

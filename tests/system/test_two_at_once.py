@@ -124,9 +124,10 @@ def test_parts_of_other_settings_that_start_together_make_one_store(source, tmp_
 
 
 @pytest.mark.parametrize("change", ["settings", "another"])
-def test_a_copy_whose_target_was_made_meanwhile(source, tmp_path, change):
+def test_a_copy_whose_target_was_made_meanwhile(source, tmp_path, monkeypatch, change):
     extract(source, tmp_path / "s.zarr", engine="opencv", scheduler="sync")
     planned = plan_copy(tmp_path / "s.zarr", tmp_path / "c.zarr")
+    monkeypatch.setattr("flowstore.pipeline.run.now_utc", lambda: "2020-01-01T00:00:00Z")
     extract(source, tmp_path / "c.zarr", engine="opencv", bound=5 if change == "settings" else 20, scheduler="sync")
     made = content(tmp_path / "c.zarr")
     said = r"bound_px: 5\.0 against 20\.0" if change == "settings" else "holds another store"
