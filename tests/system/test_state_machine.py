@@ -265,7 +265,8 @@ class StoreMachine(RuleBasedStateMachine):
                 if self.damaged[name] == "flow/zarr.json" and not is_old:
                     continue
                 self.stored[name] = sources.get(name, LOST)
-            elif name in sources and (before is None or is_old):
+            elif name in sources and (before is None or (is_old and sources[name][0] == "good")):
+                # Flow that is whole is not given up for a file that gives no frame.
                 self.stored[name] = sources[name]
         self.damaged, self.may_have_leftovers = {}, False
         assert verify(self.root, scheduler="sync").faults == ()
