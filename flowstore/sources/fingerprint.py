@@ -75,9 +75,9 @@ class SourceFiles:
         for name in self.names:
             with self._naming(name):
                 info = os.stat(os.path.join(self.folder, name))
-            if self.is_one and not stat.S_ISREG(info.st_mode):
+            if not stat.S_ISREG(info.st_mode):
                 # Opening a pipe would wait for its other end.
-                raise SourceError("not a regular file")
+                raise SourceError("not a regular file" if self.is_one else f"{name} is not a regular file")
             stamps.update(os.fsencode(name) + b"\0%d %d\n" % (info.st_size, info.st_mtime_ns))
             size_bytes += info.st_size
             mtime_ns = max(mtime_ns, info.st_mtime_ns)
