@@ -180,7 +180,7 @@ def test_a_killed_worker_is_one_failed_row(tmp_path):
     assert done.code == 1, done.err
     reason = "its worker process was killed, by the decoder or for want of memory"
     assert lines_after_plan(done.err) == [f"failed run/deadly: {reason}"]
-    assert "8 videos, 40 flows in" in done.out
+    assert "8 videos with flow, 1 failed, 40 flows in" in done.out
     opened = flowstore.open_store(store)
     assert opened["run/deadly"].record.reason == reason
     assert partial_files(store) == []
@@ -215,6 +215,8 @@ def test_a_full_disk_or_the_largest_file(tmp_path, scheduler):
     options = ["--scheduler", scheduler, "--workers", "2", "--compression", "none"]
     kilobytes = 19 * 2 * 96 * 128 // 1024
 
+    # Kernels that are compiled now are not to be written to the cache under the limit.
+    assert call(*arguments, tmp_path / "before.zarr", "--limit", "1").code == 0
     store = tmp_path / "limited.zarr"
     limited = subprocess.run(
         command_line(*arguments, store, *options),
