@@ -81,3 +81,13 @@ def guest_estimator(tmp_path_factory) -> Path:
     ]
     subprocess.run(command, check=True)
     return folder / "site"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_kernels():
+    """Have every kernel in the cache before the first test: what a command says does not hang on which comes first."""
+    from flowstore.estimators import compile_engine
+    from flowstore.quantize.encoder import compile_loops
+
+    compile_engine("numba")
+    compile_loops(is_choosing=True)
