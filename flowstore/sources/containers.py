@@ -57,10 +57,41 @@ class Opened(NamedTuple):
     said: list[tuple[int, str, str]]
 
 
+class _Listening:
+    """Switches FFmpeg's messages on while anybody listens, for the whole process; off again, they cost nothing."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._n_listeners = 0
+        self._before: tuple[int | None, bool] = (None, True)
+
+    def start(self) -> None:
+        with self._lock:
+            if self._n_listeners == 0:
+                self._before = av.logging.get_level(), av.logging.get_skip_repeated()
+                # A line that the file before gave too would be left out.
+                av.logging.set_skip_repeated(False)
+                av.logging.set_level(max(av.logging.INFO, self._before[0] or 0))
+            self._n_listeners += 1
+
+    def stop(self) -> None:
+        with self._lock:
+            self._n_listeners -= 1
+            if self._n_listeners == 0:
+                av.logging.set_level(self._before[0])
+                av.logging.set_skip_repeated(self._before[1])
+
+
+_LISTENING = _Listening()
+
+
 @contextlib.contextmanager
 def open_video(path: str) -> Iterator[Opened]:
     """Open a file and its video track, decoding on the calling thread alone."""
     with contextlib.ExitStack() as stack:
+        # Until the file is closed: a message on its way through one thread must not meet another's silence.
+        _LISTENING.start()
+        stack.callback(_LISTENING.stop)
         try:
             info = os.stat(path)
             if not stat.S_ISREG(info.st_mode):
@@ -70,7 +101,7 @@ def open_video(path: str) -> Iterator[Opened]:
                 raise DecodeError("empty file (0 bytes)")
             # FFmpeg gives no reason where a file may not be read.
             os.close(os.open(path, os.O_RDONLY))
-            with listening() as said:
+            with av.logging.Capture() as said:
                 container = stack.enter_context(_open_container(path))
             if not _FOLLOWING_FORMATS.isdisjoint(container.format.name.split(",")):
                 raise DecodeError(NO_VIDEO)
@@ -103,45 +134,6 @@ def _find_video(container: InputContainer, said: Iterable[tuple[int, str, str]])
         stream.codec_context.thread_count = 1
         return stream
     raise DecodeError(NO_VIDEO)
-
-
-class _Listening:
-    """Switches FFmpeg's messages on while anybody listens, for the whole process; off again, they cost nothing."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._n_listeners = 0
-        self._before: tuple[int | None, bool] = (None, True)
-
-    def start(self) -> None:
-        with self._lock:
-            if self._n_listeners == 0:
-                self._before = av.logging.get_level(), av.logging.get_skip_repeated()
-                # A line that the file before gave too would be left out.
-                av.logging.set_skip_repeated(False)
-                av.logging.set_level(max(av.logging.INFO, self._before[0] or 0))
-            self._n_listeners += 1
-
-    def stop(self) -> None:
-        with self._lock:
-            self._n_listeners -= 1
-            if self._n_listeners == 0:
-                av.logging.set_level(self._before[0])
-                av.logging.set_skip_repeated(self._before[1])
-
-
-_LISTENING = _Listening()
-
-
-@contextlib.contextmanager
-def listening() -> Iterator[list[tuple[int, str, str]]]:
-    """Give what FFmpeg says on this thread meanwhile: level, who, line."""
-    _LISTENING.start()
-    try:
-        with av.logging.Capture() as said:
-            yield said
-    finally:
-        _LISTENING.stop()
 
 
 def header_rate(stream: VideoStream) -> float | None:

@@ -33,7 +33,6 @@ from flowstore.sources.containers import (
     header_length_s,
     header_rate,
     judge_tail,
-    listening,
     open_video,
     raise_if_machine,
     timed_streams,
@@ -315,7 +314,7 @@ class _Decoding:
         has_begun = False
         while True:
             frames: list[VideoFrame] = []
-            with listening() as said:
+            with av.logging.Capture() as said:
                 try:
                     packet = next(packets)
                 except StopIteration:
@@ -439,7 +438,8 @@ class _Converter:
 
     def _bgr(self, frame: VideoFrame) -> Frame:
         """Return a view into PyAV's memory. Bicubic, as OpenCV's decoder has it: it shapes the chroma planes."""
-        plane = self._reformatter.reformat(frame, format="bgr24", interpolation="BICUBIC", threads=1).planes[0]
+        with av.logging.Capture():
+            plane = self._reformatter.reformat(frame, format="bgr24", interpolation="BICUBIC", threads=1).planes[0]
         rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
         return rows[: frame.height, : 3 * frame.width].reshape(frame.height, frame.width, 3)
 
