@@ -19,16 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from flowstore.arguments import check_choice, check_flag, check_whole
+from flowstore.clips.frame_numbers import FramesAt, chosen_flows, source_numbers
 from flowstore.clips.sampling import Sampling, Short
 from flowstore.clips.shared_memory import SharedNumbers, Slot, process_pool, receive
-from flowstore.clips.source_frames import (
-    FramesAt,
-    SourceFrames,
-    chosen_flows,
-    frame_view_size,
-    source_numbers,
-    view_frame,
-)
 from flowstore.clips.table import ClipDraw, ClipRule, ClipTable, Labels
 from flowstore.errors import (
     ArgumentError,
@@ -269,9 +262,12 @@ class FlowClips(Dataset[Item]):
         self.class_to_idx = {name: number for number, name in enumerate(self.classes)}
         self._crop, self._rest = _split_transform(transform)
         self._check_transform(has_frames=frames is not None)
-        self._frames = (
-            None if frames is None else SourceFrames(frames, opened.videos, self.table, opened.settings.fps is not None)
-        )
+        self._frames: SourceFrames | None = None
+        if frames is not None:
+            # Decoders are loaded by those who ask for frames: a server that only trains may lack their libraries.
+            from flowstore.clips.source_frames import SourceFrames
+
+            self._frames = SourceFrames(frames, opened.videos, self.table, opened.settings.fps is not None)
         # Without an index: look-ups go straight to the place, and what is sent to a worker stays small.
         self._store = FlowStore(opened.storage, opened.root)
         # The epoch, then how often each item was fetched in it.
@@ -527,6 +523,8 @@ class FlowClips(Dataset[Item]):
         ]
         if self._frames is None:
             return None, numbers, None
+        from flowstore.clips.source_frames import frame_view_size, view_frame
+
         out: Array = np.empty(0)
         slot, first = None, ""
         for row, (key, draw, view, wanted) in enumerate(zip(keys, draws, views, numbers, strict=True)):

@@ -396,6 +396,16 @@ def test_choices_are_checked(place):
             FlowClips(place, **options)
 
 
+def test_training_on_flow_alone_loads_no_decoder(place):
+    code = (
+        "import sys; sys.modules |= dict.fromkeys(('cv2', 'av', 'dask', 'numba')); "
+        "from flowstore.loaders import FlowClips; flow, label = FlowClips(sys.argv[1], 3)[0]; print(tuple(flow.shape))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, place], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("(6, ")
+
+
 def test_a_missing_torch_names_the_install_line():
     code = "import sys; sys.modules['torch'] = None; import flowstore.loaders"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

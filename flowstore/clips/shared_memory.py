@@ -124,8 +124,8 @@ def _receive_numbers(handle: Any, n: int) -> SharedNumbers:
 def receive(handle: Any, size_bytes: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """Return the array that another process wrote into a slot and sent.
 
-    Gives array, when it and all views of it are gone, the slot is the sender's again. Who holds `MAX_HELD` of
-    them gets copies from then on, and the slot is the sender's at once.
+    When the array and all views of it are gone, the slot is the sender's again. Who holds `MAX_HELD` of them gets
+    copies from then on, and the slot is the sender's at once.
     """
     fd = handle.detach()
     try:

@@ -1,4 +1,4 @@
-"""The frames that flow starts from: where they are on disk, which ones a clip needs, and how a view falls on them."""
+"""The frames that flow starts from: where they are on disk, and how a view falls on them. Loads the decoders."""
 
 from __future__ import annotations
 
@@ -7,16 +7,12 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from flowstore.arguments import check_path
 from flowstore.clips.table import ClipTable, TextColumn
-from flowstore.errors import ArgumentError, DecodeError, SourceError
-from flowstore.format.record import VideoRecord
-from flowstore.format.settings import ExtractSettings
+from flowstore.errors import DecodeError, SourceError
 from flowstore.layouts.flow_names import flow_finder
 from flowstore.names import video_path
 from flowstore.sources.discovery import LIST_SUFFIXES, discover
@@ -29,26 +25,8 @@ from flowstore.sources.videos import read_frames
 from flowstore.store.video_index import VideoIndex
 from flowstore.transforms import View
 
-FramesAt = Literal["first", "middle", "all"]
-Numbers = npt.NDArray[np.int64]
-
 _N_NAMINGS = 1000
 _NUMBERED = re.compile(r"(.*?)(\d+)(\D*)", re.DOTALL | re.ASCII)
-
-
-def chosen_flows(flows: Numbers, at: FramesAt) -> Numbers:
-    """Return those of a clip's flows whose first frames are wanted.
-
-    `flows`: int64 array (clips, length), numbers of the flows. Gives int64 array (clips, n).
-
-    Examples
-    --------
-    >>> chosen_flows(np.array([[4, 5, 6, 7]]), "middle")
-    array([[6]])
-    """
-    if at == "all":
-        return flows
-    return flows[:, [0 if at == "first" else flows.shape[1] // 2]]
 
 
 @dataclass(frozen=True)
@@ -71,18 +49,6 @@ class _Naming:
 
     def name(self, number: int) -> str:
         return f"{self.prefix}{self.first + number:0{self.n_digits}d}{self.suffix}"
-
-
-def source_numbers(flows: Numbers, record: VideoRecord, settings: ExtractSettings) -> Numbers:
-    """Return the number in the source of the frame that each flow starts from, an array of the shape of `flows`."""
-    if record.frame_numbers:
-        return np.array(record.frame_numbers, np.int64)[flows]
-    if settings.fps is not None and (record.fps is None or record.fps >= settings.fps):
-        raise ArgumentError(
-            f"the store does not say which frames were taken for {settings.fps:g} per second: extract it anew to have "
-            "the frames of its flow"
-        )
-    return flows
 
 
 class SourceFrames:
