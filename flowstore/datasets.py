@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from flowstore.arguments import check_flag, check_whole
@@ -32,7 +33,28 @@ def _beside(root: FlowStore | Place, name: str) -> str:
     return os.path.join(os.path.dirname(os.path.abspath(url)), name)
 
 
-class HMDB51(_Split):
+class _Folds(_Split):
+    """Clips of a dataset with three official splits."""
+
+    # Where its archive unpacks the lists, and what reads them.
+    _folder: str
+    _read_lists: Callable[..., SplitList]
+
+    def __init__(
+        self,
+        root: FlowStore | Place,
+        annotation_path: PathLike | None = None,
+        fold: int = 1,
+        train: bool = True,
+        **options: Any,
+    ) -> None:
+        check_flag("train", train)
+        check_whole("fold", fold, 1, 3)
+        folder = annotation_path or _beside(root, self._folder)
+        super().__init__(root, self._read_lists(folder, fold, "train" if train else "test"), train, options)
+
+
+class HMDB51(_Folds):
     """Clips of HMDB51.
 
     Parameters
@@ -61,21 +83,10 @@ class HMDB51(_Split):
     >>> HMDB51("hmdb51.zarr", fold=1, train=True, frames="videos")  # doctest: +SKIP
     """
 
-    def __init__(
-        self,
-        root: FlowStore | Place,
-        annotation_path: PathLike | None = None,
-        fold: int = 1,
-        train: bool = True,
-        **options: Any,
-    ) -> None:
-        check_flag("train", train)
-        check_whole("fold", fold, 1, 3)
-        folder = annotation_path or _beside(root, "testTrainMulti_7030_splits")
-        super().__init__(root, read_hmdb51(folder, fold, "train" if train else "test"), train, options)
+    _folder, _read_lists = "testTrainMulti_7030_splits", staticmethod(read_hmdb51)
 
 
-class UCF101(_Split):
+class UCF101(_Folds):
     """Clips of UCF101.
 
     Parameters
@@ -104,18 +115,7 @@ class UCF101(_Split):
     >>> UCF101("ucf101.zarr", "lists", fold=1, train=False, clips=25, sampling="tsn")  # doctest: +SKIP
     """
 
-    def __init__(
-        self,
-        root: FlowStore | Place,
-        annotation_path: PathLike | None = None,
-        fold: int = 1,
-        train: bool = True,
-        **options: Any,
-    ) -> None:
-        check_flag("train", train)
-        check_whole("fold", fold, 1, 3)
-        folder = annotation_path or _beside(root, "ucfTrainTestlist")
-        super().__init__(root, read_ucf101(folder, fold, "train" if train else "test"), train, options)
+    _folder, _read_lists = "ucfTrainTestlist", staticmethod(read_ucf101)
 
 
 class Kinetics(_Split):

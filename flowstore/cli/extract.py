@@ -8,7 +8,18 @@ import click
 from click.shell_completion import CompletionItem
 
 from flowstore.cli.console import say
-from flowstore.cli.options import Part, Place, Size, SpelledChoice, max_error_option, output_options, worker_options
+from flowstore.cli.options import (
+    Part,
+    Place,
+    Size,
+    SpelledChoice,
+    compression_option,
+    max_error_option,
+    output_options,
+    plan_options,
+    selection_options,
+    worker_options,
+)
 from flowstore.cli.plan import carry_out
 
 
@@ -82,13 +93,7 @@ def _algorithms() -> tuple[str, ...]:
     "--size", type=Size(), metavar="WxH", help="Resize frames to this size in pixels.  [default: as they are]"
 )
 @click.option("--fps", type=float, metavar="FPS", help="Thin videos to so many frames a second.  [default: all frames]")
-@click.option(
-    "--compression",
-    type=click.Choice(["fast", "balanced", "small", "none"]),
-    default="fast",
-    show_default=True,
-    help="Lossless packing of the store: fast to read against small on disk.",
-)
+@compression_option
 @click.option(
     "--list",
     "list_file",
@@ -104,21 +109,13 @@ def _algorithms() -> tuple[str, ...]:
 @click.option(
     "--allow-gaps", is_flag=True, help="Take frames whose numbers have gaps or are of several series, with a warning."
 )
-@click.option(
-    "--include",
-    multiple=True,
-    metavar="PATTERN",
-    help="Take only these; * and ? are special, brackets are not.  [default: all]",
-)
-@click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave these out.  [default: none]")
-@click.option("--limit", type=int, metavar="N", help="Take the first N videos only.  [default: all]")
+@selection_options
 @click.option(
     "--part", type=Part(), help="Take the I-th of N parts, to share a dataset among machines.  [default: all]"
 )
 @click.option("--retry-failed", is_flag=True, help="Try again what failed in a former run.")
 @click.option("--keep-damaged", is_flag=True, help="Store the flow of damaged videos up to the damage, marked as such.")
-@click.option("--overwrite", is_flag=True, help="Empty the store first and make everything anew.")
-@click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.")
+@plan_options
 @worker_options
 @output_options
 def command(

@@ -7,7 +7,16 @@ from typing import Any, get_args
 import click
 
 from flowstore.cli.layouts import CUSTOM, choose_layout, layout_options
-from flowstore.cli.options import Place, SpelledChoice, max_error_option, output_options, worker_options
+from flowstore.cli.options import (
+    Place,
+    SpelledChoice,
+    compression_option,
+    max_error_option,
+    output_options,
+    plan_options,
+    selection_options,
+    worker_options,
+)
 from flowstore.cli.plan import carry_out
 from flowstore.errors import ArgumentError
 from flowstore.layouts.layout import Layout
@@ -60,24 +69,10 @@ def _choose_layout(name: str | None, class_folder: bool, file_format: Any, **tem
     help="Of the store.  [default: the files', or centred where no store has theirs]",
 )
 @max_error_option
-@click.option(
-    "--compression",
-    type=click.Choice(["fast", "balanced", "small", "none"]),
-    default="fast",
-    show_default=True,
-    help="Lossless packing of the store: fast to read against small on disk.",
-)
-@click.option(
-    "--include",
-    multiple=True,
-    metavar="PATTERN",
-    help="Take only these; * and ? are special, brackets are not.  [default: all]",
-)
-@click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave these out.  [default: none]")
-@click.option("--limit", type=int, metavar="N", help="Take the first N videos only.  [default: all]")
+@compression_option
+@selection_options
 @click.option("--retry-failed", is_flag=True, help="Try again what failed in a former run.")
-@click.option("--overwrite", is_flag=True, help="Empty the store first and make everything anew.")
-@click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.")
+@plan_options
 @worker_options
 @output_options
 def command(

@@ -92,6 +92,43 @@ def max_error_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
+def compression_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--compression`` of a store that is made."""
+    return click.option(
+        "--compression",
+        type=click.Choice(["fast", "balanced", "small", "none"]),
+        default="fast",
+        show_default=True,
+        help="Lossless packing of the store: fast to read against small on disk.",
+    )(function)
+
+
+def selection_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what says which of the videos found are taken: ``--include``, ``--exclude``, ``--limit``."""
+    for option in (
+        click.option("--limit", type=int, metavar="N", help="Take the first N videos only.  [default: all]"),
+        click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave these out.  [default: none]"),
+        click.option(
+            "--include",
+            multiple=True,
+            metavar="PATTERN",
+            help="Take only these; * and ? are special, brackets are not.  [default: all]",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def plan_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what becomes of the plan to fill a store: ``--overwrite``, ``--dry-run``."""
+    for option in (
+        click.option("--dry-run", is_flag=True, help="Print the plan and do nothing."),
+        click.option("--overwrite", is_flag=True, help="Empty the store first and make everything anew."),
+    ):
+        function = option(function)
+    return function
+
+
 def worker_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add what says where the work runs: ``--workers``, ``--scheduler``."""
     for option in (

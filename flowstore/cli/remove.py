@@ -18,7 +18,7 @@ def command(places: tuple[str, ...], dry_run: bool, is_json: bool, quiet: bool, 
     The flow is deleted. A later extract of the same source computes it again.
     """
     from flowstore.errors import ArgumentError
-    from flowstore.names import printable_name
+    from flowstore.names import count_text, printable_name
     from flowstore.splits import select_inside
     from flowstore.store.open import FlowStore, open_inside
     from flowstore.store.removal import remove_videos
@@ -43,6 +43,6 @@ def command(places: tuple[str, ...], dry_run: bool, is_json: bool, quiet: bool, 
     if is_json:
         print_json({"removed": 0 if dry_run else n_removed, "found": n_removed})
     elif not quiet:
-        noun = "video" if n_removed == 1 else "videos"
-        click.echo(f"{n_removed} {noun} would be removed" if dry_run else f"removed {n_removed} {noun}")
+        counted = count_text(n_removed, "video")
+        click.echo(f"{counted} would be removed" if dry_run else f"removed {counted}")
     return 0
