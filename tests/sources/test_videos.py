@@ -508,11 +508,17 @@ def test_two_videos_are_listened_to_at_once(tmp_path):
 def test_nothing_that_ffmpeg_says_reaches_stderr(tmp_path):
     """Four threads open, decode and close files of which its scaler says something, again and again."""
     write_video(tmp_path / "v.avi", to_color(scene("translation", 3)[0]))
-    code = (
-        "import sys; from concurrent.futures import ThreadPoolExecutor; from flowstore.sources.videos import VideoFile\n"
-        "def read(_): return [len(list(VideoFile(sys.argv[1]).read_frames())) for _ in range(40)]\n"
-        "with ThreadPoolExecutor(4) as pool: assert list(pool.map(read, range(4))) == [[3] * 40] * 4"
-    )
+    code = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from flowstore.sources.videos import VideoFile
+
+def read(_):
+    return [len(list(VideoFile(sys.argv[1]).read_frames())) for _ in range(40)]
+
+with ThreadPoolExecutor(4) as pool:
+    assert list(pool.map(read, range(4))) == [[3] * 40] * 4
+"""
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "v.avi"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
