@@ -54,9 +54,11 @@ def test_names_break_between_their_words():
     name = "SchoolRulesHowTheyHelpUs_wave_f_nm_np1_ba_med_0"
     assert wrap_text(name, text_width(name[:33])) == ["SchoolRulesHowTheyHelpUs_wave_f_", "nm_np1_ba_med_0"]
     first, last = wrap_text(name, text_width(name[:22]), 2)
-    assert first.endswith("...")
-    assert last.startswith("_")
-    assert name.endswith(last)
+    # Where the dots fall depends on the font, which differs from OpenCV 4 to 5.
+    start, end = (first + last).split("...")
+    assert name.startswith(start)
+    assert end.startswith("_")
+    assert name.endswith(end)
 
 
 def test_what_does_not_fit_leaves_out_the_middle():

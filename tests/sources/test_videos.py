@@ -48,6 +48,16 @@ def opencv_grays(path):
         grays.append(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY))
 
 
+def check_decoded_alike(grays, known):
+    """Check frames against OpenCV's: the same where it carries PyAV's FFmpeg, else as near as two releases are."""
+    ours = av.library_versions["libavcodec"][0]
+    theirs = re.search(r"avcodec: +YES \((\d+)\.", cv2.getBuildInformation())
+    assert len(grays) == len(known)
+    # FFmpeg 5.1, which OpenCV 4 carries, rounds some colors of these clips otherwise than FFmpeg 8.
+    most = 0 if theirs is not None and int(theirs[1]) == ours else 2
+    np.testing.assert_allclose(np.int16(grays), np.int16(known), rtol=0, atol=most)
+
+
 def refused(read, *arguments):
     """Return the message with which a reader refuses."""
     with pytest.raises(DecodeError) as error:
@@ -663,7 +673,7 @@ def test_real_clips_have_the_frames_that_their_readme_counts(real_data, path, n_
     assert len(grays) == n_frames
     assert {gray.shape for gray in grays} == {shape}
     assert reader.warnings == []
-    np.testing.assert_array_equal(grays, opencv_grays(real_data / path))
+    check_decoded_alike(grays, opencv_grays(real_data / path))
 
 
 def test_a_rotated_clip_is_upright(real_data):
@@ -675,7 +685,7 @@ def test_a_rotated_clip_is_upright(real_data):
     assert lying.get(cv2.CAP_PROP_ORIENTATION_META) == 90
     frame = lying.read()[1]
     assert frame.shape[:2] == (320, 568)
-    np.testing.assert_array_equal(upright[0], to_gray(cv2.rotate(frame, cv2.ROTATE_90_CLOCKWISE)))
+    check_decoded_alike(upright[:1], [to_gray(cv2.rotate(frame, cv2.ROTATE_90_CLOCKWISE))])
 
 
 def test_a_real_folder_of_frames(real_data):
