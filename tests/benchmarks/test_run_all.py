@@ -49,4 +49,4 @@ def test_an_unknown_name_is_refused(tmp_path, capsys, monkeypatch):
     with pytest.raises(SystemExit) as ended:
         run_all.main()
     assert ended.value.code == 2
-    assert "no benchmark 'speed'; there are farneback, " in capsys.readouterr().err
+    assert "no benchmark 'speed'; there are rehearse_hmdb51, " in capsys.readouterr().err
