@@ -54,6 +54,16 @@ def _algorithms() -> tuple[str, ...]:
     return tuple(dict.fromkeys((*ALGORITHMS, *guest_names())))
 
 
+def _list_params(context: click.Context, param: click.Parameter, algorithm: str | None) -> None:
+    if algorithm is None:
+        return
+    from flowstore.estimators.registry import default_params
+
+    for key, value in default_params(algorithm).items():
+        click.echo(f"{key}={value}")
+    context.exit(0)
+
+
 @click.command("extract")
 @click.argument("source", type=Place())
 @click.argument("store", type=Place())
@@ -74,6 +84,15 @@ def _algorithms() -> tuple[str, ...]:
     callback=_parse_params,
     metavar="KEY=VALUE",
     help="A parameter of the algorithm, such as winsize=21; may be repeated.  [default: the algorithm's own]",
+)
+@click.option(
+    "--list-params",
+    type=Algorithm(),
+    is_eager=True,
+    expose_value=False,
+    callback=_list_params,
+    metavar="ALGORITHM",
+    help="Print the parameters of this algorithm with their defaults, and do nothing.  [default: none]",
 )
 @click.option(
     "--dtype", type=click.Choice(["uint8", "float16"]), default="uint8", show_default=True, help="Stored numbers."

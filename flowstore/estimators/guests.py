@@ -22,10 +22,10 @@ from flowstore.estimators.protocol import Estimator, FrameKind
 GROUP = "flowstore.estimators"
 # The engine of a class that no installed distribution holds.
 UNPACKAGED = "unpackaged"
-# What importing a module and making an object of its class raise, short of what ends a process.
+# What importing a module and making an object of its class raise, short of what a user does to end a process.
 _FAULTS = (
     ImportError, AttributeError, SyntaxError, NameError, TypeError, ValueError, ArithmeticError, LookupError, OSError,
-    RuntimeError, AssertionError,
+    RuntimeError, AssertionError, SystemExit,
 )  # fmt: skip
 
 
@@ -78,6 +78,25 @@ def guest_versions(algorithm: str) -> dict[str, str]:
     return {entry.module: f"sha256 {hashlib.sha256(data).hexdigest()[:16]}"} if data else {}
 
 
+def load_guest(entry: EntryPoint) -> type[Estimator]:
+    """Import a guest's class.
+
+    Raises
+    ------
+    EstimatorError
+        If it cannot be imported, or is no class.
+    """
+    name, engine = entry.name, guest_engine(entry)
+    try:
+        found = entry.load()
+    except _FAULTS as error:
+        hint = f"; it comes from {engine}" if engine != UNPACKAGED else "; PYTHONPATH says where modules are found"
+        raise EstimatorError(f"estimator {name} cannot be imported ({type(error).__name__}: {error}){hint}") from error
+    if not isinstance(found, type):
+        raise EstimatorError(f"estimator {name} is {type(found).__name__}, expected a class")
+    return found
+
+
 def make_guest(entry: EntryPoint, params: Params | None) -> Estimator:
     """Import a guest and make an estimator of it.
 
@@ -88,14 +107,7 @@ def make_guest(entry: EntryPoint, params: Params | None) -> Estimator:
     EstimatorError
         If it cannot be imported or made, or is no estimator.
     """
-    name, engine = entry.name, guest_engine(entry)
-    try:
-        found = entry.load()
-    except _FAULTS as error:
-        hint = f"; it comes from {engine}" if engine != UNPACKAGED else "; PYTHONPATH says where modules are found"
-        raise EstimatorError(f"estimator {name} cannot be imported ({type(error).__name__}: {error}){hint}") from error
-    if not isinstance(found, type):
-        raise EstimatorError(f"estimator {name} is {type(found).__name__}, expected a class")
+    name, engine, found = entry.name, guest_engine(entry), load_guest(entry)
     try:
         estimator = found(params)
         estimator.algorithm, estimator.engine = name, engine

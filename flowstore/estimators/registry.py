@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from flowstore.errors import ArgumentError, EstimatorError, FlowStoreError
-from flowstore.estimators.guests import find_guest, guest_engine, guest_names, make_guest
+from flowstore.estimators.guests import find_guest, guest_engine, guest_names, load_guest, make_guest
 from flowstore.estimators.parameters import Params, farneback_params, tvl1_params
 from flowstore.estimators.protocol import Estimator, FlowStream
 
@@ -198,6 +198,13 @@ def make_estimator(algorithm: str = "farneback", engine: str = "auto", params: P
     if is_guest(algorithm):
         return make_guest(_find_guest(algorithm), params)
     return _ESTIMATORS[algorithm, resolved](params)
+
+
+def default_params(algorithm: str) -> Params:
+    """Return every parameter of an algorithm with its default."""
+    if is_guest(algorithm):
+        return load_guest(_find_guest(algorithm)).defaults
+    return make_estimator(algorithm).params
 
 
 def estimator_versions() -> dict[str, str]:

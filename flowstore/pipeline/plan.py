@@ -53,7 +53,7 @@ class ExtractPlan:
         Videos that failed before and are left as they are.
     changed : tuple of VideoSource
         Those of `todo` whose source is not the one that the store was made from or whose files are damaged, and those
-        that failed before and whose source or decoder is another now.
+        that failed before and whose source, decoder or estimator is another now.
     notes : tuple of str
         What the user should know, a line each.
     is_new : bool
@@ -184,8 +184,9 @@ def make_plan(
         raise ArgumentError("--fps needs a frame rate, and folders of frames have none: leave it out, or use --step")
     is_new = not _has_store(storage, settings, is_overwriting)
     by_state: defaultdict[_State, list[VideoSource]] = defaultdict(list)
+    guest = guest_versions(settings.algorithm)
     absent: Iterable[_State] = itertools.repeat("absent", len(sources))
-    states = storage.map(lambda source: _stored_state(source, storage), sources)
+    states = storage.map(lambda source: _stored_state(source, storage, guest), sources)
     for source, state in zip(sources, absent if is_new or is_overwriting else states, strict=True):
         by_state[state].append(source)
     changed = by_state["changed"] + by_state["damaged"]
@@ -230,7 +231,7 @@ def _version_notes(storage: Storage, settings: ExtractSettings) -> list[str]:
     ]
 
 
-def _stored_state(source: VideoSource, storage: Storage) -> _State:
+def _stored_state(source: VideoSource, storage: Storage, guest: dict[str, str]) -> _State:
     try:
         record = read_record(storage, video_path(source.class_name, source.name))
     except (ChecksumError, StoreFormatError):
@@ -242,8 +243,8 @@ def _stored_state(source: VideoSource, storage: Storage) -> _State:
     if not record.is_ok:
         # What could not be read then has no fingerprint to compare; it is worth another try once it can be read.
         is_as_it_was = bool(source.problem) or source.is_untouched(record.fingerprint)
-        has_same_decoder = source.decoder_versions().items() <= record.versions.items()
-        return "failed" if is_as_it_was and has_same_decoder else "changed"
+        has_same_versions = (source.decoder_versions() | guest).items() <= record.versions.items()
+        return "failed" if is_as_it_was and has_same_versions else "changed"
     if source.is_unchanged(record.fingerprint):
         return "done"
     # Frames that were removed after their flow was stored, or a disk that is not mounted, must not cost the flow.

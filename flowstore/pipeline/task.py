@@ -75,7 +75,8 @@ def one_video() -> Iterator[None]:
             yield
     except (StoreError, StoppedError, MachineError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        # An estimator of another package may call sys.exit.
         raise_if_machine(error)
         raise VideoError(describe_error(error)) from error
 

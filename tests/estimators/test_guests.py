@@ -1,13 +1,15 @@
 """Estimators of other packages in the pipeline: what they may be, and what is said of each that breaks its promise."""
 
+import importlib
 import json
 import re
+import sys
 from functools import partial
 
 import numpy as np
 import pytest
 from datasets import call, write_dataset
-from faulty_guests import FAULTS, Batched, Color, Mean
+from faulty_guests import FAULTS, Batched, Color, Mean, Shuffled
 from processes import cluster
 
 import flowstore
@@ -43,10 +45,14 @@ def test_the_houses_own_keep_the_protocol(algorithm, one_opencv_thread):
 @pytest.mark.parametrize("fault", FAULTS)
 def test_the_check_finds_each_fault(fault):
     make, message = FAULTS[fault]
-    with pytest.raises(
-        (EstimatorError, ZeroDivisionError), match=re.escape(message.removeprefix("ZeroDivisionError: "))
-    ):
+    own = re.sub("^(ZeroDivisionError|SystemExit): ", "", message)
+    with pytest.raises((EstimatorError, ZeroDivisionError, SystemExit), match=re.escape(own)):
         check_estimator(make, sizes=[(24, 32)])
+
+
+def test_the_check_finds_flows_in_another_order():
+    with pytest.raises(EstimatorError, match="Shuffled: flows come in another order than frames, step 1 on frames of"):
+        check_estimator(Shuffled)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -116,6 +122,36 @@ def test_settings_record_what_ran_and_another_version_is_said(videos, tmp_path, 
     assert len({opened[key].record.versions["own_flow"] for key in ("run/v0", "wave/v0")}) == 2
     deep = call("verify", store, "--source", videos, "--deep", "--scheduler", "sync")
     assert deep.code == 0, deep.out + deep.err
+
+
+def test_what_failed_is_tried_again_with_another_version(videos, tmp_path, monkeypatch):
+    module = tmp_path / "mended_flow.py"
+    module.write_text("from faulty_guests import Raises as Own\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    command = ["extract", videos, tmp_path / "s.zarr", "--algorithm", "mended_flow:Own", "--scheduler", "sync"]
+    assert [call(*command).code, call(*command).code] == [1, 1]
+    assert "2 failed before" in call(*command, "--dry-run").out
+    module.write_text("from faulty_guests import Mean as Own\n")
+    monkeypatch.delitem(sys.modules, "mended_flow")
+    importlib.invalidate_caches()
+    mended = call(*command, "--json")
+    assert (mended.code, json.loads(mended.out)["extracted"]) == (0, 2), mended.err
+
+
+def test_a_guest_that_ends_the_process_when_imported_is_refused(videos, tmp_path, monkeypatch):
+    (tmp_path / "leaving_flow.py").write_text("import sys\nsys.exit('no license')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(EstimatorError, match=r"leaving_flow:Own cannot be imported .SystemExit: no license"):
+        extract(videos, tmp_path / "s.zarr", algorithm="leaving_flow:Own")
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "listed"), [("farneback", "winsize=15"), ("dis", "preset=medium"), ("faulty_guests:Mean", "gain=1.0")]
+)
+def test_the_command_line_lists_parameters(algorithm, listed):
+    outcome = call("extract", "--list-params", algorithm)
+    assert outcome.code == 0
+    assert listed in outcome.out.splitlines()
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Estimators of another package: a sound one, and one for each promise that can be broken."""
 
+import sys
 import threading
 from types import MappingProxyType
 
@@ -93,6 +94,18 @@ def broken(change):
     return Broken
 
 
+class Shuffled(Batched):
+    """Gives the flows of a batch in another order than its frames."""
+
+    class stream_class(Stream):  # noqa: N801
+        def finish(self):
+            return super().finish()[::-1]
+
+
+def _exit(stream, frame, given):
+    sys.exit("no license")
+
+
 def _raise(stream, frame, given):
     raise ZeroDivisionError("of its own")
 
@@ -109,6 +122,7 @@ def _nan(stream, frame, given):
 
 FAULTS = {
     "Raises": (broken(_raise), "ZeroDivisionError: of its own"),
+    "Exits": (broken(_exit), "SystemExit: no license"),
     "TooFew": (broken(lambda stream, frame, given: None), "owes 2 flows after 4 frames, more than its batch of 1"),
     "TooMany": (broken(lambda stream, frame, given: given * 2), "gave 3 flows after 3 frames, expected at most 2"),
     "Nan": (broken(_nan), "gave 1 of 1536 numbers that are not finite, after frame 3"),
