@@ -17,7 +17,6 @@ from typing import Any, cast
 
 import av
 import av.logging
-import cv2
 import numpy as np
 from av.container import InputContainer
 from av.video.frame import VideoFrame
@@ -26,6 +25,7 @@ from av.video.stream import VideoStream
 
 from flowstore.errors import DecodeError
 from flowstore.names import count_text
+from flowstore.opencv import cv2
 from flowstore.sources.containers import (
     ENDS_EARLY,
     Opened,
