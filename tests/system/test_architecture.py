@@ -14,7 +14,7 @@ PACKAGE = Path(flowstore.__file__).parent
 # From the bottom to the top. A room imports from lower lines only; those of one line know nothing of each other.
 ROOMS = (
     "errors",
-    "names limits compiling",
+    "names limits compiling caches",
     "arguments",
     "quantize sources estimators storage jobs colour motion_fields scenes",
     "format layouts transforms progress",
