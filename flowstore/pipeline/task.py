@@ -224,7 +224,7 @@ def _extract(task: VideoTask, tick: Tick) -> VideoRecord:
                 frame_numbers=tuple(reader.frame_numbers),
                 damage=reader.damage,
                 statistics=encoder.statistics(),
-                warnings=tuple(reader.warnings),
+                warnings=(*reader.warnings, *frames.warnings),
                 created=now_utc(),
                 versions=library_versions(settings.algorithm) | source.decoder_versions(),
             )
@@ -238,6 +238,7 @@ class _FrameStream:
     reader: FrameReader
     settings: ExtractSettings
     n_frames: int = 0
+    warnings: tuple[str, ...] = ()
 
     def flows(self) -> Iterator[npt.NDArray[np.float32]]:
         """Yield each flow, float32 (2, H, W) in pixels; the array is overwritten by the next."""
@@ -252,6 +253,7 @@ class _FrameStream:
             yield from stream.push(frame)
         if stream is not None:
             yield from stream.finish()
+            self.warnings = stream.warnings
 
     def _frames(self, kind: FrameKind) -> Iterator[npt.NDArray[np.uint8]]:
         settings, reader = self.settings, self.reader

@@ -47,11 +47,24 @@ OWNERS = {
     "pandas": "notebook",
     "xarray": "notebook",
     "matplotlib": "notebook stats",
-    "torch": "loaders",
+    "torch": "estimators loaders",
     "numba": "compiling estimators quantize stats",
     "llvmlite": "estimators quantize",
 }
-HEAVY = {"cv2", "av", "dask", "distributed", "torch", "xarray", "pandas", "matplotlib", "numba", "rich", "click"}
+HEAVY = {
+    "cv2",
+    "av",
+    "dask",
+    "distributed",
+    "torch",
+    "torchvision",
+    "xarray",
+    "pandas",
+    "matplotlib",
+    "numba",
+    "rich",
+    "click",
+}
 
 
 def dotted_name(path: Path) -> str:
