@@ -271,7 +271,7 @@ def _prepare_engine(settings: ExtractSettings, progress: Progress) -> None:
 def _prepare_store(planned: ExtractPlan, is_locked: bool) -> dict[tuple[str, str], str]:
     """Make ready for the videos; return why those cannot be written whose names the file system refuses."""
     storage = planned.storage
-    versions = library_versions() | guest_versions(planned.settings.algorithm)
+    versions = library_versions(planned.settings.algorithm)
     settle_root(
         storage,
         RootAttributes(FORMAT, planned.settings, versions, now_utc()),
