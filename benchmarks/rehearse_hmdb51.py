@@ -231,6 +231,7 @@ def read_cold(store: Path, jpeg: Path, lengths: dict[str, int]) -> dict[str, flo
         "JPEG folder": read_jpegs,
     }
     milliseconds: dict[str, list[float]] = {}
+    os.sync()
     evict(store, jpeg)
     for state in ("cold", "warm"):
         for number, window in enumerate(windows):

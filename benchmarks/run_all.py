@@ -47,6 +47,7 @@ BENCHMARKS = (
         "How fast is the Farnebäck kernel, and is its flow OpenCV's?",
         quick=("--rounds", "2", "--pairs", "2"),
     ),
+    Benchmark("agreement", "How near are the Farnebäck kernel's codes to OpenCV's, over many clips?"),
     Benchmark(
         "tvl1",
         "How fast is the TV-L1 kernel, and what does which algorithm cost and give?",
