@@ -363,6 +363,8 @@ def tell(results: dict[str, Any]) -> str:
             "",
             format_table(header, results["rows"]),
             "",
+            f"s far above CPU s / {cores}: others used the machine",
+            "",
             f"codes equal to OpenCV's: {100 * agreement['equal_codes']:.4f} % in {agreement['videos']} videos, "
             f"largest difference {agreement['largest_difference']}",
             f"training, two workers, {epochs['store']['clips']} clips: {rates['store']:.0f} clips/s from the store, "
