@@ -145,7 +145,7 @@ def render_class(
     scale: float | None = None,
     limit: int = MAX_TILES,
 ) -> RenderReport:
-    """Draw a contact sheet of a class, see `flowstore.render.contact_sheet.draw_contact_sheet`.
+    """Draw a contact sheet of a class; the options are those of `render`.
 
     Returns
     -------
