@@ -21,6 +21,7 @@ from flowstore.errors import ArgumentError, EstimatorError, FlowStoreError
 from flowstore.estimators.guests import find_guest, guest_engine, guest_names, guest_versions, load_guest, make_guest
 from flowstore.estimators.parameters import Params, farneback_params, tvl1_params
 from flowstore.estimators.protocol import Estimator, FlowStream
+from flowstore.opencv import opencv_versions
 
 
 class NumbaFarneback(Estimator):
@@ -210,9 +211,7 @@ def default_params(algorithm: str) -> Params:
 
 def estimator_versions() -> dict[str, str]:
     """Return the versions of the libraries that estimators stand on."""
-    from flowstore.estimators.opencv import OPENCV_VERSION
-
-    versions = {"opencv": OPENCV_VERSION, "numpy": np.__version__}
+    versions = opencv_versions() | {"numpy": np.__version__}
     if importlib.util.find_spec("numba"):
         versions["numba"] = version("numba")
     return versions

@@ -22,6 +22,7 @@ from flowstore.format.settings import IMPORTED, ExtractSettings, describe_settin
 from flowstore.layouts.flow_names import flow_finder
 from flowstore.layouts.templates import source_pattern
 from flowstore.names import count_text, escape_name, fold_name, format_bytes, printable_name, video_path
+from flowstore.opencv import check_opencv
 from flowstore.pipeline.forecast import Estimate, estimate_work
 from flowstore.sources.discovery import Discovery, discover
 from flowstore.sources.selection import select_sources
@@ -383,6 +384,7 @@ def plan_extract(
     FlowStoreError
         If the source, the store or a choice cannot be used.
     """
+    check_opencv()
     if part is not None:
         check_part(part)
     is_part = part is not None and part[1] > 1
