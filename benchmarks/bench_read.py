@@ -28,6 +28,8 @@ from numcodecs import blosc
 
 import flowstore
 from flowstore.format.codec import codec_for
+from flowstore.format.root import RootAttributes
+from flowstore.format.zarr_metadata import FORMAT
 from flowstore.storage.local import LocalStorage
 from flowstore.store.writer import VideoWriter, write_root
 
@@ -52,7 +54,7 @@ def make_readers(store: flowstore.FlowStore, root: Path, work: Path) -> dict[str
     codec = codec_for(store.settings.compression, "uint8")
     if codec.cname is None:
         raise SystemExit("there is nothing to decode without compression")
-    write_root(LocalStorage(str(work / "plain.zarr")), store.settings, {}, "")
+    write_root(LocalStorage(str(work / "plain.zarr")), RootAttributes(FORMAT, store.settings, {}, ""))
     plain = flowstore.open_store(work / "plain.zarr")
     for video in store.iter_videos():
         key = f"{video.class_name}/{video.name}"

@@ -40,6 +40,8 @@ class ExportReport:
         Videos and flows exported, files written, files that were there already.
     n_left_out : int
         Videos of the store that have no flow, because they failed.
+    missing : str
+        How many of the store's planned videos are missing, in words; empty where none is.
     failures : tuple of VideoExport
         Videos that could not be exported whole.
     seconds : float
@@ -62,6 +64,7 @@ class ExportReport:
     seconds: float
     lists: dict[str, int] = field(default_factory=dict)
     flows_per_second: float = 0.0
+    missing: str = ""
 
     @property
     def is_all_well(self) -> bool:
@@ -72,12 +75,13 @@ class ExportReport:
         present = f", {self.n_present} were there" if self.n_present else ""
         left_out = f"; {count_text(self.n_left_out, 'failed video')} left out" if self.n_left_out else ""
         failed = f"; {count_text(len(self.failures), 'video')} could not be exported" if self.failures else ""
+        missing = f"; {self.missing}" if self.missing else ""
         lists = "".join(f"; {path}: {count_text(n_lines, 'line')}" for path, n_lines in self.lists.items())
         return (
             f"{count_text(self.n_videos, 'video')}, {count_text(self.n_flows, 'flow')}, "
             f"{count_text(self.n_written, 'file')} written{present} "
             f"in {self.seconds:.1f} s ({self.flows_per_second:.0f} flows/s) -> {self.dest} "
-            f"({self.layout}; {self.encoding_note}){lists}{left_out}{failed}"
+            f"({self.layout}; {self.encoding_note}){lists}{left_out}{failed}{missing}"
         )
 
     def __repr__(self) -> str:
@@ -94,6 +98,7 @@ class ExportReport:
             "files_written": self.n_written,
             "files_present": self.n_present,
             "left_out": self.n_left_out,
+            "missing": self.missing,
             "lists": self.lists,
             "failed": [{"video": failure.key, "reason": failure.problem} for failure in self.failures],
             "seconds": round(self.seconds, 3),
@@ -222,6 +227,7 @@ def run_export(
         seconds=seconds,
         lists=lists,
         flows_per_second=n_written * planned.n_flows / max(1, planned.n_files) / max(seconds, 1e-9),
+        missing=planned.missing,
     )
 
 
