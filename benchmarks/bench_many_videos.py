@@ -27,7 +27,7 @@ import numpy as np
 from measuring import describe_machine, format_table, write_results
 
 import flowstore
-from flowstore.format import zarr_metadata as documents
+from flowstore.format import zarr_metadata
 from flowstore.format.record import VideoRecord
 from flowstore.format.root import RootAttributes
 from flowstore.format.settings import ExtractSettings
@@ -109,7 +109,7 @@ def link_video(root: Path, real: VideoRecord, class_name: str, name: str) -> Non
     folder.mkdir()
     os.symlink(root / real.class_name / real.name / "flow", folder / "flow")
     record = dataclasses.replace(real, class_name=class_name, name=name, source_path=f"{class_name}/{name}.avi")
-    (folder / "zarr.json").write_bytes(documents.to_bytes(documents.group_document(record.to_json())))
+    (folder / "zarr.json").write_bytes(zarr_metadata.to_bytes(zarr_metadata.group_document(record.to_json())))
 
 
 def resident_mb() -> float:

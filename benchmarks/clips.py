@@ -1,4 +1,4 @@
-"""What the benchmarks of reading share: real clips as codes of 320×240, or drawn scenes, and a JPEG folder."""
+"""What the benchmarks of reading share: clips as codes of 320×240, a JPEG folder, cold files."""
 
 from __future__ import annotations
 
@@ -61,3 +61,14 @@ def read_jpegs(folder: Path, start: int, out: np.ndarray) -> None:
     for number, flow in enumerate(out, start + 1):
         for component, name in zip(flow, "xy", strict=True):
             component[...] = cv2.imread(str(folder / f"flow_{name}_{number:05d}.jpg"), cv2.IMREAD_GRAYSCALE)
+
+
+def evict(*folders: Path) -> None:
+    """Drop every file below these folders from the page cache; pages that are still to be written cannot be."""
+    os.sync()
+    for folder in folders:
+        for path in folder.rglob("*"):
+            if path.is_file():
+                descriptor = os.open(path, os.O_RDONLY)
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+                os.close(descriptor)

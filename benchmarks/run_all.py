@@ -40,6 +40,9 @@ class Benchmark:
 
 BENCHMARKS = (
     Benchmark(
+        "rehearse_hmdb51", "What does the whole job take, from files to a trained epoch?", full=("--share", "0.05")
+    ),
+    Benchmark(
         "farneback",
         "How fast is the Farnebäck kernel, and is its flow OpenCV's?",
         quick=("--rounds", "2", "--pairs", "2"),

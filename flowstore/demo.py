@@ -147,8 +147,8 @@ def run_demo(folder: str | os.PathLike[str] = "flowstore-demo", progress: Progre
     _, data = cv2.imencode(".png", draw_demo(opened)[..., ::-1])
     write_whole(picture, data.tobytes())
     street = opened["street/street_2"][:]
-    sheets = (draw_sheet([row], _FULL_SCALE_PX) for row in draw_rows(scene_of("street", 1), street, _FULL_SCALE_PX))
-    write_film(film, sheets, _FPS)
+    pictures = (draw_sheet([row], _FULL_SCALE_PX) for row in draw_rows(scene_of("street", 1), street, _FULL_SCALE_PX))
+    write_film(film, pictures, _FPS)
     return DemoReport(root, videos, store, images, picture, film, extracted, exported, errors_px)
 
 

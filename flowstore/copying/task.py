@@ -13,8 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flowstore.errors import ChecksumError, StoreError, StoreFormatError, StoreUnreachableError
-from flowstore.format import shards
-from flowstore.format import zarr_metadata as documents
+from flowstore.format import shards, zarr_metadata
 from flowstore.format.codec import Compression, codec_for, set_single_threaded
 from flowstore.format.record import VideoRecord
 from flowstore.format.settings import ExtractSettings
@@ -116,7 +115,7 @@ def _copy_flow(task: CopyTask, tick: Tick) -> VideoRecord:
         size_bytes=sum(sizes),
         shard_sizes=tuple(sizes),
         shard_digests=tuple(digests),
-        flow_digest=documents.flow_digest(documents.parse_document(document, folder)),
+        flow_digest=zarr_metadata.flow_digest(zarr_metadata.parse_document(document, folder)),
     )
 
 
@@ -146,7 +145,7 @@ def _pack(task: CopyTask, folder: str) -> Iterator[_Packed]:
         raise ChecksumError(f"{video.key}: {error}") from error
 
 
-def _pack_as_is(source: Storage, folder: str, video: Video, layout: documents.FlowLayout) -> Iterator[_Packed]:
+def _pack_as_is(source: Storage, folder: str, video: Video, layout: zarr_metadata.FlowLayout) -> Iterator[_Packed]:
     record = video.record
     n_raw = video.quantizer.dtype.itemsize * 2 * record.height * record.width
     for number, size in enumerate(record.shard_sizes):
@@ -201,8 +200,8 @@ def _pack_anew(video: Video, compression: Compression, added_error_px: float | N
             writer.append(codes)
         writer.finish(shard_frames)
         yield _Packed(file.getvalue(), stop - first, writer.digest)
-    document = documents.flow_document(video.n_flows, height, width, shard_frames, quantizer, codec)
-    yield _Packed(documents.to_bytes(document))
+    document = zarr_metadata.flow_document(video.n_flows, height, width, shard_frames, quantizer, codec)
+    yield _Packed(zarr_metadata.to_bytes(document))
 
 
 def _write_checked(dest: Storage, key: str, data: bytes) -> None:

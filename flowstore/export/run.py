@@ -40,8 +40,6 @@ class ExportReport:
         Videos and flows exported, files written, files that were there already.
     n_left_out : int
         Videos of the store that have no flow, because they failed.
-    missing : str
-        How many of the store's planned videos are missing, in words; empty where none is.
     failures : tuple of VideoExport
         Videos that could not be exported whole.
     seconds : float
@@ -50,6 +48,8 @@ class ExportReport:
         Lists that were written, and the lines of each.
     flows_per_second : float
         Rate at which flows were written, those that were there not counted.
+    missing : str
+        How many of the store's planned videos are missing, in words; empty where none is.
     """
 
     dest: str

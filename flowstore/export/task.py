@@ -250,15 +250,15 @@ class _VideoFile(_Writer):
         kind = task.layout.kind
         assert isinstance(kind, VideoFile)
         with self._whole.open(path) as file:
-            kept = FaultKeepingFile(file)
-            flows = self._flows(kept)
-            kind.write(kept, (task.n_flows, *task.picture_size), flows, task.layout.encoding)
-            kept.check()
+            guarded = FaultKeepingFile(file)
+            flows = self._flows(guarded)
+            kind.write(guarded, (task.n_flows, *task.picture_size), flows, task.layout.encoding)
+            guarded.check()
         self.n_written += 1
 
-    def _flows(self, kept: FaultKeepingFile) -> Iterator[Values]:
+    def _flows(self, guarded: FaultKeepingFile) -> Iterator[Values]:
         for start, stop in self.batches():
             for values in read_values(self.task, start, stop):
                 yield values
-                kept.check()
+                guarded.check()
                 self.tick(1)

@@ -8,7 +8,7 @@ import os
 from typing import Any
 
 from flowstore.errors import ArgumentError, StoreError, StoreFormatError, StoreNotFoundError
-from flowstore.format import zarr_metadata as documents
+from flowstore.format import zarr_metadata
 from flowstore.format.settings import ExtractSettings
 from flowstore.format.zarr_metadata import FORMAT
 from flowstore.limits import is_count, is_text_list, is_text_mapping
@@ -73,7 +73,7 @@ def read_root(storage: Storage) -> RootAttributes:
             raise StoreFormatError(f"{storage.url}: a folder that is not a flowstore store (it has no zarr.json)")
         raise StoreNotFoundError(f"{storage.url}: no store here; check the path, or make one with: flowstore extract")
     where = f"{storage.url}/zarr.json"
-    found = documents.stated_attributes(document, where).get("format")
+    found = zarr_metadata.stated_attributes(document, where).get("format")
     if found is None and (root := enclosing_store(storage)) is not None:
         raise StoreFormatError(f"{storage.url}: a part of the store {root}; give the path of the store")
     if type(found) is not int or found < 1:
@@ -82,7 +82,7 @@ def read_root(storage: Storage) -> RootAttributes:
         raise StoreFormatError(
             f"{storage.url}: a store of format {found}, this flowstore reads up to {FORMAT}: pip install -U flowstore"
         )
-    attributes = documents.group_attributes(document, where)
+    attributes = zarr_metadata.group_attributes(document, where)
     try:
         settings = ExtractSettings.from_json(attributes["settings"])
         if not is_text_mapping(attributes["versions"]):
@@ -102,11 +102,11 @@ def _read_document(storage: Storage) -> dict[str, Any] | None:
         data = storage.read("zarr.json")
     except StoreFormatError:
         head = storage.read_range("zarr.json", 0, _HEAD_BYTES) or b""
-        document = documents.parse_before_consolidated(head, where)
+        document = zarr_metadata.parse_before_consolidated(head, where)
         if document is None:
             raise
         return document
-    return None if data is None else documents.parse_document(data, where)
+    return None if data is None else zarr_metadata.parse_document(data, where)
 
 
 def is_consolidated(storage: Storage, key: str = "zarr.json") -> bool:
@@ -115,29 +115,29 @@ def is_consolidated(storage: Storage, key: str = "zarr.json") -> bool:
         data = storage.read(key)
     except StoreFormatError:
         return True
-    return data is not None and documents.parse_document(data, key).get(documents.CONSOLIDATED) is not None
+    return data is not None and zarr_metadata.parse_document(data, key).get(zarr_metadata.CONSOLIDATED) is not None
 
 
 def drop_consolidated(storage: Storage) -> None:
     """Take the copy of all metadata out of a root: before a change, or other readers would see the store as it was."""
     if is_consolidated(storage):
         document = _read_document(storage) or {}
-        document.pop(documents.CONSOLIDATED, None)
-        storage.write("zarr.json", documents.to_bytes(document), is_durable=True)
+        document.pop(zarr_metadata.CONSOLIDATED, None)
+        storage.write("zarr.json", zarr_metadata.to_bytes(document), is_durable=True)
 
 
 def state_plan(storage: Storage, root: RootAttributes) -> None:
     """Bring the sources and the number of planned videos of a root up to date; what else stands there stays."""
     document = _read_document(storage) or {}
     where = f"{storage.url}/zarr.json"
-    stated = documents.stated_attributes(document, where)
-    own = documents.group_attributes(document, where)
+    stated = zarr_metadata.stated_attributes(document, where)
+    own = zarr_metadata.group_attributes(document, where)
     changed = own | root.plan_to_json()
     if changed != own:
         # A store of before there were digests may be one that others have changed.
-        digest = {documents.DIGEST: documents.json_digest(changed)} if documents.DIGEST in stated else {}
-        document["attributes"] |= {documents.ATTRIBUTE: changed | digest}
-        storage.write("zarr.json", documents.to_bytes(document), is_durable=True)
+        digest = {zarr_metadata.DIGEST: zarr_metadata.json_digest(changed)} if zarr_metadata.DIGEST in stated else {}
+        document["attributes"] |= {zarr_metadata.ATTRIBUTE: changed | digest}
+        storage.write("zarr.json", zarr_metadata.to_bytes(document), is_durable=True)
 
 
 def enclosing_store(storage: Storage) -> str | None:
@@ -148,8 +148,8 @@ def enclosing_store(storage: Storage) -> str | None:
         # By the storage, which waits for no pipe.
         with contextlib.suppress(StoreError):
             head = LocalStorage(path).read_range("zarr.json", 0, _HEAD_BYTES) or b""
-            document = documents.parse_before_consolidated(head, path) or documents.parse_document(head, path)
-            if documents.stated_attributes(document, path).get("format") is not None:
+            document = zarr_metadata.parse_before_consolidated(head, path) or zarr_metadata.parse_document(head, path)
+            if zarr_metadata.stated_attributes(document, path).get("format") is not None:
                 return path
     return None
 

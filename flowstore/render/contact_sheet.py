@@ -30,7 +30,7 @@ _GRAY = 225
 
 
 @dataclass(frozen=True)
-class Sheet:
+class ContactSheet:
     """A contact sheet that was drawn.
 
     Parameters
@@ -55,9 +55,9 @@ class _Tile:
     last_line: str
 
 
-def draw_sheet(
+def draw_contact_sheet(
     flow_class: FlowClass, frame: int | None = None, scale: float | None = None, limit: int = MAX_TILES
-) -> Sheet:
+) -> ContactSheet:
     """Draw a flow of each video of a class.
 
     Parameters
@@ -73,7 +73,7 @@ def draw_sheet(
 
     Returns
     -------
-    Sheet
+    ContactSheet
         Failed and damaged videos have a gray thumbnail and their reason.
 
     Raises
@@ -96,7 +96,7 @@ def draw_sheet(
     title = f"{printable_name(flow_class.name)}: {shown}{count_text(len(names), 'video')}"
     unit = flow_unit(flow_class.store.settings)
     statement = f"rim: {scale:g} {unit}" if scale else f"rim: what stands below each, in {unit}, {SCALE_OF_FLOW}"
-    return Sheet(_arrange(tiles, title, statement), len(tiles), tuple(notes))
+    return ContactSheet(_arrange(tiles, title, statement), len(tiles), tuple(notes))
 
 
 def _make_tile(flow_class: FlowClass, name: str, frame: int | None, scale: float | None) -> _Tile:
@@ -141,19 +141,19 @@ def _arrange(tiles: Sequence[_Tile], title: str, statement: str) -> Image:
     head_width = _WHEEL_SIDE + margin + max(text_width(text) for text in texts)
     head_height = _WHEEL_SIDE + margin
     width = max(n_columns * cell_width + margin, head_width + 2 * margin)
-    sheet = np.full((margin + head_height + n_rows * cell_height, width, 3), 255, np.uint8)
-    sheet[margin : margin + _WHEEL_SIDE, margin : margin + _WHEEL_SIDE] = wheel_image(_WHEEL_SIDE)
+    image = np.full((margin + head_height + n_rows * cell_height, width, 3), 255, np.uint8)
+    image[margin : margin + _WHEEL_SIDE, margin : margin + _WHEEL_SIDE] = wheel_image(_WHEEL_SIDE)
     for number, text in enumerate(texts):
-        draw_text(sheet, text, 2 * margin + _WHEEL_SIDE, margin + 4 + number * LINE_HEIGHT, PALE_INK if number else INK)
+        draw_text(image, text, 2 * margin + _WHEEL_SIDE, margin + 4 + number * LINE_HEIGHT, PALE_INK if number else INK)
     for number, tile in enumerate(tiles):
         row, column = divmod(number, n_columns)
         top, left = margin + head_height + row * cell_height, margin + column * cell_width
         height, tile_width = tile.thumbnail.shape[:2]
         # Thumbnails stand on one line, whatever their shape.
         offset = _TILE_HEIGHT - height
-        sheet[top + offset : top + _TILE_HEIGHT, left : left + tile_width] = tile.thumbnail
-        drawing.draw_frame(sheet, top + offset, left, height, tile_width)
+        image[top + offset : top + _TILE_HEIGHT, left : left + tile_width] = tile.thumbnail
+        drawing.draw_frame(image, top + offset, left, height, tile_width)
         for line_number, line in enumerate([*tile.lines, tile.last_line]):
             ink = PALE_INK if line_number == len(tile.lines) else INK
-            draw_text(sheet, line, left, top + _TILE_HEIGHT + 2 + line_number * LINE_HEIGHT, ink)
-    return sheet
+            draw_text(image, line, left, top + _TILE_HEIGHT + 2 + line_number * LINE_HEIGHT, ink)
+    return image

@@ -16,7 +16,7 @@ from flowstore.errors import ArgumentError
 from flowstore.format.settings import flow_unit
 from flowstore.quantize.quantizer import Quantizer
 from flowstore.render import drawing
-from flowstore.render.source_frames import Footage, find_footage
+from flowstore.render.source_frames import SourceFrames, find_source_frames
 from flowstore.store.video import Video
 
 Style = Literal["color", "arrows", "planes"]
@@ -94,7 +94,7 @@ class VideoPictures:
     style: str
     scale_px: float
     scale_origin: str
-    footage: Footage | None
+    source_frames: SourceFrames | None
     note: str
     page: drawing.Page
 
@@ -102,7 +102,7 @@ class VideoPictures:
         """Yield the pictures of some flows, in ascending order."""
         blank = self.page.blank()
         painter = FlowPainter(self.video.quantizer, self.scale_px)
-        frames = iter(self.footage.read(numbers)) if self.footage else None
+        frames = iter(self.source_frames.read(numbers)) if self.source_frames else None
         for number in numbers:
             codes = self.video.read_codes(number, number + 1)[0]
             frame = next(frames) if frames else None
@@ -123,7 +123,7 @@ class VideoPictures:
         return flow if frame is None else [frame, *flow]
 
     def _captions(self, number: int) -> list[str]:
-        return _captions(self.style, self.footage is not None, number)
+        return _captions(self.style, self.source_frames is not None, number)
 
 
 def _captions(style: str, has_frames: bool, number: int) -> list[str]:
@@ -158,7 +158,7 @@ def plan_pictures(
     else:
         scale_px, origin = video.automatic_scale_px, SCALE_OF_VIDEO
     height, width, factor = _panel_size(video, zoom)
-    footage, note = find_footage(video, source)
+    source_frames, note = find_source_frames(video, source)
     unit = flow_unit(video.settings)
     legends = []
     if style == "planes":
@@ -169,10 +169,10 @@ def plan_pictures(
                 drawing.arrow_spacing(height, width, video.shape[2]), [f"= {scale_px:g} {unit}", origin]
             )
         )
-    if style == "color" or (style == "arrows" and footage is None):
+    if style == "color" or (style == "arrows" and source_frames is None):
         legends.append(drawing.wheel_legend([f"rim: {scale_px:g} {unit}", origin, "darker: above"]))
     zoomed = "" if factor == 1 else f", drawn x{factor:.3g}"
-    captions = _captions(style, footage is not None, video.n_flows - 1)
+    captions = _captions(style, source_frames is not None, video.n_flows - 1)
     page = drawing.Page(
         title=f"{video.key}  {video.shape[3]}x{video.shape[2]}{zoomed}",
         panel_height=height,
@@ -182,4 +182,4 @@ def plan_pictures(
         widest_status=describe_flow(video, video.n_flows - 1),
         widest_caption=max(captions, key=len),
     )
-    return VideoPictures(video, style, scale_px, origin, footage, note, page)
+    return VideoPictures(video, style, scale_px, origin, source_frames, note, page)

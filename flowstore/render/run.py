@@ -19,7 +19,7 @@ from flowstore.jobs.operation import Operation
 from flowstore.jobs.progress import Progress
 from flowstore.names import count_text, printable_name
 from flowstore.progress import choose_progress
-from flowstore.render.contact_sheet import MAX_TILES, draw_sheet
+from flowstore.render.contact_sheet import MAX_TILES, draw_contact_sheet
 from flowstore.render.films import FILM_SUFFIXES, check_film_library, fastest_fps, open_film
 from flowstore.render.pictures import Style, VideoPictures, plan_pictures
 from flowstore.storage.atomic import write_whole
@@ -145,7 +145,7 @@ def render_class(
     scale: float | None = None,
     limit: int = MAX_TILES,
 ) -> RenderReport:
-    """Draw a contact sheet of a class, see `flowstore.render.contact_sheet.draw_sheet`.
+    """Draw a contact sheet of a class, see `flowstore.render.contact_sheet.draw_contact_sheet`.
 
     Returns
     -------
@@ -161,7 +161,7 @@ def render_class(
     target, suffix = check_target(path, flow_class.store.storage)
     if suffix != PICTURE_SUFFIX:
         raise ArgumentError(f"FILE {os.fspath(path)}: a class is drawn as a .png; a {suffix} shows one video")
-    sheet = draw_sheet(flow_class, frame, scale, limit)
+    sheet = draw_contact_sheet(flow_class, frame, scale, limit)
     write_png(target, sheet.image)
     height, width = sheet.image.shape[:2]
     return RenderReport(
@@ -216,7 +216,7 @@ def render_video(
         Size of what is drawn over that of the flow; by default a whole number for a small video, a fraction for one
         that is larger than a screen.
     source : path, optional
-        Where the frames are, see `flowstore.render.source_frames.find_footage`.
+        Where the frames are, see `flowstore.render.source_frames.find_source_frames`.
     progress : Progress, optional
         Is told how a film goes on.
 

@@ -23,7 +23,7 @@ from flowstore.store.video import Video
 Image = npt.NDArray[np.uint8]
 
 
-class Footage:
+class SourceFrames:
     """Frames of a source, numbered as the extraction numbered them."""
 
     def __init__(self, source: VideoSource, fps: float | None, keep_damaged: bool = False) -> None:
@@ -50,7 +50,7 @@ class Footage:
             raise DecodeError(f"{printable_name(self.path)}: ends after {number} frames, frame {following} is wanted")
 
 
-def find_footage(video: Video, source: str | os.PathLike[str] | None = None) -> tuple[Footage | None, str]:
+def find_source_frames(video: Video, source: str | os.PathLike[str] | None = None) -> tuple[SourceFrames | None, str]:
     """Look for the frames of a video."""
     problem = ""
     for path in _candidates(video, source):
@@ -61,7 +61,7 @@ def find_footage(video: Video, source: str | os.PathLike[str] | None = None) -> 
             problem = f"{printable_name(path)} is not the source that was extracted, it differs"
             continue
         try:
-            return Footage(found, video.settings.fps, bool(video.record.damage)), ""
+            return SourceFrames(found, video.settings.fps, bool(video.record.damage)), ""
         except DecodeError as error:
             problem = f"{printable_name(path)}: {error}"
     if source is not None:

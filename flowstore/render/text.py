@@ -66,13 +66,13 @@ def wrap_text(text: str, width: int, max_lines: int | None = None) -> list[str]:
     lines = _break(text, width)
     if max_lines is None or len(lines) <= max_lines:
         return lines
-    kept = len(text)
-    while kept > 2 and (len(lines) > max_lines or not any(_ELLIPSIS in line for line in lines)):
-        kept -= 1
-        end = text[len(text) - kept // 2 :]
+    n_kept = len(text)
+    while n_kept > 2 and (len(lines) > max_lines or not any(_ELLIPSIS in line for line in lines)):
+        n_kept -= 1
+        end = text[len(text) - n_kept // 2 :]
         # It begins with a whole word, if that leaves most of it.
         signs = [place for place, character in enumerate(end[: len(end) // 3]) if character in _BETWEEN_WORDS]
-        lines = _break(text[: (kept + 1) // 2] + _ELLIPSIS + (end[signs[0] :] if signs else end), width)
+        lines = _break(text[: (n_kept + 1) // 2] + _ELLIPSIS + (end[signs[0] :] if signs else end), width)
     return lines
 
 

@@ -11,7 +11,7 @@ import re
 import stat
 import threading
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import av
 import av.logging
@@ -25,6 +25,8 @@ from flowstore.errors import DecodeError, MachineError
 logging.getLogger("libav").addHandler(logging.NullHandler())
 
 NO_VIDEO = "not a video that can be decoded, or damaged at its beginning"
+# Titles are in any encoding: PyAV 19 takes them all and has no such argument.
+_LENIENT: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 # Formats that name other files, or are no recording: FFmpeg would follow them.
 _FOLLOWING_FORMATS = frozenset(("concat", "dash", "hls", "imf", "rtsp", "sdp"))
 # What FFmpeg only logs: data that it lost or made up. Errors that it raises and frames that it marks need no words.
@@ -116,8 +118,8 @@ def open_video(path: str) -> Iterator[Opened]:
 
 def _open_container(path: str) -> InputContainer:
     try:
-        # Titles are in any encoding; a playlist must not reach other places.
-        return av.open(path, metadata_errors="replace", options={"protocol_whitelist": "file"})
+        # A playlist must not reach other places.
+        return av.open(path, options={"protocol_whitelist": "file"}, **_LENIENT)
     except av.FFmpegError as error:
         raise_if_machine(error)
         raise DecodeError(NO_VIDEO) from error

@@ -461,8 +461,7 @@ def _turn_of(frame: VideoFrame) -> tuple[bool, bool, bool]:
     ----------
     ISO/IEC 14496-12 §6.2.2, the matrix ``(a b u c d v x y w)``: ``x' = a x + c y``, ``y' = b x + d y``.
     """
-    found: Any = frame.side_data
-    matrix = next((data for data in found if data.type.name == "DISPLAYMATRIX"), None)
+    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return False, False, False
     a, b, _, c, d = struct.unpack("=9i", bytes(matrix)[:36])[:5]

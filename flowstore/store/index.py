@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from flowstore.errors import ChecksumError, StoreError, StoreFormatError
-from flowstore.format import zarr_metadata as documents
+from flowstore.format import zarr_metadata
 from flowstore.format.columns import TEXT_CHUNK, TEXT_TYPE, Column, read_column, write_column
 from flowstore.limits import is_count
 from flowstore.storage.keys import Storage
@@ -80,7 +80,7 @@ def write_index(storage: Storage, index: VideoIndex) -> None:
         write_column(storage, f"{INDEX}/{name}", column, "flow" if name == FLOW_MEANS else "video")
     digests = {name: _digest(name, column) for name, column in columns.items()}
     attributes = {"n_videos": len(index), "n_flows": len(index.flow_means), "digests": digests}
-    storage.write(f"{INDEX}/zarr.json", documents.to_bytes(documents.group_document(attributes)))
+    storage.write(f"{INDEX}/zarr.json", zarr_metadata.to_bytes(zarr_metadata.group_document(attributes)))
 
 
 def read_index(storage: Storage, encoding: str = "") -> VideoIndex:
@@ -118,7 +118,7 @@ def open_columns(storage: Storage) -> StoredColumns | None:
     data = storage.read(f"{INDEX}/zarr.json")
     if not data:
         return None
-    attributes = documents.group_attributes(documents.parse_document(data, INDEX), INDEX)
+    attributes = zarr_metadata.group_attributes(zarr_metadata.parse_document(data, INDEX), INDEX)
     try:
         return StoredColumns(storage, attributes["n_videos"], attributes["n_flows"], attributes["digests"])
     except (LookupError, ValueError, TypeError, AttributeError) as error:

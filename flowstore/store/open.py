@@ -24,7 +24,7 @@ from flowstore.errors import (
     StoreFormatError,
     StoreNotFoundError,
 )
-from flowstore.format import zarr_metadata as documents
+from flowstore.format import zarr_metadata
 from flowstore.format.root import RootAttributes, read_root
 from flowstore.format.settings import ExtractSettings, describe_settings
 from flowstore.names import (
@@ -218,9 +218,9 @@ class FlowStore:
 
     def _video(self, class_name: str, name: str) -> Video | None:
         """Return a video of the store, of the selection if it is one, None if there is none."""
-        kept = self._cache.get((class_name, name))
-        if kept is not None and self.storage.stamp(kept[1]) == kept[2]:
-            return kept[0]
+        cached = self._cache.get((class_name, name))
+        if cached is not None and self.storage.stamp(cached[1]) == cached[2]:
+            return cached[0]
         path = video_path(class_name, name)
         commit = f"{path}/zarr.json"
         # Asked for before the record is read: one that is replaced in between is read again the next time.
@@ -474,7 +474,7 @@ def _original_name(storage: Storage, path: str, attribute: str) -> str:
     if data is None:
         return unescape_name(component)
     where = f"{storage.url}/{path}/zarr.json"
-    return str(documents.group_attributes(documents.parse_document(data, where), where)[attribute])
+    return str(zarr_metadata.group_attributes(zarr_metadata.parse_document(data, where), where)[attribute])
 
 
 class FlowClass:

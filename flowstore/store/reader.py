@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flowstore.errors import ChecksumError, ReplacedError, StoreFormatError
-from flowstore.format import zarr_metadata as documents
+from flowstore.format import zarr_metadata
 from flowstore.format.record import VideoRecord
 from flowstore.format.shards import chunk_span, index_size, iter_chunks, parse_shard_index
 from flowstore.format.zarr_metadata import FLOW
@@ -40,7 +40,7 @@ class StoredFlow:
         self._shape = record.n_flows, 2, record.height, record.width
         self._commit = f"{path}/zarr.json"
         self._stamp = storage.stamp(self._commit)
-        self._layout: documents.FlowLayout | None = None
+        self._layout: zarr_metadata.FlowLayout | None = None
 
     def read_into(self, start: int, out: npt.NDArray[Any], crop: Crop | None = None) -> None:
         """Fill an array with the flows from `start` on, in pixels or as stored. Checks no argument.
@@ -78,17 +78,17 @@ class StoredFlow:
             )
         self._stamp = stamp
 
-    def read_layout(self) -> documents.FlowLayout:
+    def read_layout(self) -> zarr_metadata.FlowLayout:
         """Return how the flow is laid out; read once and kept."""
         if self._layout is None:
             where = f"{self._path}/{FLOW}/zarr.json"
             data = self._storage.read(where)
             if data is None:
                 raise ChecksumError(f"{self.key}: {where} is missing")
-            document = documents.parse_document(data, where)
-            if self._record.flow_digest and documents.flow_digest(document) != self._record.flow_digest:
+            document = zarr_metadata.parse_document(data, where)
+            if self._record.flow_digest and zarr_metadata.flow_digest(document) != self._record.flow_digest:
                 raise ChecksumError(f"{self.key}: {where} is damaged: it is not the one that was written")
-            layout = documents.parse_flow_document(document, where)
+            layout = zarr_metadata.parse_flow_document(document, where)
             if layout.shape != self._shape or layout.codec.dtype != self._quantizer.dtype.name:
                 raise StoreFormatError(
                     f"{self.key}: flow of shape {layout.shape} and type {layout.codec.dtype}, "
@@ -98,7 +98,7 @@ class StoredFlow:
                 raise StoreFormatError(
                     f"{self.key}: flow in {layout.n_shards} shards, its record says {len(self._record.shard_sizes)}"
                 )
-            stated, expected = (layout.scale, layout.offset), documents.decoding_of(self._quantizer)
+            stated, expected = (layout.scale, layout.offset), zarr_metadata.decoding_of(self._quantizer)
             if stated != expected:
                 raise StoreFormatError(
                     f"{self.key}: its array says scale and offset {stated}, the settings of the store {expected}: the "
@@ -109,7 +109,7 @@ class StoredFlow:
 
     def _read_shard(
         self,
-        layout: documents.FlowLayout,
+        layout: zarr_metadata.FlowLayout,
         shard: int,
         offset: int,
         first: int,
@@ -140,7 +140,7 @@ class StoredFlow:
 
     def _decode(
         self,
-        layout: documents.FlowLayout,
+        layout: zarr_metadata.FlowLayout,
         key: str,
         size: int,
         index: npt.NDArray[np.uint64],

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator
 
 from flowstore.errors import ArgumentError, ChecksumError, FlowStoreWarning, StoreError, StoreFormatError
-from flowstore.format import zarr_metadata as documents
+from flowstore.format import zarr_metadata
 from flowstore.format.record import VideoRecord
 from flowstore.names import display_name, printable_name, video_path
 from flowstore.storage.keys import Storage
@@ -43,7 +43,7 @@ def read_record(storage: Storage, path: str) -> VideoRecord | None:
 def parse_record(data: bytes, key: str) -> tuple[VideoRecord, str]:
     """Return the record that a video's ``zarr.json`` holds, and the path at which its video belongs."""
     try:
-        record = VideoRecord.from_json(documents.group_attributes(documents.parse_document(data, key), key))
+        record = VideoRecord.from_json(zarr_metadata.group_attributes(zarr_metadata.parse_document(data, key), key))
         record.check_stated()
         return record, video_path(record.class_name, record.name)
     except ArgumentError as error:

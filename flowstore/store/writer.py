@@ -15,7 +15,7 @@ from typing import IO, Any
 import numpy.typing as npt
 
 from flowstore.errors import ArgumentError, StoreError, StoreFormatError
-from flowstore.format import zarr_metadata as documents
+from flowstore.format import zarr_metadata
 from flowstore.format.codec import Compression, codec_for
 from flowstore.format.record import VideoRecord
 from flowstore.format.root import RootAttributes, drop_consolidated, read_root, state_plan
@@ -34,7 +34,7 @@ def write_root(storage: Storage, root: RootAttributes) -> None:
 
 
 def _root_bytes(root: RootAttributes) -> bytes:
-    return documents.to_bytes(documents.group_document(root.to_json()))
+    return zarr_metadata.to_bytes(zarr_metadata.group_document(root.to_json()))
 
 
 def settle_root(
@@ -69,8 +69,8 @@ def settle_root(
 
 def write_class(storage: Storage, class_name: str) -> None:
     """Write the group of a class."""
-    document = documents.group_document({"class_name": class_name})
-    storage.write(f"{escape_name(class_name)}/zarr.json", documents.to_bytes(document))
+    document = zarr_metadata.group_document({"class_name": class_name})
+    storage.write(f"{escape_name(class_name)}/zarr.json", zarr_metadata.to_bytes(document))
 
 
 def write_classes(storage: Storage, names: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
@@ -120,8 +120,8 @@ def write_failed(storage: Storage, record: VideoRecord) -> None:
 def commit_record(storage: Storage, record: VideoRecord) -> None:
     """Commit a video whose files are all there: the last that is written of it."""
     path = video_path(record.class_name, record.name)
-    document = documents.group_document(record.to_json())
-    storage.write(f"{path}/zarr.json", documents.to_bytes(document), is_durable=True)
+    document = zarr_metadata.group_document(record.to_json())
+    storage.write(f"{path}/zarr.json", zarr_metadata.to_bytes(document), is_durable=True)
     forget_index(storage)
 
 
@@ -141,7 +141,7 @@ def is_intact(storage: Storage, record: VideoRecord) -> bool:
     if not record.flow_digest:
         return bool(data)
     try:
-        return documents.flow_digest(documents.parse_document(data or b"", key)) == record.flow_digest
+        return zarr_metadata.flow_digest(zarr_metadata.parse_document(data or b"", key)) == record.flow_digest
     except StoreFormatError:
         return False
 
@@ -219,10 +219,10 @@ class VideoWriter:
         if self._shard is not None:
             self._finish_shard(self._shard)
         height, width = self._size
-        flow_document = documents.flow_document(
+        flow_document = zarr_metadata.flow_document(
             self.n_flows, height, width, min(self._shard_frames, self.n_flows), self._quantizer, self._codec
         )
-        self._storage.write(f"{self._path}/{FLOW}/zarr.json", documents.to_bytes(flow_document), is_durable=True)
+        self._storage.write(f"{self._path}/{FLOW}/zarr.json", zarr_metadata.to_bytes(flow_document), is_durable=True)
         for number, size in enumerate(self._shard_sizes):
             if self._storage.size_bytes(f"{self._path}/{FLOW}/c.{number}.0.0.0") != size:
                 raise StoreError(
@@ -236,7 +236,7 @@ class VideoWriter:
             size_bytes=sum(self._shard_sizes),
             shard_sizes=tuple(self._shard_sizes),
             shard_digests=tuple(self._shard_digests),
-            flow_digest=documents.flow_digest(flow_document),
+            flow_digest=zarr_metadata.flow_digest(flow_document),
         )
         commit_record(self._storage, record)
         self._is_committed = True

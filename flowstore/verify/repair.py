@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from flowstore.errors import ArgumentError, DecodeError
 from flowstore.estimators.registry import library_versions
-from flowstore.format import zarr_metadata as documents
+from flowstore.format import zarr_metadata
 from flowstore.format.record import VideoRecord
 from flowstore.format.root import drop_consolidated
 from flowstore.format.settings import ExtractSettings
@@ -119,15 +119,15 @@ def _rewrite(mended: Mended, fault: Fault, by_video: Mapping[str, list[Fault]]) 
     place, _, _ = fault.path.rpartition("/")
     if not place:
         drop_consolidated(subject.storage)
-    elif place.endswith(f"/{documents.FLOW}"):
-        path = place.removesuffix(f"/{documents.FLOW}")
+    elif place.endswith(f"/{zarr_metadata.FLOW}"):
+        path = place.removesuffix(f"/{zarr_metadata.FLOW}")
         if path in by_video:
             # It is extracted again anyway.
             by_video[path].append(fault)
             return
         document = expected_flow_document(subject.records[path], subject.settings)
         assert document is not None
-        subject.storage.write(fault.path, documents.to_bytes(document), is_durable=True)
+        subject.storage.write(fault.path, zarr_metadata.to_bytes(document), is_durable=True)
     else:
         names = {record.class_name for path, record in subject.records.items() if path.startswith(f"{place}/")}
         if is_shortened(place) and not names:
@@ -184,10 +184,10 @@ def extract_again(mended: Mended, workers: int | None, scheduler: str, progress:
     if not mended.to_extract:
         return
     subject = mended.subject
-    kept = {path for path in mended.to_extract if path in subject.records and subject.records[path].damage}
+    damaged = {path for path in mended.to_extract if path in subject.records and subject.records[path].damage}
     failed: set[tuple[str, str]] = set()
     # Flow up to the damage of its video was asked for once: it is made again as it was.
-    for keep_damaged, paths in (False, mended.to_extract.keys() - kept), (True, kept):
+    for keep_damaged, paths in (False, mended.to_extract.keys() - damaged), (True, damaged):
         if paths:
             sources = [subject.sources[path] for path in paths]
             plan = ExtractPlan.again(subject.storage, subject.settings, sources, keep_damaged)

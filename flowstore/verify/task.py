@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flowstore.errors import ChecksumError, StoreError, StoreFormatError
-from flowstore.format import zarr_metadata as documents
+from flowstore.format import zarr_metadata
 from flowstore.format.codec import codec_for, set_single_threaded
 from flowstore.format.record import VideoRecord
 from flowstore.format.settings import ExtractSettings
@@ -186,10 +186,10 @@ def expected_flow_document(record: VideoRecord, settings: ExtractSettings) -> di
     dtype = settings.quantizer.dtype.name
     shard_frames = min(frames_per_shard(record.height, record.width, dtype), record.n_flows)
     codec = codec_for(settings.compression, dtype)
-    document = documents.flow_document(
+    document = zarr_metadata.flow_document(
         record.n_flows, record.height, record.width, shard_frames, settings.quantizer, codec
     )
-    return document if documents.flow_digest(document) == record.flow_digest else None
+    return document if zarr_metadata.flow_digest(document) == record.flow_digest else None
 
 
 def _check_flow(findings: _Findings, record: VideoRecord, tick: Tick) -> None:
@@ -198,7 +198,7 @@ def _check_flow(findings: _Findings, record: VideoRecord, tick: Tick) -> None:
         return
     where = f"{findings.task.path}/{FLOW}/zarr.json"
     try:
-        layout = documents.parse_flow_document(document, where)
+        layout = zarr_metadata.parse_flow_document(document, where)
     except StoreFormatError as error:
         findings.add("damaged", f"{FLOW}/zarr.json", str(error))
         return
@@ -211,8 +211,10 @@ def _check_flow(findings: _Findings, record: VideoRecord, tick: Tick) -> None:
             f"its record says {shape} in {len(record.shard_sizes)}",
         )
         return
-    expected = documents.flow_document(*shape[:1], *shape[2:], layout.shard_frames, _quantizer(findings), layout.codec)
-    if documents.flow_digest(document) != documents.flow_digest(expected):
+    expected = zarr_metadata.flow_document(
+        *shape[:1], *shape[2:], layout.shard_frames, _quantizer(findings), layout.codec
+    )
+    if zarr_metadata.flow_digest(document) != zarr_metadata.flow_digest(expected):
         names = [name for name in expected if document.get(name) != expected[name]]
         findings.add("damaged", f"{FLOW}/zarr.json", f"not what follows from the settings: {', '.join(names)}")
         return
@@ -234,8 +236,8 @@ def _check_flow_document(findings: _Findings, record: VideoRecord) -> dict[str, 
     document, problem = None, "" if data else f"{file} is missing" if data is None else f"{file} is empty"
     if data:
         try:
-            document = documents.parse_document(data, key)
-            if record.flow_digest and documents.flow_digest(document) != record.flow_digest:
+            document = zarr_metadata.parse_document(data, key)
+            if record.flow_digest and zarr_metadata.flow_digest(document) != record.flow_digest:
                 problem = f"{file} is not the one that was written"
         except StoreFormatError as error:
             problem = f"{file}: {_reason(error, findings.task.path)}"
@@ -252,7 +254,7 @@ class _Shard:
     """One shard, read from its beginning to its end."""
 
     findings: _Findings
-    layout: documents.FlowLayout
+    layout: zarr_metadata.FlowLayout
     number: int
     size_bytes: int
     flows: tuple[int, int]

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flowstore.errors import ChecksumError, StoreError, StoreFormatError
-from flowstore.format import zarr_metadata as documents
+from flowstore.format import zarr_metadata
 from flowstore.format.record import VideoRecord
 from flowstore.format.root import RootAttributes, is_consolidated, read_root
 from flowstore.names import count_text, escape_name
@@ -46,8 +46,8 @@ def _consolidated(key: str) -> Fault:
 
 def _check_keys(storage: Storage, key: str, expected: Collection[str]) -> Iterator[Fault]:
     """Find a key whose name was damaged; where it was that of the digest, nothing else would show it."""
-    document = documents.parse_document(storage.read(key) or b"", key)
-    unknown = documents.stated_attributes(document, key).keys() - {*expected, documents.DIGEST}
+    document = zarr_metadata.parse_document(storage.read(key) or b"", key)
+    unknown = zarr_metadata.stated_attributes(document, key).keys() - {*expected, zarr_metadata.DIGEST}
     if unknown:
         remedy: Remedy = "index" if key.startswith(f"{INDEX}/") else "rewrite" if "/" in key else ""
         text = f"it has attributes of no meaning: {', '.join(sorted(unknown))}"
@@ -79,7 +79,7 @@ def check_class(storage: Storage, path: str, has_videos: bool) -> Iterator[Fault
             yield Fault("leftover", path, "an empty folder that a killed run left", remedy="remove")
         return
     try:
-        name = documents.group_attributes(documents.parse_document(data, key), key).get("class_name")
+        name = zarr_metadata.group_attributes(zarr_metadata.parse_document(data, key), key).get("class_name")
         if not isinstance(name, str) or not name or escape_name(name) != path:
             yield Fault("swapped", key, f"the document of another class, {name!r}", remedy="rewrite")
         yield from _check_keys(storage, key, {"class_name"})

@@ -17,13 +17,14 @@ import run_all  # noqa: E402
 def test_every_benchmark_is_on_the_page():
     scripts = {path.stem.removeprefix("bench_") for path in BENCHMARKS.glob("bench_*.py")}
     scripts |= {path.stem for path in BENCHMARKS.glob("stress_*.py")}
+    scripts |= {path.stem for path in BENCHMARKS.glob("rehearse_*.py")}
     assert {benchmark.name for benchmark in run_all.BENCHMARKS} == scripts
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [benchmark.name for benchmark in run_all.BENCHMARKS])
 def test_it_runs_in_its_small_form(name, tmp_path):
-    if name in ("loader", "stress_draws"):
+    if name in ("loader", "rehearse_hmdb51", "stress_draws"):
         pytest.importorskip("torch", reason="needs PyTorch, which is installed up to Python 3.11")
     done = subprocess.run(
         [sys.executable, BENCHMARKS / "run_all.py", name, "--quick", "--out", tmp_path],
@@ -48,4 +49,4 @@ def test_an_unknown_name_is_refused(tmp_path, capsys, monkeypatch):
     with pytest.raises(SystemExit) as ended:
         run_all.main()
     assert ended.value.code == 2
-    assert "no benchmark 'speed'; there are farneback, " in capsys.readouterr().err
+    assert "no benchmark 'speed'; there are rehearse_hmdb51, " in capsys.readouterr().err

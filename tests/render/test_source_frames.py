@@ -10,7 +10,7 @@ from datasets import call, frames_of, write_frames, write_video
 import flowstore
 from flowstore.errors import DecodeError, SourceError
 from flowstore.render import render_video
-from flowstore.render.source_frames import find_footage
+from flowstore.render.source_frames import find_source_frames
 
 
 @pytest.fixture
@@ -37,11 +37,11 @@ def decoded(path):
 
 def test_the_frames_of_a_video(videos, tmp_path):
     store = extract(videos, tmp_path / "flow.zarr")
-    footage, note = find_footage(store["c/film"], videos)
+    source_frames, note = find_source_frames(store["c/film"], videos)
     assert note == ""
     expected = decoded(videos / "c" / "film.avi")
     for numbers in ([0], [7], [2, 3, 6], range(8)):
-        found = list(footage.read(numbers))
+        found = list(source_frames.read(numbers))
         assert len(found) == len(numbers)
         for frame, number in zip(found, numbers, strict=True):
             np.testing.assert_array_equal(frame, expected[number])
@@ -49,8 +49,8 @@ def test_the_frames_of_a_video(videos, tmp_path):
 
 def test_the_frames_of_a_folder(videos, tmp_path):
     store = extract(videos, tmp_path / "flow.zarr")
-    footage, _ = find_footage(store["d/folder"], videos)
-    for frame, expected in zip(footage.read([1, 5]), frames_of(8)[[1, 5]], strict=True):
+    source_frames, _ = find_source_frames(store["d/folder"], videos)
+    for frame, expected in zip(source_frames.read([1, 5]), frames_of(8)[[1, 5]], strict=True):
         np.testing.assert_array_equal(frame, expected[..., ::-1])
 
 
@@ -58,60 +58,60 @@ def test_a_thinned_video_is_thinned_alike(videos, tmp_path):
     # 10 frames a second to 5: every second one.
     store = extract(videos, tmp_path / "flow.zarr", "--fps", "5", "--include", "film")
     assert store["c/film"].n_flows == 3
-    footage, _ = find_footage(store["c/film"], videos)
+    source_frames, _ = find_source_frames(store["c/film"], videos)
     expected = decoded(videos / "c" / "film.avi")[::2]
-    for frame, wanted in zip(footage.read([0, 1, 3]), [expected[n] for n in (0, 1, 3)], strict=True):
+    for frame, wanted in zip(source_frames.read([0, 1, 3]), [expected[n] for n in (0, 1, 3)], strict=True):
         np.testing.assert_array_equal(frame, wanted)
 
 
 def test_a_source_that_is_too_short_is_an_error(videos, tmp_path):
     store = extract(videos, tmp_path / "flow.zarr")
-    footage, _ = find_footage(store["c/film"], videos)
+    source_frames, _ = find_source_frames(store["c/film"], videos)
     with pytest.raises(DecodeError, match=r"film\.avi: ends after 8 frames, frame 9 is wanted"):
-        list(footage.read([1, 9]))
+        list(source_frames.read([1, 9]))
 
 
 def test_where_it_is_looked_for(videos, tmp_path, monkeypatch):
     store = extract(videos, tmp_path / "flow.zarr")
     monkeypatch.chdir("/")
-    assert find_footage(store["c/film"])[0].path == str(videos / "c" / "film.avi")
+    assert find_source_frames(store["c/film"])[0].path == str(videos / "c" / "film.avi")
     videos = videos.rename(videos.parent / "moved")
-    footage, note = find_footage(store["c/film"])
-    assert footage is None
+    source_frames, note = find_source_frames(store["c/film"])
+    assert source_frames is None
     assert note == (
         "without frames: c/film.avi is not in the recorded source, this folder or beside the store; "
         "--source gives the folder that was extracted"
     )
     monkeypatch.chdir(videos)
-    assert find_footage(store["c/film"])[0].path == str(videos / "c" / "film.avi")
+    assert find_source_frames(store["c/film"])[0].path == str(videos / "c" / "film.avi")
     monkeypatch.chdir("/")
     beside = extract(videos, videos.parent / "beside" / "flow.zarr")
     (videos / "c").rename(videos.parent / "beside" / "c")
-    assert find_footage(beside["c/film"])[1] == ""
+    assert find_source_frames(beside["c/film"])[1] == ""
 
 
 def test_one_video_as_the_source(videos, tmp_path):
     path = videos / "c" / "film.avi"
     store = extract(path, tmp_path / "flow.zarr")
     for place in (path, None):
-        assert find_footage(store["unlabeled/film"], place)[0].path == str(path)
+        assert find_source_frames(store["unlabeled/film"], place)[0].path == str(path)
 
 
 def test_another_file_of_that_name_is_not_shown(videos, tmp_path, monkeypatch):
     store = extract(videos, tmp_path / "flow.zarr")
     write_video(videos / "c" / "film.avi", n_frames=8, seed=5)
     with pytest.raises(SourceError, match=r"SOURCE .*videos: .*film\.avi is not the source that was extracted"):
-        find_footage(store["c/film"], videos)
+        find_source_frames(store["c/film"], videos)
     monkeypatch.chdir(videos)
-    footage, note = find_footage(store["c/film"])
-    assert footage is None
+    source_frames, note = find_source_frames(store["c/film"])
+    assert source_frames is None
     assert "film.avi is not the source that was extracted, it differs" in note
 
 
 def test_a_source_that_holds_no_such_video_is_refused(videos, tmp_path):
     store = extract(videos, tmp_path / "flow.zarr")
     with pytest.raises(SourceError, match=r"SOURCE .*: c/film\.avi is not in it"):
-        find_footage(store["c/film"], tmp_path)
+        find_source_frames(store["c/film"], tmp_path)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".gif", ".mp4"])
