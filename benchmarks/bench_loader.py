@@ -1,16 +1,24 @@
 """Batches for training: a store against a JPEG folder, both through `torch.utils.data.DataLoader`.
 
 Two workers, batches of 32, random windows of 10 flows at 320×240, uint8 out of both: flow alone, and flow beside the
-frame that it starts from. The JPEG dataset opens 20 files of flow a clip with `cv2.imread`, and one of its frame, and
-leaves batches to torch's own collate, as training code does; the store is read by `FlowClips` with its own, and its
-frames from the same JPEG files. The same clips in the same order, compared before any timing; the contenders take
-turns. Files are in the page cache: a round that does not count sees to it. "torch's own collate" is the store without
-``collate_fn=dataset.collate``.
+frame that it starts from; and from the folder the frame alone, which costs both sides the same. The JPEG dataset opens
+20 files of flow a clip with `cv2.imread`, and one of its frame, and leaves batches to torch's own collate, as training
+code does; the store is read by `FlowClips` with its own, and its frames from the same JPEG files. The same clips in
+the same order, compared before any timing; the contenders take turns. Files are in the page cache: a round that does
+not count sees to it. "torch's own collate" is the store without ``collate_fn=dataset.collate``.
+
+What did not pay for a frame beside 10 flows at 224×224, in processor time of one process: LZ4 and the frame's JPEG
+take seven tenths of the store's clip, and the folder's clip takes 3.1 times those two alone. Another build of
+libjpeg-turbo (simplejpeg) gives the same pixels in 0.84 of OpenCV's time, 4 % of the clip, for one more dependency. A
+JPEG decoded at half scale takes 0.79 of the time, and its pixels are not those of a whole one resized. Pillow takes
+2.3 times as long. FFmpeg's MJPEG takes 0.9 before its colors are converted. OpenCV's own order of red, green, blue
+saves nothing, nor do ``mixChannels`` and ``extractChannel`` against NumPy's copy. A chunk is one block of Blosc, so
+that a crop cannot be unpacked alone.
 
     python benchmarks/bench_loader.py [--rounds 5] [--batches 40] [--json FILE] [--quick]
 
-Real clips come from FLOWSTORE_DATA or ``--videos FOLDER`` (class/video files); else scenes of known motion are made and
-the output says so.
+Real clips come from FLOWSTORE_DATA or ``--videos FOLDER`` (class/video files); else scenes of known motion are made
+and the output says so.
 """
 
 from __future__ import annotations
@@ -44,8 +52,10 @@ CROP = 224
 class JpegClips(Dataset):
     """The same items from the folders that ``export --layout denseflow`` writes."""
 
-    def __init__(self, folder: Path, frames: Path, clips: FlowClips, crop: int | None, has_frames: bool) -> None:
-        self.crop, self.has_frames = crop, has_frames
+    def __init__(
+        self, folder: Path, frames: Path, clips: FlowClips, crop: int | None, has_flow: bool, has_frames: bool
+    ) -> None:
+        self.crop, self.has_flow, self.has_frames = crop, has_flow, has_frames
         drawn = [clips.flows_of(number) for number in range(len(clips))]
         self.items = [
             (str(folder / key), str(frames / key), int(flows[0, 0]), clips.class_to_idx[key.split("/")[0]])
@@ -59,10 +69,13 @@ class JpegClips(Dataset):
         folder, frames, start, label = self.items[number]
         height, width = (self.crop, self.crop) if self.crop else SIZE
         top, left = (SIZE[0] - height) // 2, (SIZE[1] - width) // 2
-        rgb, clip = None, np.empty((2 * LENGTH, height, width), np.uint8)
+        rgb = None
         if self.has_frames:
             image = cv2.imread(os.path.join(frames, f"{start:05d}.jpg"))[top : top + height, left : left + width]
             rgb = torch.from_numpy(np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1)))
+        if not self.has_flow:
+            return rgb, label
+        clip = np.empty((2 * LENGTH, height, width), np.uint8)
         for channel in range(2 * LENGTH):
             name = f"flow_{'xy'[channel % 2]}_{start + channel // 2:05d}.jpg"
             image = cv2.imread(os.path.join(folder, name), cv2.IMREAD_GRAYSCALE)
@@ -133,15 +146,15 @@ def main() -> None:
         options.videos = Path(os.environ["FLOWSTORE_DATA"]) / "videos"
     crops = {"320×240": None, f"crop of {CROP}×{CROP}": CROP}
     cases = {
-        f"{parts}, {name}": (crop, parts != "flow")
-        for parts in ("flow", "frame and flow")
+        f"{parts}, {name}": (crop, "flow" in parts, "frame" in parts)
+        for parts in ("flow", "frame", "frame and flow")
         for name, crop in crops.items()
     }
-    with tempfile.TemporaryDirectory(prefix="bench_loader_") as folder:
-        root = Path(folder)
+    with tempfile.TemporaryDirectory(prefix="bench_loader_") as temporary:
+        root = Path(temporary)
         origin = make_data(options.videos, root)
         contenders, timed, differences = {}, {}, {}
-        for case, (crop, has_frames) in cases.items():
+        for case, (crop, has_flow, has_frames) in cases.items():
             # With "all" an item is a clip, so that both sides are asked for the same ones.
             transform = Crop(crop, "center") if crop else None
             clips = FlowClips(
@@ -155,12 +168,12 @@ def main() -> None:
             )
             order = np.random.default_rng(0).integers(len(clips), size=BATCH * options.batches).tolist()
             shared = {"batch_size": BATCH, "sampler": order, "num_workers": N_WORKERS}
-            loaders = {
-                "store": DataLoader(clips, collate_fn=clips.collate, **shared),
-                "store, torch's own collate": DataLoader(clips, **shared),
-                "JPEG folder": DataLoader(JpegClips(root / "jpeg", root / "frames", clips, crop, has_frames), **shared),
-            }
-            differences[case] = compare(loaders["store"], loaders["JPEG folder"], 4)
+            folder = JpegClips(root / "jpeg", root / "frames", clips, crop, has_flow, has_frames)
+            loaders = {"JPEG folder": DataLoader(folder, **shared)}
+            if has_flow:
+                loaders["store"] = DataLoader(clips, collate_fn=clips.collate, **shared)
+                loaders["store, torch's own collate"] = DataLoader(clips, **shared)
+                differences[case] = compare(loaders["store"], loaders["JPEG folder"], 4)
             for name, loader in loaders.items():
                 seconds = timed[case, name] = {"first": [], "batch": []}
                 contenders[case, name] = lambda loader=loader, seconds=seconds: run_epoch(loader, seconds)
@@ -174,8 +187,11 @@ def main() -> None:
     rows, results = [], {}
     names = ("store", "store, torch's own collate", "JPEG folder")
     for case in cases:
-        rates = {name: [BATCH / value for value in timed[case, name]["batch"]] for name in names}
-        results[case] = differences[case]
+        rates = {
+            name: [BATCH / value for value in timed[case, name]["batch"]] for name in names if (case, name) in timed
+        }
+        if case in differences:
+            results[case] = differences[case]
         for name, values in rates.items():
             rate, first = summarize(values), summarize(timed[case, name]["first"])
             ratio = summarize([mine / theirs for mine, theirs in zip(values, rates["JPEG folder"], strict=True)])

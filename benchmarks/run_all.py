@@ -53,6 +53,11 @@ BENCHMARKS = (
         full=("--rounds", "3", "--pairs", "3"),
         has_plot=True,
     ),
+    Benchmark(
+        "raft",
+        "What does RAFT cost through flowstore, beside the model called by hand?",
+        full=("--rounds", "3", "--pairs", "8"),
+    ),
     Benchmark("extract", "How long does a dataset take, against the loop that people write?"),
     Benchmark("scaling", "What does a video cost beyond its flow, and do ten times as many take ten times as long?"),
     Benchmark("many_tasks", "What does a run over very many videos take?"),

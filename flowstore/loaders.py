@@ -25,11 +25,11 @@ from flowstore.clips.shared_memory import SharedNumbers, Slot, process_pool, rec
 from flowstore.clips.table import ClipDraw, ClipRule, ClipTable, Labels
 from flowstore.errors import (
     ArgumentError,
-    DecodeError,
     FlowStoreWarning,
     MissingExtraError,
     NameNotFoundError,
     ReplacedError,
+    SourceError,
     StoreNotFoundError,
 )
 from flowstore.names import count_text, is_shortened, missing_text, unescape_name
@@ -154,7 +154,9 @@ class FlowClips(Dataset[Item]):
         The number of a video's class among the sorted names of the store's classes, or the label in the split's file.
     frames : path, optional
         Gives frames beside the flow: what the store was extracted from, or another dataset of the same classes, videos
-        and frames, such as larger ones.
+        and frames, such as larger ones. Refused are a video with another number of frames than its flow was made of,
+        as far as folders and packets tell it without decoding, and, in the dataset that the store was extracted from,
+        a video whose files have another size than then.
     frames_at : {"first", "middle", "all"}
         The frames that these flows of each clip start from; the middle one is flow ``length // 2``.
     frame_size : int or tuple of int, optional
@@ -184,6 +186,8 @@ class FlowClips(Dataset[Item]):
         If a choice cannot be used, no video is left, or a video is too short and `short` is ``error``.
     NameNotFoundError
         If the split names a video that the store does not have.
+    SourceError
+        If there are no frames of a video, or they are known not to be those that its flow was made of.
 
     Notes
     -----
@@ -246,6 +250,14 @@ class FlowClips(Dataset[Item]):
         check_flag("return_info", return_info)
         self.frames_at, self.frame_dtype, self.return_info = frames_at, frame_dtype, return_info
         self.frame_size = None if frame_size is None else check_size(frame_size)
+        if frames is None:
+            for name, value, default in (
+                ("frames_at", frames_at, "first"),
+                ("frame_size", frame_size, None),
+                ("frame_dtype", frame_dtype, "uint8"),
+            ):
+                if value != default:
+                    raise ArgumentError(f"{name} is {value!r}, but an item has no frames: say where they are by frames")
         self.dtype, self.layout, self.transform = dtype, layout, transform
         opened = store if isinstance(store, FlowStore) else open_store(store)
         self.quantizer = opened.settings.quantizer
@@ -270,7 +282,13 @@ class FlowClips(Dataset[Item]):
             # Decoders are loaded by those who ask for frames: a server that only trains may lack their libraries.
             from flowstore.clips.source_frames import SourceFrames
 
-            self._frames = SourceFrames(frames, opened.videos, self.table, opened.settings.fps is not None)
+            self._frames = SourceFrames(
+                frames,
+                opened.videos,
+                self.table,
+                opened.settings.fps is not None,
+                lambda row: read_record(opened.storage, self.table.path(row)),
+            )
         # Without an index: look-ups go straight to the place, and what is sent to a worker stays small.
         self._store = FlowStore(opened.storage, opened.root)
         # The epoch, then how often each item was fetched in it.
@@ -354,18 +372,25 @@ class FlowClips(Dataset[Item]):
         Raises
         ------
         ArgumentError
-            If the state is of a dataset with another seed or another number of items.
+            If it is no such state, or of a dataset with another seed or another number of items.
         """
         own = self.state_dict()
+        if not isinstance(state, Mapping) or state.keys() != own.keys():
+            found = ", ".join(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
+            raise ArgumentError(f"not a state of FlowClips: it holds {found or 'nothing'}, expected {', '.join(own)}")
         for name in ("seed", "n_items"):
             if state.get(name) != own[name]:
                 raise ArgumentError(
                     f"the state is of a dataset whose {name} is {state.get(name)}, here it is {own[name]}"
                 )
-        if len(state["fetched"]) != len(own["fetched"]):
+        fetched = state["fetched"]
+        is_counts = isinstance(fetched, torch.Tensor) and fetched.dtype in (torch.int32, torch.int64)
+        if not is_counts or fetched.ndim != 1 or bool((fetched < 0).any()):
+            raise ArgumentError("not a state of FlowClips: fetched is no int32 tensor (n_items,) of counts")
+        if len(fetched) != len(own["fetched"]):
             raise ArgumentError("the state is of a dataset for training, or not for training, this one is the other")
-        self.set_epoch(int(state["epoch"]))
-        self._numbers.values[1:] = torch.as_tensor(state["fetched"]).numpy()
+        self.set_epoch(state["epoch"])
+        self._numbers.values[1:] = fetched.cpu().numpy()
 
     def _keep_apart(self) -> None:
         """Give a training process that was started with this dataset counts of its own; workers share theirs."""
@@ -458,6 +483,10 @@ class FlowClips(Dataset[Item]):
             If there is no such item.
         ArgumentError
             If there are none, or their flow is of different sizes or types.
+        DecodeError
+            If a frame cannot be read.
+        SourceError
+            If a video's frames are not those that its flow was made of.
         """
         if len(numbers) == 0:
             raise ArgumentError("a batch of no items")
@@ -532,9 +561,11 @@ class FlowClips(Dataset[Item]):
         slot, first = None, ""
         for row, (key, draw, view, wanted) in enumerate(zip(keys, draws, views, numbers, strict=True)):
             try:
+                if draw.row not in self._frames.checked:
+                    self._frames.check_same(draw.row, self._store[key].record)
                 pictures = self._frames.read(draw.row, wanted.ravel().tolist())
-            except DecodeError as error:
-                raise DecodeError(f"{key}: {error}") from error
+            except SourceError as error:
+                raise type(error)(f"{key}: {error}") from error
             size = self.frame_size or frame_view_size(view, pictures[0])
             if not row:
                 out, slot = _empty("frames", (len(draws), len(pictures), 3, *size), np.dtype(self.frame_dtype))

@@ -61,6 +61,8 @@ def places(tmp_path_factory):
     write_store(root / "flow.zarr", {key: spelled_codes(n_flows) for key, n_flows in N_FLOWS.items()})
     write_dataset(root / "same")
     write_dataset(root / "twice", scale=2)
+    for key, n_flows in N_FLOWS.items():
+        write_rgb_video(root / f"videos/{key}.mkv", spelled_frames(n_flows + 1, 2))
     return root
 
 
@@ -130,8 +132,8 @@ def test_frames_and_flow_are_of_one_moment_crop_and_flip(places, sampling, folde
 
 @pytest.mark.system
 @pytest.mark.parametrize(("context", "n_workers"), [("fork", 0), ("fork", 2), ("spawn", 1), ("forkserver", 1)])
-@pytest.mark.parametrize("is_own", [True, False])
-def test_workers_give_the_same_frames(places, context, n_workers, is_own):
+@pytest.mark.parametrize(("source", "is_own"), [("twice", True), ("twice", False), ("videos", True)])
+def test_workers_give_the_same_frames(places, context, n_workers, source, is_own):
     def made():
         return FlowClips(
             places / "flow.zarr",
@@ -139,7 +141,7 @@ def test_workers_give_the_same_frames(places, context, n_workers, is_own):
             transform=TRANSFORMS["crops and flip"],
             dtype="uint8",
             layout="time",
-            frames=places / "twice",
+            frames=places / source,
             frames_at="all",
             frame_dtype="float32",
             return_info=True,
@@ -278,6 +280,9 @@ def test_a_dataset_with_frames_travels_as_paths_and_numbers(places):
         ({"frame_size": 0}, "size is 0, expected a whole number"),
         ({"return_info": 1}, "return_info is 1, expected True or False"),
         ({"frames": 3}, "frames is 3"),
+        ({"frame_size": 16}, "frame_size is 16, but an item has no frames: say where they are by frames"),
+        ({"frames_at": "all"}, "frames_at is 'all', but an item has no frames"),
+        ({"frame_dtype": "float32"}, "frame_dtype is 'float32', but an item has no frames"),
     ],
 )
 def test_choices_are_checked(places, options, message):
@@ -285,12 +290,12 @@ def test_choices_are_checked(places, options, message):
         FlowClips(places / "flow.zarr", **options)
 
 
-def write_rgb_video(path, frames, times=None, rate=30):
-    """Write lossless H.264 of RGB, with frames that refer to later ones and a key frame in nine."""
+def write_rgb_video(path, frames, times=None, rate=30, codec="libx264rgb", pix_fmt="rgb24"):
+    """Write, by default lossless H.264 of RGB, with frames that refer to later ones and a key frame in nine."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as output:
-        stream = output.add_stream("libx264rgb", rate=rate, options={"qp": "0", "g": "9", "bf": "2"})
-        stream.height, stream.width, stream.pix_fmt = *frames[0].shape[:2], "rgb24"
+        stream = output.add_stream(codec, rate=rate, options={"qp": "0", "g": "9", "bf": "2"})
+        stream.height, stream.width, stream.pix_fmt = *frames[0].shape[:2], pix_fmt
         for number, frame in enumerate(frames):
             picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), "rgb24")
             picture.pts, picture.time_base = number if times is None else times[number], Fraction(1, rate)
@@ -300,14 +305,12 @@ def write_rgb_video(path, frames, times=None, rate=30):
 
 @pytest.mark.parametrize("at", ["middle", "all"])
 @pytest.mark.parametrize("sampling", ["random", "uniform", "tsn", "dense", "all"])
-def test_frames_of_video_files_are_those_of_folders(places, tmp_path, sampling, at):
-    for key, n_flows in N_FLOWS.items():
-        write_rgb_video(tmp_path / f"{key}.mkv", spelled_frames(n_flows + 1, 2))
+def test_frames_of_video_files_are_those_of_folders(places, sampling, at):
     for clips, stride in ((1, 1), (1, 3)) if sampling == "all" else ((1, 1), (2, 3)):
         options = {"transform": TRANSFORMS["crops and flip"], "frames_at": at, "dtype": "uint8", "layout": "time"}
         made = [
             FlowClips(places / "flow.zarr", 5, clips, stride, sampling, frames=frames, **options)
-            for frames in (tmp_path, places / "twice")
+            for frames in (places / "videos", places / "twice")
         ]
         numbers = list(range(0, len(made[0]), 9 if sampling == "all" else 1))
         (rgb, flow), (its_rgb, its_flow) = (dataset.__getitems__(numbers).tensors for dataset in made)
@@ -385,8 +388,45 @@ def test_a_store_that_does_not_say_which_frames_it_took(tmp_path):
             dataset[0]
 
 
-def test_a_video_with_fewer_frames_than_its_flow_is_named(places, tmp_path):
-    write_rgb_video(tmp_path / "a/long.mkv", spelled_frames(20))
+@pytest.mark.parametrize("n_frames", [20, 33])
+def test_a_video_with_another_number_of_frames_than_its_flow_is_named(places, tmp_path, n_frames):
+    write_rgb_video(tmp_path / "a/long.mkv", spelled_frames(n_frames))
+    dataset = FlowClips(places / "flow.zarr", 3, frames=tmp_path, split=["a/long"])
+    with pytest.raises(SourceError, match=rf"a/long: .*long.mkv holds {n_frames} frames, its flow was made of 32"):
+        dataset[0]
+
+
+def test_a_video_of_no_index_with_fewer_frames_than_its_flow_is_named(places, tmp_path):
+    write_rgb_video(tmp_path / "a/long.avi", spelled_frames(20), codec="mpeg4", pix_fmt="yuv420p")
     dataset = FlowClips(places / "flow.zarr", 31, frames=tmp_path, frames_at="all", split=["a/long"])
     with pytest.raises(DecodeError, match="a/long: ends after 20 frames, frame 30 is wanted"):
         dataset[0]
+
+
+@pytest.mark.parametrize("kind", ["folder", "video"])
+def test_a_source_that_changed_since_its_flow_was_made_is_named(tmp_path, kind):
+    def write(key, seed):
+        frames = spelled_scene(12, seed)[0]
+        if kind == "folder":
+            write_folder(tmp_path / "videos" / key, frames)
+        else:
+            write_rgb_video(tmp_path / "videos" / f"{key}.mkv", frames)
+
+    for seed, key in enumerate(("a/x", "a/y", "b/z")):
+        write(key, seed)
+    extract(tmp_path / "videos", tmp_path / "flow.zarr", engine="opencv", scheduler="sync")
+    # A copy with other time stamps is the same.
+    shutil.copytree(tmp_path / "videos", tmp_path / "copy", copy_function=shutil.copyfile)
+    options = {"length": 3, "frames": tmp_path / "videos"}
+    dataset = FlowClips(tmp_path / "flow.zarr", **options)
+    copied = FlowClips(tmp_path / "flow.zarr", length=3, frames=tmp_path / "copy")
+    if kind == "folder":
+        shutil.rmtree(tmp_path / "videos/a/y")
+    write("a/y", seed=7)
+    message = r"a/y: \S*/videos/a/y\S* has changed since its flow was made: \d+ bytes now, \d+ then; extract it again"
+    assert torch.equal(dataset[0][0][0], copied[0][0][0])
+    with pytest.raises(SourceError, match=message):
+        dataset[1]
+    with pytest.raises(SourceError, match=message):
+        FlowClips(tmp_path / "flow.zarr", **options)
+    assert torch.equal(dataset[2][0][0], copied[2][0][0])

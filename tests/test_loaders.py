@@ -603,6 +603,29 @@ def test_a_state_goes_on_with_the_draws(place):
             changed.load_state_dict(dataset.state_dict())
 
 
+def test_what_is_no_state_is_refused_in_one_line_and_changes_nothing(place):
+    dataset = FlowClips(place)
+    dataset.set_epoch(2)
+    dataset[1]
+    state = dataset.state_dict()
+    no_counts = "fetched is no int32 tensor"
+    for wrong, message in (
+        ({}, "it holds nothing, expected seed, n_items, epoch, fetched"),
+        ([], "it holds list, expected seed"),
+        ({"model": 1, "optimizer": 2}, "it holds model, optimizer, expected seed"),
+        ({name: state[name] for name in ("seed", "n_items", "epoch")}, "it holds seed, n_items, epoch, expected seed"),
+        (state | {"lr": 0.1}, "fetched, lr, expected"),
+        (state | {"epoch": "2"}, "epoch is '2', expected a whole number"),
+        (state | {"fetched": [0] * 5}, no_counts),
+        (state | {"fetched": state["fetched"] - 1}, no_counts),
+        (state | {"fetched": state["fetched"].float()}, no_counts),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            dataset.load_state_dict(wrong)
+        assert dataset.epoch == 2
+        assert torch.equal(dataset.state_dict()["fetched"], state["fetched"])
+
+
 def test_a_transform_that_makes_float64_is_refused_by_name(place):
     def halved(flow):
         return flow * np.full(1, 0.5)

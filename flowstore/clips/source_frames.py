@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -13,19 +13,23 @@ import numpy as np
 from flowstore.arguments import check_path
 from flowstore.clips.table import ClipTable, TextColumn
 from flowstore.errors import DecodeError, SourceError
+from flowstore.format.record import VideoRecord
 from flowstore.layouts.flow_names import flow_finder
 from flowstore.names import video_path
 from flowstore.sources.discovery import LIST_SUFFIXES, discover
+from flowstore.sources.fingerprint import SourceFiles, one_file, several_files
 from flowstore.sources.frames import Frame
 from flowstore.sources.images import configured_opencv, read_image, resize_frame
 from flowstore.sources.listing import list_folder, list_frames, natural_key, split_suffix
 from flowstore.sources.series import order_frames
 from flowstore.sources.source import VideoSource
-from flowstore.sources.videos import read_frames
+from flowstore.sources.videos import count_frames, read_frames
 from flowstore.store.video_index import VideoIndex
 from flowstore.transforms import View
 
 _N_NAMINGS = 1000
+# Videos whose files are looked at before training.
+_N_SAMPLED = 16
 _NUMBERED = re.compile(r"(.*?)(\d+)(\D*)", re.DOTALL | re.ASCII)
 
 
@@ -52,9 +56,20 @@ class _Naming:
 
 
 class SourceFrames:
-    """Where the source frames of a table's videos are. Holds paths and numbers; may be sent to another process."""
+    """Where the source frames of a table's videos are. Holds paths and numbers; may be sent to another process.
 
-    def __init__(self, source: str | os.PathLike[str], index: VideoIndex, table: ClipTable, is_thinned: bool) -> None:
+    If any of some videos is the very one that its flow was made of, all must be: one of another size has changed.
+    Otherwise this is another dataset of the same frames, of which only the number of frames is compared.
+    """
+
+    def __init__(
+        self,
+        source: str | os.PathLike[str],
+        index: VideoIndex,
+        table: ClipTable,
+        is_thinned: bool,
+        record_of: Callable[[int], VideoRecord | None],
+    ) -> None:
         self.source = os.path.abspath(check_path("frames", source))
         found = _find(self.source, index, table)
         self._paths = TextColumn(video.path for video in found)
@@ -74,6 +89,35 @@ class SourceFrames:
             else:
                 self._flow_patterns[row] = found[row].flow_patterns
         self._namings = list(known)
+        self.checked: set[int] = set()
+        sampled = np.unique(np.linspace(0, len(found) - 1, _N_SAMPLED).astype(int)).tolist()
+        changes: dict[str, str | None] = {}
+        for video, row in ((found[row], row) for row in sampled):
+            try:
+                changes[video.key] = _size_change(video.files(), record_of(row), video.kind)
+            except SourceError as error:
+                raise SourceError(f"{video.key}: {error}") from error
+        self._is_own = "" in changes.values()
+        for key, change in changes.items():
+            if self._is_own and change:
+                raise SourceError(f"{key}: {change}")
+
+    def check_same(self, row: int, record: VideoRecord) -> None:
+        """Refuse a video that is not of the frames that its flow was made of; to be called once for each."""
+        path, is_folder = self._paths[row], self._is_folder[row]
+        if self._is_own:
+            names = self._frame_names(row, range(record.n_frames)) if is_folder else ()
+            files = several_files(path, names) if is_folder else one_file(path)
+            if change := _size_change(files, record, "frames" if is_folder else "video"):
+                raise SourceError(change)
+        elif not is_folder:
+            n_found, n_made = count_frames(path), record.n_frames
+            if record.frame_numbers:
+                n_made = record.frame_numbers[-1] + 1
+            is_part = bool(record.frame_numbers or record.damage)
+            if n_found is not None and (n_found < n_made or (n_found > n_made and not is_part)):
+                raise SourceError(f"{path} holds {n_found} frames, its flow was made of {n_made}")
+        self.checked.add(row)
 
     @configured_opencv()
     def read(self, row: int, numbers: Sequence[int]) -> list[Frame]:
@@ -86,15 +130,31 @@ class SourceFrames:
         path = self._paths[row]
         if not self._is_folder[row]:
             return read_frames(path, numbers)
-        naming = int(self._naming_of[row])
-        if naming >= 0:
-            names = [self._namings[naming].name(number) for number in numbers]
-        else:
-            every, _ = order_frames(list_frames(path, self._flow_patterns[row]))
-            if numbers[-1] >= len(every):
-                raise DecodeError(f"frame {numbers[-1]} is missing: {path} holds {len(every)} images")
-            names = [every[number] for number in numbers]
+        names = self._frame_names(row, numbers)
         return [read_image(os.path.join(path, name))[..., ::-1] for name in names]
+
+    def _frame_names(self, row: int, numbers: Sequence[int]) -> list[str]:
+        naming, path = int(self._naming_of[row]), self._paths[row]
+        if naming >= 0:
+            return [self._namings[naming].name(number) for number in numbers]
+        every, _ = order_frames(list_frames(path, self._flow_patterns[row]))
+        if numbers[-1] >= len(every):
+            raise DecodeError(f"frame {numbers[-1]} is missing: {path} holds {len(every)} images")
+        return [every[number] for number in numbers]
+
+
+def _size_change(files: SourceFiles, record: VideoRecord | None, kind: str) -> str | None:
+    """Return how a source differs in bytes from what its flow was made of, empty if it does not, None if unknown."""
+    if record is None or record.fingerprint is None or record.source_kind != kind:
+        return None
+    n_bytes, n_made = files.stamp().size_bytes, record.fingerprint.size_bytes
+    if n_bytes == n_made:
+        return ""
+    where = os.path.join(files.folder, *files.names) if files.is_one else files.folder
+    return (
+        f"{where} has changed since its flow was made: {n_bytes} bytes now, {n_made} then; extract it again, or give "
+        "frames that are all of another dataset"
+    )
 
 
 def _find(source: str, index: VideoIndex, table: ClipTable) -> list[VideoSource]:

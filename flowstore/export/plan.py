@@ -20,6 +20,7 @@ from flowstore.format.settings import describe_settings
 from flowstore.layouts.file_kind import FlowFile, VideoFile
 from flowstore.layouts.layout import LISTS_FOLDER, Layout
 from flowstore.names import count_text, missing_text, printable_name
+from flowstore.opencv import check_opencv
 from flowstore.quantize.code_encodings import CODE_ENCODINGS
 from flowstore.quantize.file_quantizer import FLOAT_ENCODINGS, FileEncoding, FileQuantizer, has_bound
 from flowstore.quantize.quantizer import Quantizer, check_bound
@@ -246,6 +247,8 @@ def plan_export(
     conversion = Conversion(settings.quantizer, exported, options.short_side, options.size, settings.max_error_px)
     if options.encoding == "keep" and conversion.is_resizing:
         raise ArgumentError("resized flow has no stored codes to keep: leave out the size, or the encoding")
+    if conversion.is_resizing:
+        check_opencv()
     target = check_folder("DEST", dest)
     check_dest(target, store)
     selected = select_videos(store, options.select)

@@ -6,8 +6,6 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
-import cv2
-
 from flowstore.export.lists import list_files
 from flowstore.export.manifest import start_manifest, write_manifest, write_own_file
 from flowstore.export.plan import ExportOptions, ExportPlan, plan_export
@@ -18,6 +16,7 @@ from flowstore.jobs.progress import Progress
 from flowstore.layouts.layout import LISTS_FOLDER, MANIFEST, Layout
 from flowstore.layouts.presets import find_layout
 from flowstore.names import count_text
+from flowstore.opencv import opencv_versions
 from flowstore.progress import choose_progress
 from flowstore.storage.atomic import remove_strays
 from flowstore.storage.locks import writers_lock
@@ -189,7 +188,7 @@ def run_export(
     operation = Operation(scheduler, workers, progress)
     if planned.tasks:
         operation.check_workers(planned.store.storage.folder, planned.dest)
-    versions = planned.store.root.versions | {"opencv": cv2.__version__}
+    versions = planned.store.root.versions | opencv_versions()
     with writers_lock(planned.dest, is_shared=False, advice="wait for it"):
         manifest = start_manifest(planned, versions, overwrite)
         if planned.tasks:

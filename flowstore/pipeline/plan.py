@@ -15,11 +15,14 @@ from typing import Any, Literal
 from flowstore.arguments import check_flag, check_part
 from flowstore.errors import ArgumentError, ChecksumError, SettingsMismatchError, StoreFormatError, StoreNotFoundError
 from flowstore.estimators.guests import guest_versions
+from flowstore.estimators.protocol import Estimator
+from flowstore.estimators.registry import make_estimator
 from flowstore.format.root import RootAttributes, check_outside_stores, read_root
-from flowstore.format.settings import ExtractSettings, describe_settings
+from flowstore.format.settings import IMPORTED, ExtractSettings, describe_settings
 from flowstore.layouts.flow_names import flow_finder
 from flowstore.layouts.templates import source_pattern
 from flowstore.names import count_text, escape_name, fold_name, format_bytes, printable_name, video_path
+from flowstore.opencv import check_opencv
 from flowstore.pipeline.forecast import Estimate, estimate_work
 from flowstore.sources.discovery import Discovery, discover
 from flowstore.sources.selection import select_sources
@@ -185,7 +188,7 @@ def make_plan(
         raise ArgumentError(f"no video is left to {verb}: --include, --exclude, --limit or --part leave none")
     if is_overwriting:
         _check_outside(sources, storage)
-    notes = [*discovery.notes, *check_names(sources, storage)]
+    notes = [*discovery.notes, *check_names(sources, storage), *estimator_of(settings).notes]
     if settings.fps is not None and any(source.kind == "frames" for source in sources):
         raise ArgumentError("--fps needs a frame rate, and folders of frames have none: leave it out, or use --step")
     is_new = not _has_store(storage, settings, is_overwriting)
@@ -318,9 +321,16 @@ def _has_store(storage: Storage, settings: ExtractSettings, is_overwriting: bool
     return True
 
 
+def estimator_of(settings: ExtractSettings) -> Estimator:
+    """Return the estimator of some settings; of imported flow one that wants nothing."""
+    if settings.algorithm == IMPORTED:
+        return Estimator()
+    return make_estimator(settings.algorithm, settings.engine, settings.params)
+
+
 def check_settings(storage: Storage, root: RootAttributes, settings: ExtractSettings) -> None:
     """Refuse to add to a store that was made with other settings."""
-    differences = root.settings.differences(settings)
+    differences = root.settings.differences(settings, besides=estimator_of(settings).incidental)
     if differences:
         raise SettingsMismatchError(
             f"STORE {storage.url} was made with other settings (the store's against yours): {'; '.join(differences)}. "
@@ -402,6 +412,7 @@ def plan_extract(
     FlowStoreError
         If the source, the store or a choice cannot be used.
     """
+    check_opencv()
     if part is not None:
         check_part(part)
     is_part = part is not None and part[1] > 1

@@ -20,7 +20,7 @@ from flowstore.jobs.operation import Operation
 from flowstore.jobs.progress import Progress
 from flowstore.jobs.schedulers import choose_scheduler
 from flowstore.names import count_text, now_utc, printable_name, video_path
-from flowstore.pipeline.plan import ExtractPlan, check_settings, plan_extract
+from flowstore.pipeline.plan import ExtractPlan, check_settings, estimator_of, plan_extract
 from flowstore.pipeline.report import ExtractReport
 from flowstore.pipeline.settings import choose_engine, make_settings
 from flowstore.pipeline.task import VideoTask, commit_failure, extract_video, failed_record
@@ -43,7 +43,9 @@ _STALL_S, _STALL_S_PER_FRAME = 300.0, 0.005
 
 def resolve_scheduler(scheduler: str, workers: int | None, planned: ExtractPlan) -> tuple[str, int]:
     """Choose where the tasks of a plan run."""
-    return choose_scheduler(scheduler, workers, len(planned.todo), _is_small(planned))
+    return choose_scheduler(
+        scheduler, workers or estimator_of(planned.settings).max_workers, len(planned.todo), _is_small(planned)
+    )
 
 
 def _is_small(planned: ExtractPlan) -> bool:
@@ -149,7 +151,7 @@ def run_plan(
     function: Callable[[VideoTask, Tick], VideoRecord] = extract_video,
 ) -> ExtractReport:
     """Carry out a plan."""
-    operation = Operation(scheduler, workers, progress)
+    operation = Operation(scheduler, workers or estimator_of(planned.settings).max_workers, progress)
     if planned.todo:
         needs = needs_of_workers(planned.settings)
         operation.check_workers(planned.todo[0].path, planned.storage.folder, needs=needs)
@@ -278,7 +280,7 @@ def _prepare_engine(settings: ExtractSettings, progress: Progress) -> None:
 def _prepare_store(planned: ExtractPlan, is_locked: bool) -> dict[tuple[str, str], str]:
     """Make ready for the videos; return why those cannot be written whose names the file system refuses."""
     storage = planned.storage
-    versions = library_versions() | guest_versions(planned.settings.algorithm)
+    versions = library_versions(planned.settings.algorithm)
     settle_root(
         storage,
         RootAttributes(FORMAT, planned.settings, versions, now_utc(), planned.sources, planned.n_planned),

@@ -6,7 +6,6 @@ import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -15,6 +14,7 @@ from flowstore.errors import DecodeError, SourceError
 from flowstore.format.root import read_root
 from flowstore.layouts.flow_names import flow_finder
 from flowstore.names import printable_name
+from flowstore.opencv import cv2
 from flowstore.sources.frames import FrameReader
 from flowstore.sources.listing import list_folder
 from flowstore.sources.source import VideoSource

@@ -6,7 +6,6 @@ Owns PyAV; holds one frame at a time. Must not import anything that computes flo
 
 from __future__ import annotations
 
-import bisect
 import math
 import os
 import struct
@@ -17,15 +16,17 @@ from typing import Any, cast
 
 import av
 import av.logging
-import cv2
 import numpy as np
+import numpy.typing as npt
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
+from flowstore.caches import RecentCache
 from flowstore.errors import DecodeError
 from flowstore.names import count_text
+from flowstore.opencv import cv2
 from flowstore.sources.containers import (
     ENDS_EARLY,
     Opened,
@@ -55,6 +56,10 @@ _BLANK_BYTES = 16
 _UNCOMPRESSED = frozenset(("rawvideo", "r210", "v210", "v410", "ayuv", "y41p", "yuv4", "wrapped_avframe"))
 # So many frame intervals without a frame are a gap.
 _GAP = 1.5
+# The entry and its key.
+_INDEX_OVERHEAD_BYTES = 600
+# Of some 20 000 videos of 10 s.
+_INDICES = RecentCache(limit_bytes=2**26)
 
 
 class VideoFile:
@@ -123,20 +128,38 @@ def read_frames(path: str, numbers: Sequence[int]) -> Frame:
     Notes
     -----
     Frames are sought by the nearest key frame before them where the packets' time stamps tell the number of every
-    frame; otherwise the file is decoded from its beginning.
+    frame, which are read once and kept while the file is the same; otherwise the file is decoded from its beginning.
     """
     wanted = sorted(set(map(int, numbers)))
     if wanted and wanted[0] < 0:
         raise DecodeError(f"there is no frame {wanted[0]}: frames count from 0")
     found: dict[int, Frame] = {}
     with open_video(path) as (container, stream, _):
-        index = _FrameIndex.of(container, stream)
+        index = _kept_index(path, container, stream)
         if index is not None and wanted and wanted[-1] < len(index.pts):
-            found = index.read(path, wanted)
+            found = index.read(container, stream, wanted)
     if len(found) < len(wanted):
         found = _read_in_order(path, wanted)
     frames = [found[int(number)] for number in numbers]
     return np.stack(frames) if frames else np.empty((0, 0, 0, 3), np.uint8)
+
+
+def count_frames(path: str) -> int | None:
+    """Return the number of frames of a video file, None where only decoding all of it would tell."""
+    with open_video(path) as (container, stream, _):
+        index = _kept_index(path, container, stream)
+        return None if index is None else len(index.pts)
+
+
+def _kept_index(path: str, container: InputContainer, stream: VideoStream) -> _FrameIndex | None:
+    info = os.stat(path)
+    # A file that was written anew is another one.
+    place = path, info.st_size, info.st_mtime_ns, info.st_ino
+    kept: tuple[_FrameIndex | None] | None = _INDICES.get(place)
+    if kept is None:
+        kept = (_FrameIndex.of(container, stream),)
+        _INDICES.put(place, kept, _INDEX_OVERHEAD_BYTES + (kept[0].size_bytes if kept[0] else 0))
+    return kept[0]
 
 
 def _read_in_order(path: str, wanted: Sequence[int]) -> dict[int, Frame]:
@@ -162,8 +185,12 @@ class _FrameIndex:
     # One packet is one shown frame, and a key frame is one from which every later frame can be decoded.
     CODECS = frozenset(("h264", "hevc", "mjpeg", "vp9", "libdav1d", "av1"))
 
-    pts: list[int]
-    keys: list[int]
+    pts: npt.NDArray[np.int64]
+    keys: npt.NDArray[np.int64]
+
+    @property
+    def size_bytes(self) -> int:
+        return self.pts.nbytes + self.keys.nbytes
 
     @classmethod
     def of(cls, container: InputContainer, stream: VideoStream) -> _FrameIndex | None:
@@ -182,33 +209,33 @@ class _FrameIndex:
             pts.append(packet.pts)
         if not keys or pts[0] != keys[0] or min(pts) != pts[0] or len(set(pts)) != len(pts):
             return None
-        return cls(sorted(pts), sorted(keys))
+        return cls(np.sort(np.array(pts, np.int64)), np.sort(np.array(keys, np.int64)))
 
-    def read(self, path: str, wanted: Sequence[int]) -> dict[int, Frame]:
+    def read(self, container: InputContainer, stream: VideoStream, wanted: Sequence[int]) -> dict[int, Frame]:
         """Return those of some frames that seeking finds."""
         found: dict[int, Frame] = {}
-        number_of = {self.pts[number]: number for number in wanted}
-        with open_video(path) as (container, stream, _):
-            converter, waiting = _Converter(), [self.pts[number] for number in wanted]
-            while waiting:
-                following = bisect.bisect_right(self.keys, waiting[0])
-                start = self.keys[following - 1]
-                beyond = self.keys[following] if following < len(self.keys) else None
-                container.seek(start, stream=stream, backward=True)
-                last = waiting[0] - 1
-                for frame in _decode_quietly(container, stream):
-                    if frame.pts is None or frame.is_corrupt:
-                        return found
-                    # Frames shown before a key frame may need frames before it.
-                    if frame.pts >= start and frame.pts in number_of:
-                        found[number_of[frame.pts]] = converter.rgb(frame)
-                    last = max(last, frame.pts)
-                    waiting = [pts for pts in waiting if pts > last]
-                    # Within a group of pictures, or into the next one, reading on is cheaper than seeking.
-                    if not waiting or (beyond is not None and waiting[0] >= beyond and last >= beyond):
-                        break
-                else:
+        waiting: list[int] = self.pts[list(wanted)].tolist()
+        number_of = dict(zip(waiting, wanted, strict=True))
+        converter = _Converter()
+        while waiting:
+            following = int(np.searchsorted(self.keys, waiting[0], side="right"))
+            start = int(self.keys[following - 1])
+            beyond = int(self.keys[following]) if following < len(self.keys) else None
+            container.seek(start, stream=stream, backward=True)
+            last = waiting[0] - 1
+            for frame in _decode_quietly(container, stream):
+                if frame.pts is None or frame.is_corrupt:
                     return found
+                # Frames shown before a key frame may need frames before it.
+                if frame.pts >= start and frame.pts in number_of:
+                    found[number_of[frame.pts]] = converter.rgb(frame)
+                last = max(last, frame.pts)
+                waiting = [pts for pts in waiting if pts > last]
+                # Within a group of pictures, or into the next one, reading on is cheaper than seeking.
+                if not waiting or (beyond is not None and waiting[0] >= beyond and last >= beyond):
+                    break
+            else:
+                return found
         return found
 
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from zarr.abc.store import Store
 
 from flowstore.arguments import check_whole
+from flowstore.caches import RecentCache
 from flowstore.errors import (
     ArgumentError,
     ChecksumError,
@@ -42,7 +43,6 @@ from flowstore.names import (
 from flowstore.notebook.views import MAX_THUMBNAILS, class_html, store_html
 from flowstore.storage.keys import Storage
 from flowstore.storage.places import open_storage
-from flowstore.store.caches import RecentCache
 from flowstore.store.clips import plan_clips
 from flowstore.store.flow_index import FlowIndex
 from flowstore.store.index import read_index

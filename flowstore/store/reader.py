@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from flowstore.caches import RecentCache
 from flowstore.errors import ChecksumError, ReplacedError, StoreFormatError
 from flowstore.format import zarr_metadata
 from flowstore.format.record import VideoRecord
@@ -15,7 +16,6 @@ from flowstore.format.shards import chunk_span, index_size, iter_chunks, parse_s
 from flowstore.format.zarr_metadata import FLOW
 from flowstore.quantize.quantizer import Quantizer
 from flowstore.storage.keys import Storage
-from flowstore.store.caches import RecentCache
 from flowstore.store.tree import read_record
 
 Codes = npt.NDArray[Any]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from flowstore.caches import RecentCache
 from flowstore.colour import automatic_scale_px, flow_scale_px
 from flowstore.errors import ArgumentError, FailedVideoError, StoreError
 from flowstore.format.record import VideoRecord
@@ -18,7 +19,6 @@ from flowstore.notebook.plots import PlotStyle, plot_flow
 from flowstore.notebook.views import thumbnail_html, video_html
 from flowstore.quantize.quantizer import Quantizer
 from flowstore.storage.keys import Storage
-from flowstore.store.caches import RecentCache
 from flowstore.store.reader import Codes, StoredFlow
 
 Flow = npt.NDArray[np.float32]

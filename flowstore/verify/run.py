@@ -18,6 +18,7 @@ from flowstore.jobs.progress import Progress
 from flowstore.layouts.flow_names import flow_finder
 from flowstore.layouts.templates import source_pattern
 from flowstore.names import count_text, missing_text, printable_name, unescape_name, video_path
+from flowstore.opencv import check_opencv
 from flowstore.pipeline.plan import check_names
 from flowstore.pipeline.run import needs_of_workers
 from flowstore.pipeline.task import Comparison, VideoTask, compare_video
@@ -118,6 +119,7 @@ def verify(
         run = _Run(storage, sources, operation)
         if (repair or deep) and source is not None and run.settings is not None:
             # To learn at the end of hours that nothing can be extracted here would be late.
+            check_opencv()
             make_estimator(run.settings.algorithm, run.settings.engine, run.settings.params)
             operation.check_workers(needs=needs_of_workers(run.settings))
         if run.settings is not None:

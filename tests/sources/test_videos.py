@@ -19,10 +19,11 @@ from video_files import CONDITIONS, CONTAINERS, make
 
 from flowstore.errors import DecodeError, SourceError
 from flowstore.layouts.flow_names import flow_finder
+from flowstore.sources import videos
 from flowstore.sources.discovery import discover
 from flowstore.sources.images import FrameFolder, check_frame_shape, is_whole_image, read_image, resize_frame, to_gray
 from flowstore.sources.source import VideoSource
-from flowstore.sources.videos import VideoFile, read_frames
+from flowstore.sources.videos import VideoFile, count_frames, read_frames
 
 HEIGHT, WIDTH = 48, 64
 WRITERS = {"avi": "MJPG", "mp4": "mp4v", "mkv": "MJPG"}
@@ -436,6 +437,26 @@ def test_frames_that_are_sought_are_those_of_sequential_decoding(tmp_path, suffi
         read_frames(path, [3, 40])
     with pytest.raises(DecodeError, match=r"there is no frame -1"):
         read_frames(path, [-1])
+    assert count_frames(path) in (None, made.n_frames)
+
+
+def test_packets_are_read_once_while_a_file_is_the_same(tmp_path):
+    path, made = made_file(tmp_path, "mp4", "whole")
+    found, n_kept = read_frames(path, [5, 30]), len(videos._INDICES)
+    np.testing.assert_array_equal(read_frames(path, [5, 30]), found)
+    assert count_frames(path) == made.n_frames
+    assert len(videos._INDICES) == n_kept
+    # The same name, with other frames.
+    with av.open(path, "w") as output:
+        stream = output.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        for number in range(20):
+            picture = np.full((48, 64, 3), 10 * number, np.uint8)
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+        output.mux(stream.encode(None))
+    frames = [frame[..., ::-1] for frame in VideoFile(path).read_color_frames()]
+    np.testing.assert_array_equal(read_frames(path, [19, 5]), [frames[19], frames[5]])
+    assert count_frames(path) == 20
 
 
 # The matrix of ISO/IEC 14496-12 §8.3.2 in tkhd, (a b u c d v x y w), and what it does to a picture.

@@ -8,7 +8,7 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowstore.store.caches import RecentCache
+from flowstore.caches import RecentCache
 
 steps = st.lists(
     st.one_of(
