@@ -231,6 +231,7 @@ def read_cold(store: Path, jpeg: Path, lengths: dict[str, int]) -> dict[str, flo
         "JPEG folder": read_jpegs,
     }
     milliseconds: dict[str, list[float]] = {}
+    os.sync()
     evict(store, jpeg)
     for state in ("cold", "warm"):
         for number, window in enumerate(windows):
@@ -361,6 +362,8 @@ def tell(results: dict[str, Any]) -> str:
             f"{machine['processor']}, {cores} cores",
             "",
             format_table(header, results["rows"]),
+            "",
+            f"s far above CPU s / {cores}: others used the machine",
             "",
             f"codes equal to OpenCV's: {100 * agreement['equal_codes']:.4f} % in {agreement['videos']} videos, "
             f"largest difference {agreement['largest_difference']}",

@@ -150,7 +150,7 @@ def plan_copy(
     root = replace(source.root, settings=settings)
     target, zip_path = _open_target(dest)
     _check_apart(source.storage, target)
-    state = _look_at_target(target, root, overwrite)
+    state, n_planned_before = _look_at_target(target, root, overwrite)
     damaged: list[VideoCopy] = []
     records = _chosen_records(store, source, select, damaged)
     todo, n_others = records, 0
@@ -162,10 +162,16 @@ def plan_copy(
             f"DEST {target.url}: a zip with other videos ({len(todo)} are not in it, {n_others} of it not among those "
             "to copy), and a zip is never changed in place: give another name, or --overwrite to make it anew"
         )
+    # The whole copy of a store that states no plan is that store, byte for byte.
+    n_planned = root.n_planned
+    if select or isinstance(store, FlowStore):
+        n_planned = max(len(records) + len(damaged) + n_others, n_planned_before)
+    elif n_planned is not None:
+        n_planned = max(len(records) + len(damaged), n_planned) + n_others
     return CopyPlan(
         source=source,
         dest=zip_path or target,
-        root=root,
+        root=replace(root, n_planned=n_planned),
         todo=tuple(sorted(todo, key=lambda record: (-record.size_bytes, record.class_name, record.name))),
         done=tuple(sorted({_path(record) for record in records} - {_path(record) for record in todo})),
         n_others=n_others,
@@ -222,18 +228,18 @@ def _place(storage: Storage) -> str | None:
     return storage.url if "://" in storage.url else None
 
 
-def _look_at_target(target: Storage, root: RootAttributes, is_overwriting: bool) -> str:
-    """Return whether the target is ``new``, to be ``overwritten`` or to be ``resumed``; refuse any other."""
+def _look_at_target(target: Storage, root: RootAttributes, is_overwriting: bool) -> tuple[str, int]:
+    """Return whether the target is ``new``, ``overwritten`` or ``resumed``, and its planned videos; refuse others."""
     check_place("DEST", target)
     check_outside_stores("DEST", target)
     try:
         found = read_root(target)
     except StoreNotFoundError:
-        return "new"
+        return "new", 0
     if is_overwriting:
-        return "overwritten"
+        return "overwritten", 0
     check_same(target, found, root)
-    return "resumed"
+    return "resumed", found.n_planned or 0
 
 
 def check_same(target: Storage, found: RootAttributes, root: RootAttributes) -> None:

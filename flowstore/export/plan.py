@@ -19,7 +19,7 @@ from flowstore.export.task import ExportTask, VideoExport, read_values
 from flowstore.format.settings import describe_settings
 from flowstore.layouts.file_kind import FlowFile, VideoFile
 from flowstore.layouts.layout import LISTS_FOLDER, Layout
-from flowstore.names import count_text, printable_name
+from flowstore.names import count_text, missing_text, printable_name
 from flowstore.opencv import check_opencv
 from flowstore.quantize.code_encodings import CODE_ENCODINGS
 from flowstore.quantize.file_quantizer import FLOAT_ENCODINGS, FileEncoding, FileQuantizer, has_bound
@@ -144,6 +144,11 @@ class ExportPlan:
         """Whether codes go out unchanged, and if not by how much they can differ."""
         return describe_encoding(self.conversion, self.layout, {task.video.shape[2:] for task in self.tasks})
 
+    @property
+    def missing(self) -> str:
+        """How many of the store's planned videos are missing, in words; empty where none is."""
+        return missing_text(self.store.root.n_planned, self.store.n_missing)
+
     def manifest(self) -> dict[str, Any]:
         """Return what ``flowstore-export.json`` says of the export's settings, as plain JSON values."""
         layout, conversion = self.layout, self.conversion
@@ -174,6 +179,7 @@ class ExportPlan:
             "files": self.n_files,
             "lists": [f"{LISTS_FOLDER}/{found.name}.txt" for found in self.lists],
             "left_out": self.n_left_out,
+            "missing": self.missing,
             "damaged": [failure.key for failure in self.damaged],
         }
 
@@ -216,6 +222,8 @@ class ExportPlan:
             rows.append(("lists", ", ".join(f"{LISTS_FOLDER}/{found.name}.txt" for found in self.lists)))
         if self.damaged:
             rows.append(("damaged", f"{count_text(len(self.damaged), 'video')} whose records cannot be read"))
+        if self.missing:
+            rows.append(("missing", self.missing))
         rows.append(("files", f"{self.n_files}"))
         return "\n".join(f"{name + ':':10}{text}" for name, text in rows)
 

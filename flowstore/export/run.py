@@ -47,6 +47,8 @@ class ExportReport:
         Lists that were written, and the lines of each.
     flows_per_second : float
         Rate at which flows were written, those that were there not counted.
+    missing : str
+        How many of the store's planned videos are missing, in words; empty where none is.
     """
 
     dest: str
@@ -61,6 +63,7 @@ class ExportReport:
     seconds: float
     lists: dict[str, int] = field(default_factory=dict)
     flows_per_second: float = 0.0
+    missing: str = ""
 
     @property
     def is_all_well(self) -> bool:
@@ -71,12 +74,13 @@ class ExportReport:
         present = f", {self.n_present} were there" if self.n_present else ""
         left_out = f"; {count_text(self.n_left_out, 'failed video')} left out" if self.n_left_out else ""
         failed = f"; {count_text(len(self.failures), 'video')} could not be exported" if self.failures else ""
+        missing = f"; {self.missing}" if self.missing else ""
         lists = "".join(f"; {path}: {count_text(n_lines, 'line')}" for path, n_lines in self.lists.items())
         return (
             f"{count_text(self.n_videos, 'video')}, {count_text(self.n_flows, 'flow')}, "
             f"{count_text(self.n_written, 'file')} written{present} "
             f"in {self.seconds:.1f} s ({self.flows_per_second:.0f} flows/s) -> {self.dest} "
-            f"({self.layout}; {self.encoding_note}){lists}{left_out}{failed}"
+            f"({self.layout}; {self.encoding_note}){lists}{left_out}{failed}{missing}"
         )
 
     def __repr__(self) -> str:
@@ -93,6 +97,7 @@ class ExportReport:
             "files_written": self.n_written,
             "files_present": self.n_present,
             "left_out": self.n_left_out,
+            "missing": self.missing,
             "lists": self.lists,
             "failed": [{"video": failure.key, "reason": failure.problem} for failure in self.failures],
             "seconds": round(self.seconds, 3),
@@ -221,6 +226,7 @@ def run_export(
         seconds=seconds,
         lists=lists,
         flows_per_second=n_written * planned.n_flows / max(1, planned.n_files) / max(seconds, 1e-9),
+        missing=planned.missing,
     )
 
 
