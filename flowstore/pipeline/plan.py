@@ -22,6 +22,7 @@ from flowstore.format.settings import IMPORTED, ExtractSettings, describe_settin
 from flowstore.layouts.flow_names import flow_finder
 from flowstore.layouts.templates import source_pattern
 from flowstore.names import count_text, escape_name, fold_name, format_bytes, printable_name, video_path
+from flowstore.opencv import check_opencv
 from flowstore.pipeline.forecast import Estimate, estimate_work
 from flowstore.sources.discovery import Discovery, discover
 from flowstore.sources.selection import select_sources
@@ -71,6 +72,10 @@ class ExtractPlan:
         What is done to a video.
     keep_damaged : bool
         Whether the flow of damaged videos is stored up to the damage.
+    sources : tuple of str
+        What the store is made of, once this run is done; none where that stays as the store states it.
+    n_planned : int or None
+        Videos that the store is to hold then, failed ones among them; None where that stays as the store states it.
     """
 
     storage: Storage
@@ -86,6 +91,8 @@ class ExtractPlan:
     is_part: bool = False
     verb: Verb = "extract"
     keep_damaged: bool = False
+    sources: tuple[str, ...] = ()
+    n_planned: int | None = None
 
     @classmethod
     def again(
@@ -218,6 +225,28 @@ def make_plan(
         verb=verb,
         keep_damaged=keep_damaged,
     )
+
+
+def stating_target(
+    planned: ExtractPlan, source: str | os.PathLike[str], targets: Sequence[VideoSource], is_selection: bool
+) -> ExtractPlan:
+    """Add to a plan what the store will say of itself: its source, and how many videos it is to hold.
+
+    `targets` are the videos of all parts. The last run over a whole source says how many it has; one over some of them,
+    or over another source, leaves what an earlier run has not finished.
+    """
+    storage, place = planned.storage, os.path.abspath(source)
+    paths = {video_path(target.class_name, target.name) for target in targets}
+    if planned.is_new or planned.is_overwritten:
+        return replace(planned, sources=(place,), n_planned=len(paths))
+    root = read_root(storage)
+    others = [path for path in video_paths(storage) if path not in paths]
+    sizes = storage.map(lambda path: storage.size_bytes(f"{path}/zarr.json"), others)
+    n_planned = len(paths) + sum(size is not None for size in sizes)
+    if is_selection or root.sources != (place,):
+        n_planned = max(n_planned, root.n_planned or 0)
+    sources = (*(other for other in root.sources if other != place), place)
+    return replace(planned, sources=sources, n_planned=n_planned)
 
 
 def _longest_first(sources: Iterable[VideoSource]) -> tuple[VideoSource, ...]:
@@ -383,6 +412,7 @@ def plan_extract(
     FlowStoreError
         If the source, the store or a choice cannot be used.
     """
+    check_opencv()
     if part is not None:
         check_part(part)
     is_part = part is not None and part[1] > 1
@@ -399,4 +429,6 @@ def plan_extract(
         discovery = replace(discovery, notes=(*discovery.notes, note))
     storage = open_storage(store, is_written=True)
     planned = make_plan(discovery, chosen, storage, settings, retry_failed, overwrite, keep_damaged=keep_damaged)
-    return replace(planned, is_part=is_part)
+    everything = select_sources(discovery.sources, include, exclude, limit) if is_part else chosen
+    is_selection = list_file is not None or len(everything) < len(discovery.sources)
+    return stating_target(replace(planned, is_part=is_part), source, everything, is_selection)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from flowstore.arguments import ParameterValue
@@ -11,7 +12,7 @@ from flowstore.estimators.guests import guest_versions
 from flowstore.estimators.registry import compile_engine, is_guest, library_versions, make_estimator, needs_compiling
 from flowstore.format.codec import Compression
 from flowstore.format.record import VideoRecord
-from flowstore.format.root import RootAttributes
+from flowstore.format.root import RootAttributes, read_root, state_plan
 from flowstore.format.settings import IMPORTED, ExtractSettings
 from flowstore.format.zarr_metadata import FORMAT
 from flowstore.jobs.job import Loss, Tick
@@ -155,7 +156,7 @@ def run_plan(
         needs = needs_of_workers(planned.settings)
         operation.check_workers(planned.todo[0].path, planned.storage.folder, needs=needs)
     gathered = _Gathered(planned, operation.progress)
-    if not planned.todo and (planned.is_part or _is_indexed(planned)):
+    if not planned.todo and (planned.is_part or _is_indexed(planned)) and not _has_old_plan(planned):
         return gathered.report(0.0)
     with planned.storage.lock(is_shared=planned.is_part, advice=SHARE_ADVICE) as is_locked:
         _run_locked(planned, is_locked, operation, gathered, function)
@@ -174,6 +175,12 @@ def needs_of_workers(settings: ExtractSettings) -> Callable[[], dict[str, str]] 
 def _make_guest(algorithm: str, engine: str, params: Mapping[str, ParameterValue]) -> dict[str, str]:
     make_estimator(algorithm, engine, params)
     return guest_versions(algorithm)
+
+
+def _has_old_plan(planned: ExtractPlan) -> bool:
+    """Tell whether the store says that something is missing, though nothing is left to do."""
+    stated = read_root(planned.storage).n_planned
+    return None not in (stated, planned.n_planned) and stated != planned.n_planned
 
 
 def _is_indexed(planned: ExtractPlan) -> bool:
@@ -202,6 +209,8 @@ def _run_locked(
                     else:
                         tasks.append(task)
                 operation.run(function, tasks, gathered.take, _commit_lost, _is_small(planned), _stall_limit_s)
+            else:
+                state_plan(planned.storage, replace(read_root(planned.storage), n_planned=planned.n_planned))
         except KeyboardInterrupt:
             # Before the root there is no store, and a folder with nothing but an index would be refused the next time.
             if planned.storage.size_bytes("zarr.json"):
@@ -271,10 +280,10 @@ def _prepare_engine(settings: ExtractSettings, progress: Progress) -> None:
 def _prepare_store(planned: ExtractPlan, is_locked: bool) -> dict[tuple[str, str], str]:
     """Make ready for the videos; return why those cannot be written whose names the file system refuses."""
     storage = planned.storage
-    versions = library_versions() | guest_versions(planned.settings.algorithm)
+    versions = library_versions(planned.settings.algorithm)
     settle_root(
         storage,
-        RootAttributes(FORMAT, planned.settings, versions, now_utc()),
+        RootAttributes(FORMAT, planned.settings, versions, now_utc(), planned.sources, planned.n_planned),
         lambda found: check_settings(storage, found, planned.settings),
         is_new=planned.is_new,
         is_overwritten=planned.is_overwritten,

@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from flowstore.errors import DecodeError, FlowStoreError, MachineError, StoppedError, StoreError
 from flowstore.estimators.checked import CheckedStream
-from flowstore.estimators.guests import guest_versions
 from flowstore.estimators.protocol import FrameKind
 from flowstore.estimators.registry import is_guest, library_versions, make_estimator
 from flowstore.format.codec import set_single_threaded
@@ -125,7 +124,7 @@ def failed_record(task: VideoTask, reason: str) -> VideoRecord:
         source_kind=task.source.kind,
         fingerprint=found,
         created=now_utc(),
-        versions=library_versions() | task.source.decoder_versions() | guest_versions(task.settings.algorithm),
+        versions=library_versions(task.settings.algorithm) | task.source.decoder_versions(),
     )
 
 
@@ -227,7 +226,7 @@ def _extract(task: VideoTask, tick: Tick) -> VideoRecord:
                 statistics=encoder.statistics(),
                 warnings=(*reader.warnings, *frames.warnings),
                 created=now_utc(),
-                versions=library_versions() | source.decoder_versions() | guest_versions(settings.algorithm),
+                versions=library_versions(settings.algorithm) | source.decoder_versions(),
             )
         )
 
