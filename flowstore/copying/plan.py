@@ -20,6 +20,7 @@ from flowstore.format.root import RootAttributes, check_outside_stores, read_roo
 from flowstore.format.settings import ExtractSettings
 from flowstore.names import count_text, escape_name, format_bytes, printable_name, video_path
 from flowstore.storage.keys import Storage
+from flowstore.storage.local import LocalStorage
 from flowstore.storage.places import check_place, open_storage, room_notes
 from flowstore.store.open import FlowStore, Place, open_store
 from flowstore.store.tree import read_record, video_paths
@@ -114,8 +115,9 @@ class CopyPlan:
             lines.append(f"note:   {count_text(self.n_others, 'other video')} in the target: left as they are")
         if self.damaged:
             lines.append(f"note:   {count_text(len(self.damaged), 'video')} with a damaged record cannot be copied")
-        if not isinstance(self.dest, str):
-            lines += [f"note:   {note}" for note in room_notes(self.dest, self.size_bytes)]
+        # A zip takes the room of its folder, where it is made beside its place.
+        place = LocalStorage(os.path.dirname(self.dest)) if isinstance(self.dest, str) else self.dest
+        lines += [f"note:   {note}" for note in room_notes(place, self.size_bytes)]
         return lines
 
     def to_json(self) -> dict[str, Any]:
