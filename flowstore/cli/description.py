@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from flowstore.format.settings import IMPORTED, flow_unit
+from flowstore.format.settings import IMPORTED, ExtractSettings, flow_unit
 from flowstore.names import count_text, format_bytes, missing_text, printable_name, videos_text
 from flowstore.store.open import FlowClass, FlowStore, open_place
 from flowstore.store.video import Video
@@ -77,7 +77,7 @@ def describe_store(store: FlowStore) -> Description:
         " with flow, " if totals["failed"] else "",
         (f"{totals['failed']} failed" if totals["failed"] else "", "red"),
         f", {count_text(totals['flows'], 'flow')}, {format_bytes(totals['bytes'])}"
-        f" ({_share(totals)} of raw codes), format {store.root.format}",
+        f" ({_share(totals, settings)} of raw {settings.quantizer.dtype.name}), format {store.root.format}",
         f"\n{settings.algorithm} ({settings.engine}): {_pairs(settings.params)}",
         f"\n{_quantizer_text(store)}, step {settings.step}, compression {settings.compression}{_resize_text(store)}",
         f"\nmade {store.root.created} with {_pairs(store.root.versions)}\n",
@@ -137,8 +137,9 @@ def _resize_text(store: FlowStore) -> str:
     return "".join(parts)
 
 
-def _share(totals: dict[str, Any]) -> str:
-    return f"{totals['bytes'] / totals['raw_values']:.0%}" if totals["raw_values"] else "-"
+def _share(totals: dict[str, Any], settings: ExtractSettings) -> str:
+    raw_bytes = totals["raw_values"] * settings.quantizer.dtype.itemsize
+    return f"{totals['bytes'] / raw_bytes:.0%}" if raw_bytes else "-"
 
 
 def _total_cells(totals: dict[str, Any]) -> list[str]:

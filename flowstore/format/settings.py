@@ -157,6 +157,12 @@ def describe_settings(settings: ExtractSettings) -> str:
         stored = f"uint8 {quantizer.encoding} ±{quantizer.bound_px:g} px"
     if settings.max_error_px is not None:
         stored += f", max error {settings.max_error_px:g} px"
+    if settings.short_side is not None:
+        stored += f", short side {settings.short_side} px"
+    if settings.size is not None:
+        stored += f", size {settings.size[1]}×{settings.size[0]}"
+    if settings.fps is not None:
+        stored += f", {settings.fps:g} fps"
     return f"{settings.algorithm} ({settings.engine}), {stored}"
 
 

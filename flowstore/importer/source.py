@@ -66,7 +66,7 @@ class FlowSource(VideoSource):
         """Return nothing: no decoder of others is asked."""
         return {}
 
-    def probe(self) -> tuple[int, int, int] | None:
+    def probe(self, fps: float | None = None) -> tuple[int, int, int] | None:
         """Return ``(height, width, frames)`` as the first file says, None if it cannot be read."""
         try:
             return None if self.problem else probe_flow(self)

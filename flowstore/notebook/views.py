@@ -77,6 +77,7 @@ def store_html(
         ("videos", f"{videos_text(n_videos, n_failed)} in {count_text(len(classes), 'class')}"),
         ("flows", f"{n_flows}"),
         ("settings", f"{describe_settings(settings)}, step {settings.step}, compression {settings.compression}"),
+        ("parameters", ", ".join(f"{name} {value}" for name, value in settings.params.items())),
         *notes,
     ]
     shown = [

@@ -75,7 +75,7 @@ def estimate_work(sources: Sequence[VideoSource], settings: ExtractSettings) -> 
     sizes: list[tuple[int, int]] = []
     cost = n_frames = raw_bytes = 0.0
     for source in probed:
-        found = source.probe()
+        found = source.probe(settings.fps)
         if found is None:
             continue
         height, width, n_found = found
@@ -83,7 +83,8 @@ def estimate_work(sources: Sequence[VideoSource], settings: ExtractSettings) -> 
         used = scaled_size(height, width, settings.short_side, settings.size)
         cost += source.cost
         n_frames += n_found
-        raw_bytes += 2 * used[0] * used[1] * n_found * settings.quantizer.dtype.itemsize
+        n_flows = n_found if settings.algorithm == IMPORTED else max(0, n_found - settings.step)
+        raw_bytes += 2 * used[0] * used[1] * n_flows * settings.quantizer.dtype.itemsize
     scale = sum(source.cost for source in sources) / cost if cost else 0.0
     largest = max(sizes, key=lambda size: size[0] * size[1], default=(0, 0))
     per_video = memory_per_video(largest, settings)

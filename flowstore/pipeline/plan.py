@@ -12,11 +12,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from flowstore.arguments import check_flag, check_part
+from flowstore.arguments import ParameterValue, check_flag, check_part
 from flowstore.errors import ArgumentError, ChecksumError, SettingsMismatchError, StoreFormatError, StoreNotFoundError
 from flowstore.estimators.guests import guest_versions
 from flowstore.estimators.protocol import Estimator
-from flowstore.estimators.registry import make_estimator
+from flowstore.estimators.registry import default_params, make_estimator
 from flowstore.format.root import RootAttributes, check_outside_stores, read_root
 from flowstore.format.settings import IMPORTED, ExtractSettings, describe_settings
 from flowstore.layouts.flow_names import flow_finder
@@ -141,6 +141,8 @@ class ExtractPlan:
             + (f", {len(self.failed)} failed before (--retry-failed tries them again)" if self.failed else "")
             + (f"; {len(self.changed)} changed since and {self.verb}ed again" if self.changed else ""),
         ]
+        if changed := _changed_params(settings):
+            lines.insert(2, f"params:   {', '.join(f'{name} {value}' for name, value in changed.items())}")
         if self.todo:
             height, width = self.estimate.largest_frame
             is_sample = self.estimate.n_probed < len(self.todo)
@@ -248,6 +250,14 @@ def stating_target(
         n_planned = max(n_planned, root.n_planned or 0)
     sources = (*(other for other in root.sources if other != place), place)
     return replace(planned, sources=sources, n_planned=n_planned)
+
+
+def _changed_params(settings: ExtractSettings) -> dict[str, ParameterValue]:
+    """Return the parameters that are not the algorithm's defaults."""
+    if settings.algorithm == IMPORTED:
+        return {}
+    defaults = default_params(settings.algorithm)
+    return {name: value for name, value in settings.params.items() if value != defaults.get(name)}
 
 
 def _longest_first(sources: Iterable[VideoSource]) -> tuple[VideoSource, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 
@@ -111,8 +112,11 @@ class VideoSource:
         """Return the file names of a folder's frames in order, whatever speaks against it."""
         return order_frames(list_frames(self.path, self.flow_patterns))[0]
 
-    def probe(self) -> tuple[int, int, int] | None:
-        """Return ``(height, width, frames)`` as the header or the first frame says, None if it cannot be read."""
+    def probe(self, fps: float | None = None) -> tuple[int, int, int] | None:
+        """Return ``(height, width, frames)`` as the header or the first frame says, None if it cannot be read.
+
+        `fps` is the rate to which the frames are thinned.
+        """
         try:
             if self.problem:
                 return None
@@ -121,7 +125,10 @@ class VideoSource:
                 height, width, _ = read_levels(os.path.join(self.path, folder.names[0])).shape
                 return height, width, len(folder.names)
             video = VideoFile(self.path)
-            return video.height, video.width, video.n_frames_header
+            n_frames = video.n_frames_header
+            if fps is not None and video.rate_header:
+                n_frames = min(n_frames, math.ceil(n_frames * fps / video.rate_header))
+            return video.height, video.width, n_frames
         except FlowStoreError:
             return None
 

@@ -75,6 +75,7 @@ class VideoFile:
         self.warnings: list[str] = []
         with open_video(path) as (container, stream, _):
             rate, length_s = header_rate(stream), header_length_s(container, stream)
+            self.rate_header = rate
             self.n_frames_header = stream.frames or round((length_s or 0) * (rate or 0))
             self.height, self.width = stream.codec_context.height, stream.codec_context.width
 

@@ -123,5 +123,8 @@ def test_what_is_not_settings_is_refused(values):
 
 def test_settings_are_described_in_a_few_words():
     assert describe_settings(ExtractSettings()) == "farneback (opencv), uint8 centred ±20 px"
+    resized = ExtractSettings(short_side=120, fps=5)
+    assert describe_settings(resized) == "farneback (opencv), uint8 centred ±20 px, short side 120 px, 5 fps"
+    assert describe_settings(ExtractSettings(size=(24, 32))).endswith(", size 32×24")
     tenth = ExtractSettings(algorithm="dis", engine="opencv", quantizer=Quantizer("denseflow", 0.1))
     assert describe_settings(tenth) == "dis (opencv), uint8 denseflow ±0.1 px"

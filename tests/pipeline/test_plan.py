@@ -10,6 +10,7 @@ import pytest
 from store_factory import HEIGHT, WIDTH, make_frames, tree_files, write_avi
 
 import flowstore
+from flowstore import open_store
 from flowstore.errors import ArgumentError, SettingsMismatchError, StoreFormatError
 from flowstore.layouts.flow_names import flow_finder
 from flowstore.pipeline import extract, plan_extract
@@ -66,11 +67,13 @@ def test_a_new_store(videos, tmp_path):
 
 
 def test_the_printed_plan(videos, tmp_path):
-    planned = plan_extract(videos, tmp_path / "s.zarr", settings(bound=15, step=2, compression="small"))
+    options = {"bound": 15, "step": 2, "compression": "small", "short_side": 24, "params": {"winsize": 9}}
+    planned = plan_extract(videos, tmp_path / "s.zarr", settings(**options))
     estimate = planned.estimate
     assert str(planned).splitlines() == [
         f"store:    {tmp_path}/s.zarr (new)",
-        "settings: farneback (opencv), uint8 centred ±15 px, step 2, compression small",
+        "settings: farneback (opencv), uint8 centred ±15 px, short side 24 px, step 2, compression small",
+        "params:   winsize 9",
         "videos:   4 in 2 classes: 4 to extract, 0 done",
         f"estimate: 53 frames, {format_bytes(estimate.size_bytes)} of flow",
         f"memory:   at most {format_bytes(estimate.memory_per_worker)} per worker process "
@@ -335,3 +338,14 @@ def test_a_pattern_may_be_a_plain_string():
     sources = [make_source("c", "a"), make_source("c", "b")]
     assert [source.name for source in select_sources(sources, include="c/a")] == ["a"]
     assert select_sources(sources, exclude="*mov*") == tuple(sources)
+
+
+def test_the_estimate_counts_frames_as_they_are_thinned(tmp_path):
+    write_avi(tmp_path / "videos/c/a.avi", 40, seed=1)
+    every = plan_extract(tmp_path / "videos", tmp_path / "s.zarr", settings()).estimate
+    options = settings(fps=5, step=2)
+    thinned = plan_extract(tmp_path / "videos", tmp_path / "s.zarr", options).estimate
+    extract(tmp_path / "videos", tmp_path / "s.zarr", engine="opencv", fps=5, step=2)
+    n_frames = open_store(tmp_path / "s.zarr")["c/a"].record.n_frames
+    assert abs(thinned.n_frames - n_frames) <= 1
+    assert thinned.size_bytes == round(every.size_bytes * (thinned.n_frames - 2) / 39)
