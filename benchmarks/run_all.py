@@ -57,7 +57,7 @@ BENCHMARKS = (
     Benchmark(
         "raft",
         "What does RAFT cost through flowstore, beside the model called by hand?",
-        full=("--rounds", "3", "--pairs", "8"),
+        full=("--rounds", "3", "--pairs", "2"),
     ),
     Benchmark("extract", "How long does a dataset take, against the loop that people write?"),
     Benchmark("scaling", "What does a video cost beyond its flow, and do ten times as many take ten times as long?"),

@@ -133,9 +133,10 @@ class ExtractPlan:
         settings = self.settings
         stored = f"{len(self.todo)} to {self.verb}, {len(self.done)} done"
         state = "new" if self.is_new else "emptied first" if self.is_overwritten else "resumed"
+        whose = " (the store's)" if state == "resumed" else ""
         lines = [
             f"store:    {self.storage.url} ({state})",
-            f"settings: {describe_settings(settings)}, step {settings.step}, compression {settings.compression}",
+            f"settings: {describe_settings(settings)}, step {settings.step}, compression {settings.compression}{whose}",
             f"videos:   {self.n_videos} in {count_text(len(classes), 'class')}: {stored}"
             + (f", {len(self.failed)} failed before (--retry-failed tries them again)" if self.failed else "")
             + (f"; {len(self.changed)} changed since and {self.verb}ed again" if self.changed else ""),
