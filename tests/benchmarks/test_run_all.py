@@ -24,7 +24,7 @@ def test_every_benchmark_is_on_the_page():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [benchmark.name for benchmark in run_all.BENCHMARKS])
 def test_it_runs_in_its_small_form(name, tmp_path):
-    if name in ("loader", "rehearse_hmdb51", "stress_draws"):
+    if name in ("loader", "rehearse_hmdb51", "stress_draws", "stress_loader"):
         pytest.importorskip("torch", reason="needs PyTorch, which is installed up to Python 3.11")
     done = subprocess.run(
         [sys.executable, BENCHMARKS / "run_all.py", name, "--quick", "--out", tmp_path],
