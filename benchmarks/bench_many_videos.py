@@ -29,7 +29,9 @@ from measuring import describe_machine, format_table, write_results
 import flowstore
 from flowstore.format import zarr_metadata
 from flowstore.format.record import VideoRecord
+from flowstore.format.root import RootAttributes
 from flowstore.format.settings import ExtractSettings
+from flowstore.format.zarr_metadata import FORMAT
 from flowstore.quantize.motion import MotionStatistics
 from flowstore.storage.local import LocalStorage
 from flowstore.store.index import write_index
@@ -59,7 +61,7 @@ def make_codes(generator: np.random.Generator) -> np.ndarray:
 def make_store(root: Path, n_videos: int) -> None:
     """Write a store whose videos but for the first hundred are links to these, and its index."""
     storage, settings = LocalStorage(str(root)), ExtractSettings(compression="fast")
-    write_root(storage, settings, {}, "2024-01-02T03:04:05Z")
+    write_root(storage, RootAttributes(FORMAT, settings, {}, "2024-01-02T03:04:05Z"))
     n_classes = min(N_CLASSES, n_videos // 10)
     classes = [f"class_{number:03d}" for number in range(n_classes)]
     for name in classes:

@@ -1,135 +1,80 @@
-"""Random windows of 10 flows of 320×240 in one process, files in the page cache: clips a second of each reader.
+"""Random windows of 10 flows of 320×240 in one process, warm and cold: flowstore and what people might take instead.
 
 Everything is read as stored, uint8, into an array that is there already. Before anything is timed, each reader's output
 is compared with the codes that were written; the JPEGs, which are lossy, must be near. Readers take turns, window by
-window, so that a busy machine hurts all alike; the table gives medians over windows. "decoding alone" is the same
-windows decoded from memory, without reading, checking or looking anything up; "raw codes" is np.memmap of a file of
-uncompressed codes, the limit.
+window. Where others use the machine, readers that hand work to threads of their own (tensorstore, zarrs, zarr-python)
+wait longest, and the median says more of the machine than of them: the fastest window is what to compare then.
+"decoding alone" is the same windows decoded from memory, without reading, checking or looking anything up.
 
-    python benchmarks/bench_read.py [--video FILE]... [--windows 300] [--json FILE] [--quick]
+Cold: before each window a reader is opened anew and its files are evicted from the page cache, so that it also reads
+what it has to know of the video. Mapped files are opened anew too: what is mapped cannot be evicted. A virtual
+machine's disk may have a cache of its own.
 
-Real clips come from --video or FLOWSTORE_DATA; else scenes are drawn and the output says so.
+    python benchmarks/bench_read.py [--video FILE]... [--windows 300] [--cold 100] [--json FILE] [--quick]
+
+Real clips come from --video or FLOWSTORE_DATA; else scenes are drawn and the output says so. What is read, and what has
+to be installed for it: alternatives.py.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import zarr
-from clips import HEIGHT, WIDTH, extract_store, find_videos, read_jpegs, write_jpegs
+from alternatives import ALTERNATIVES, FLOWSTORE, JPEG, ZARR, Alternative, Codes, Reader
+from clips import HEIGHT, WIDTH, evict, extract_store, find_videos
 from measuring import describe_machine, format_table, summarize, write_results
 from numcodecs import blosc
 
 import flowstore
+from flowstore.copying import copy
 from flowstore.format.codec import codec_for
-from flowstore.storage.local import LocalStorage
-from flowstore.store.writer import VideoWriter, write_root
 
 LENGTH = 10
-JPEG, ZARR, DIRECT, DECODING, MEMMAP = (
-    "JPEG folder, cv2.imread",
-    "zarr-python, default pipeline",
-    "flowstore",
-    "decoding alone",
-    "raw codes, np.memmap",
-)
-PIXELS = "flowstore, pixels in float32"
-UNPACKED = "flowstore, compression none"
-TENSORSTORE = "tensorstore"
-
-Reader = Callable[[str, int, np.ndarray], None]
+DECODING, PIXELS, UNPACKED = "decoding alone", "flowstore, pixels in float32", "flowstore, compression none"
 
 
-def make_readers(store: flowstore.FlowStore, root: Path, work: Path) -> dict[str, Reader]:
-    """Write what the readers read and return them."""
-    arrays, codes, raw, packed = {}, {}, {}, {}
+def make_decoder(store: flowstore.FlowStore, codes: Codes) -> Reader:
+    """Return what decodes the store's chunks from memory."""
     codec = codec_for(store.settings.compression, "uint8")
     if codec.cname is None:
         raise SystemExit("there is nothing to decode without compression")
-    write_root(LocalStorage(str(work / "plain.zarr")), store.settings, {}, "")
-    plain = flowstore.open_store(work / "plain.zarr")
-    for video in store.iter_videos():
-        key = f"{video.class_name}/{video.name}"
-        codes[key] = video.codes[:]
-        arrays[key] = zarr.open_array(root / key / "flow", mode="r")
-        write_jpegs(codes[key], work / "jpeg" / key)
-        path = work / "raw" / key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        codes[key].tofile(path)
-        raw[key] = np.memmap(path, np.uint8, "r", shape=codes[key].shape)
-        with VideoWriter(plain.storage, video.class_name, video.name, HEIGHT, WIDTH, video.quantizer, "none") as writer:
-            for flow in codes[key]:
-                writer.append(flow)
-            writer.commit(video.record)
-        packed[key] = [codec.encode(flow) for flow in codes[key]]
-
-    def read_zarr(key: str, start: int, out: np.ndarray) -> None:
-        out[:] = arrays[key][start : start + LENGTH]
-
-    def read_flowstore(key: str, start: int, out: np.ndarray) -> None:
-        store[key].read_codes(start, start + LENGTH, out=out)
-
-    def read_unpacked(key: str, start: int, out: np.ndarray) -> None:
-        plain[key].read_codes(start, start + LENGTH, out=out)
+    packed = {key: [codec.encode(flow) for flow in flows] for key, flows in codes.items()}
 
     def decode(key: str, start: int, out: np.ndarray) -> None:
         for data, flow in zip(packed[key][start : start + LENGTH], out, strict=True):
             blosc.decompress(data, flow)
 
-    def read_memmap(key: str, start: int, out: np.ndarray) -> None:
-        out[:] = raw[key][start : start + LENGTH]
+    return decode
 
-    readers: dict[str, Reader] = {
-        JPEG: lambda key, start, out: read_jpegs(work / "jpeg" / key, start, out),
-        ZARR: read_zarr,
-        DIRECT: read_flowstore,
-        UNPACKED: read_unpacked,
-        DECODING: decode,
-        MEMMAP: read_memmap,
-    }
-    try:
-        import tensorstore
-    except ImportError:
-        print("tensorstore is not installed: it is left out")
-    else:
-        opened = {
-            key: tensorstore.open(
-                {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(root / key / "flow")}}
-            ).result()
-            for key in codes
-        }
 
-        def read_tensorstore(key: str, start: int, out: np.ndarray) -> None:
-            out[:] = opened[key][start : start + LENGTH].read().result()
-
-        readers[TENSORSTORE] = read_tensorstore
-    check_readers(readers, codes)
+def make_pixel_reader(store: flowstore.FlowStore) -> Reader:
+    """Return what reads pixels instead of codes, into an array of its own."""
     pixels = np.empty((LENGTH, 2, HEIGHT, WIDTH), np.float32)
-
-    def read_pixels(key: str, start: int, out: np.ndarray) -> None:
-        store[key].read(start, start + LENGTH, out=pixels)
-
-    readers[PIXELS] = read_pixels
-    return readers
+    return lambda key, start, out: store[key].read(start, start + LENGTH, out=pixels)
 
 
-def check_readers(readers: dict[str, Reader], codes: dict[str, np.ndarray]) -> None:
-    """Compare every reader with the codes that were written."""
+def check_reader(alternative: Alternative, read: Reader, codes: Codes) -> None:
+    """Compare what a reader gives with the codes that were written."""
     for key, expected in codes.items():
         for start in {0, len(expected) // 2, len(expected) - LENGTH}:
             window = expected[start : start + LENGTH]
-            for name, read in readers.items():
-                out = np.zeros_like(window)
-                read(key, start, out)
-                error = np.abs(out.astype(int) - window)
-                if (name == JPEG and error.mean() > 2) or (name != JPEG and error.any()):
-                    raise SystemExit(f"{name} does not give what was written: {key} from {start} on")
+            out = np.zeros_like(window)
+            read(key, start, out)
+            error = np.abs(out.astype(int) - window)
+            if error.mean() > 2 if alternative.is_lossy else error.any():
+                raise SystemExit(f"{alternative.name} does not give what was written: {key} from {start} on")
+
+
+def disk_use(folder: Path) -> int:
+    """Return the bytes of the disk's blocks that the files take: a small file takes more than it holds."""
+    os.sync()
+    return sum(512 * path.stat().st_blocks for path in folder.rglob("*") if path.is_file())
 
 
 def draw_windows(store: flowstore.FlowStore, n_windows: int) -> list[tuple[str, int]]:
@@ -148,46 +93,96 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--video", type=Path, action="append", help="a video file; may be given again")
     parser.add_argument("--windows", type=int, default=300)
+    parser.add_argument("--cold", type=int, default=100, help="windows read with cold files")
     parser.add_argument("--compression", default="fast")
     parser.add_argument("--quick", action="store_true", help="few windows")
     parser.add_argument("--json", help="write the results to this file")
     options = parser.parse_args()
+    if options.quick:
+        options.windows, options.cold = 30, 3
+    missing = {one.name: one.missing for one in ALTERNATIVES if one.missing}
+    chosen = [one for one in ALTERNATIVES if not one.missing]
     with tempfile.TemporaryDirectory(prefix="bench_read_") as folder:
         work = Path(folder)
         videos, origin = find_videos(options.video, work)
-        root = work / "flow.zarr"
+        root, unpacked = work / "flow.zarr", work / "unpacked.zarr"
         store = extract_store(videos, root, compression=options.compression)
-        readers = make_readers(store, root, work)
+        copy(root, unpacked, compression="none")
+        codes = {video.key: video.codes[:] for video in store.iter_videos()}
+        chosen.append(Alternative(UNPACKED, lambda _: chosen[0].open(unpacked)))
+        places, readers = {}, {}
+        for number, one in enumerate(chosen):
+            places[one.name] = unpacked if one.name == UNPACKED else root
+            if one.write is not None:
+                places[one.name] = work / f"alternative_{number}"
+                places[one.name].mkdir()
+                one.write(codes, places[one.name])
+            readers[one.name] = one.open(places[one.name])
+            check_reader(one, readers[one.name], codes)
+        sizes = {name: disk_use(place) for name, place in places.items()}
+        readers |= {DECODING: make_decoder(store, codes), PIXELS: make_pixel_reader(store)}
         out = np.empty((LENGTH, 2, HEIGHT, WIDTH), np.uint8)
         seconds: dict[str, list[float]] = {name: [] for name in readers}
+        cold: dict[str, list[float]] = {one.name: [] for one in chosen}
         shuffler = random.Random(1)
-        for key, start in draw_windows(store, 30 if options.quick else options.windows):
+        for key, start in draw_windows(store, options.windows):
             # Who follows whom in the processor's caches must not matter.
             for name in shuffler.sample(list(readers), len(readers)):
                 started = time.perf_counter()
                 readers[name](key, start, out)
                 seconds[name].append(time.perf_counter() - started)
-    summaries = {name: summarize(values) for name, values in seconds.items()}
-    direct = summaries[DIRECT]["median"]
+        del readers
+        os.sync()
+        for key, start in draw_windows(store, options.cold):
+            for one in shuffler.sample(chosen, len(chosen)):
+                read = one.open(places[one.name])
+                evict(places[one.name])
+                started = time.perf_counter()
+                read(key, start, out)
+                cold[one.name].append(time.perf_counter() - started)
+    load = os.getloadavg()[0]
+    n_flows = sum(map(len, codes.values()))
+    warm = {name: summarize(values) for name, values in seconds.items()}
+    cold_summaries = {name: summarize(values) for name, values in cold.items()}
+    lossy = {one.name for one in chosen if one.is_lossy}
     rows = [
         [
-            name,
-            f"{1e3 * summary['median']:.3f}",
-            f"{1 / summary['median']:.0f}",
-            f"{summaries[JPEG]['median'] / summary['median']:.1f}",
+            f"{name} (lossy)" if name in lossy else name,
+            *(f"{1e3 * summary[kind]:.3f}" for kind in ("median", "min")),
+            *(f"{1e3 * cold_summaries[name][kind]:.2f}" if name in cold else "" for kind in ("median", "min")),
+            f"{sizes[name] / n_flows / 1e3:.1f}" if name in sizes else "",
         ]
-        for name, summary in sorted(summaries.items(), key=lambda item: -item[1]["median"])
+        for name, summary in sorted(warm.items(), key=lambda item: -item[1]["min"])
     ]
     ratios = {
-        "flowstore against the JPEG folder": summaries[JPEG]["median"] / direct,
-        "flowstore against zarr-python": summaries[ZARR]["median"] / direct,
-        "flowstore's time over decoding alone": direct / summaries[DECODING]["median"],
+        name: {kind: slow[kind] / fast[kind] for kind in ("median", "min")}
+        for name, slow, fast in (
+            ("the JPEG folder's time over flowstore's", warm[JPEG], warm[FLOWSTORE]),
+            ("the same with cold files", cold_summaries[JPEG], cold_summaries[FLOWSTORE]),
+            ("zarr-python's time over flowstore's", warm[ZARR], warm[FLOWSTORE]),
+            ("flowstore's time over decoding alone", warm[FLOWSTORE], warm[DECODING]),
+        )
     }
-    machine = describe_machine()
-    print(f"{origin}, warm page cache, {options.compression}; {machine['processor']}, one process\n")
-    print(format_table(["windows of 10 flows", "ms, median", "clips/s", "× JPEG"], rows))
-    print("\n" + "\n".join(f"{name}: {ratio:.2f}" for name, ratio in ratios.items()))
-    write_results(options.json, "read", {"origin": origin, "seconds": summaries, "ratios": ratios})
+    for name, packages in missing.items():
+        print(f"{name} is left out: {' and '.join(packages)} not installed")
+    print(
+        f"{origin}, {options.compression}; {describe_machine()['processor']}, one process, milliseconds a window; "
+        f"load average of the machine {load:.0f}\n"
+    )
+    header = ["windows of 10 flows", "warm, median", "fastest", "cold, median", "fastest", "kB a flow on disk"]
+    print(format_table(header, rows) + "\n")
+    for name, ratio in ratios.items():
+        print(f"{name}: {ratio['median']:.2f}, of the fastest windows {ratio['min']:.2f}")
+    results = {
+        "origin": origin,
+        "seconds": warm,
+        "cold_seconds": cold_summaries,
+        "bytes_a_flow": {name: size / n_flows for name, size in sizes.items()},
+        "lossy": sorted(lossy),
+        "ratios": ratios,
+        "load": load,
+    }
+    write_results(options.json, "read", results)
 
 
 if __name__ == "__main__":

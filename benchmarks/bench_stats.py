@@ -18,7 +18,9 @@ from measuring import alternate, describe_machine, format_table, summarize, writ
 
 import flowstore
 from flowstore.format.record import VideoRecord
+from flowstore.format.root import RootAttributes
 from flowstore.format.settings import ExtractSettings
+from flowstore.format.zarr_metadata import FORMAT
 from flowstore.quantize import Quantizer
 from flowstore.quantize.encoder import FlowEncoder
 from flowstore.stats import stats
@@ -32,7 +34,7 @@ BOUNDS = (5.0, 10.0, 15.0, 20.0, 32.0)
 def make_store(root: Path, quantizer: Quantizer, n_videos: int, n_flows: int) -> str:
     """Write a store of smooth flow: a third of each picture stands still."""
     storage, settings = LocalStorage(str(root)), ExtractSettings(quantizer=quantizer)
-    write_root(storage, settings, {}, "2024-01-02T03:04:05Z")
+    write_root(storage, RootAttributes(FORMAT, settings, {}, "2024-01-02T03:04:05Z"))
     write_class(storage, "class")
     generator = np.random.default_rng(0)
     for number in range(n_videos):

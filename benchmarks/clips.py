@@ -64,8 +64,7 @@ def read_jpegs(folder: Path, start: int, out: np.ndarray) -> None:
 
 
 def evict(*folders: Path) -> None:
-    """Drop every file below these folders from the page cache; pages that are still to be written cannot be."""
-    os.sync()
+    """Drop every file below these folders from the page cache; what is not yet written to disk stays (`os.sync`)."""
     for folder in folders:
         for path in folder.rglob("*"):
             if path.is_file():

@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-LIBRARIES = ("flowstore", "numpy", "numba", "opencv-python", "zarr", "numcodecs", "dask", "torch")
+LIBRARIES = ("flowstore", "numpy", "numba", "opencv-python", "zarr", "numcodecs", "dask", "torch", "torchvision")
 
 
 def describe_machine() -> dict[str, Any]:

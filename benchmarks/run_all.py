@@ -40,18 +40,24 @@ class Benchmark:
 
 BENCHMARKS = (
     Benchmark(
-        "rehearse_hmdb51", "What does the whole job take, from files to a trained epoch?", full=("--share", "0.05")
+        "rehearse_hmdb51", "What does the whole job take, from files to a trained epoch?", full=("--share", "0.02")
     ),
     Benchmark(
         "farneback",
         "How fast is the Farnebäck kernel, and is its flow OpenCV's?",
         quick=("--rounds", "2", "--pairs", "2"),
     ),
+    Benchmark("agreement", "How near are the Farnebäck kernel's codes to OpenCV's, over many clips?"),
     Benchmark(
         "tvl1",
         "How fast is the TV-L1 kernel, and what does which algorithm cost and give?",
         full=("--rounds", "3", "--pairs", "3"),
         has_plot=True,
+    ),
+    Benchmark(
+        "raft",
+        "What does RAFT cost through flowstore, beside the model called by hand?",
+        full=("--rounds", "3", "--pairs", "2"),
     ),
     Benchmark("extract", "How long does a dataset take, against the loop that people write?"),
     Benchmark("scaling", "What does a video cost beyond its flow, and do ten times as many take ten times as long?"),
@@ -112,6 +118,11 @@ def write_page(folder: Path) -> None:
         "before they are timed. Trust the ratios more than the milliseconds.",
         "",
     ]
+    if all((folder / "results" / name).exists() for name in ("extract.json", "read.json")):
+        from plot_overview import draw
+
+        draw(folder / "results")
+        lines += ["![Hours, clips per second and gigabytes](results/overview.png)", ""]
     for benchmark in BENCHMARKS:
         kept = folder / "results" / f"{benchmark.name}.md"
         if not kept.exists():

@@ -41,12 +41,7 @@ _BLUE_TO_RED = np.array(
 
 
 def color_wheel() -> npt.NDArray[np.float64]:
-    """Return the wheel's colors.
-
-    Returns
-    -------
-    float64 array (55, 3)
-        Red, green, blue, 0 to 255, by direction; the six corner colors stand at 0, 15, 21, 25, 36 and 49.
+    """Return the wheel's colors by direction: float64 array (55, 3), red, green, blue, 0 to 255.
 
     Examples
     --------
@@ -102,17 +97,9 @@ def flow_to_color(flow: npt.NDArray[np.float32], full_scale_px: float) -> Image:
 
 
 def wheel_image(size: int) -> Image:
-    """Return a picture of the wheel, for a legend.
+    """Return a picture of the wheel, for a legend: uint8 array (size, size, 3).
 
-    Parameters
-    ----------
-    size : int
-        Side in pixels.
-
-    Returns
-    -------
-    uint8 array (size, size, 3)
-        The color at a point is that of the flow from the center to it; white outside the circle.
+    The color at a point is that of the flow from the center to it; white outside the circle.
     """
     axis = np.linspace(-1.05, 1.05, size, dtype=np.float32)
     flow = np.stack(np.meshgrid(axis, axis))
@@ -122,24 +109,9 @@ def wheel_image(size: int) -> Image:
 
 
 def plane_to_color(plane: npt.NDArray[np.float32], full_scale_px: float) -> Image:
-    """Return one component of flow as colors.
+    """Return one component of flow (H, W), in pixels, as colors: uint8 array (H, W, 3).
 
-    Parameters
-    ----------
-    plane : float32 array (H, W)
-        Component x or y in pixels.
-    full_scale_px : float
-        Magnitude at both ends of the colors, above 0; larger ones are shown like it.
-
-    Returns
-    -------
-    uint8 array (H, W, 3)
-        Red, green, blue: blue is negative, near white is zero, red is positive.
-
-    Raises
-    ------
-    ArgumentError
-        If the scale is not above 0.
+    Blue is negative, near white is zero, red is positive; what exceeds the full scale is shown like it.
 
     Examples
     --------
@@ -156,17 +128,7 @@ def plane_to_color(plane: npt.NDArray[np.float32], full_scale_px: float) -> Imag
 
 
 def flow_scale_px(flow: npt.NDArray[np.float32]) -> float:
-    """Return the full scale of one flow's picture: the 95th percentile of its magnitudes, to three digits.
-
-    Parameters
-    ----------
-    flow : float32 array (2, H, W)
-        Components x and y in pixels.
-
-    Returns
-    -------
-    float
-        Pixels, above 0; 1 for a flow in which nothing moves.
+    """Return the full scale of a picture of flow (2, H, W): the 95th percentile of its magnitudes, to three digits.
 
     Examples
     --------
@@ -177,17 +139,7 @@ def flow_scale_px(flow: npt.NDArray[np.float32]) -> float:
 
 
 def automatic_scale_px(p99_magnitude_px: float) -> float:
-    """Return the full scale of the pictures of a film: the 99th percentile of all magnitudes, to three digits.
-
-    Parameters
-    ----------
-    p99_magnitude_px : float
-        As the video's record states it.
-
-    Returns
-    -------
-    float
-        Pixels, above 0; 1 for a video in which nothing moves.
+    """Return the full scale of a film: the 99th percentile of its magnitudes to three digits; 1 where nothing moves.
 
     Examples
     --------
@@ -198,12 +150,6 @@ def automatic_scale_px(p99_magnitude_px: float) -> float:
 
 
 def check_scale(full_scale_px: float) -> None:
-    """Raise unless a full scale is a finite number above 0.
-
-    Raises
-    ------
-    ArgumentError
-        If it is not.
-    """
+    """Raise unless a full scale is a finite number above 0."""
     if not 0 < full_scale_px < float("inf"):
         raise ArgumentError(f"full scale is {full_scale_px} px, expected above 0")

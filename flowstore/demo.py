@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol, cast
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -16,6 +15,7 @@ from flowstore.colour import flow_to_color, plane_to_color, wheel_image
 from flowstore.errors import ArgumentError, StoreError
 from flowstore.export.run import ExportReport, export
 from flowstore.jobs.progress import Progress
+from flowstore.opencv import check_opencv, cv2
 from flowstore.pipeline.report import ExtractReport
 from flowstore.pipeline.run import extract
 from flowstore.render.films import open_film
@@ -134,6 +134,7 @@ def run_demo(folder: str | os.PathLike[str] = "flowstore-demo", progress: Progre
         raise ArgumentError(f"DIR {root}: holds other files; give a new folder")
     videos, store, images = (os.path.join(root, name) for name in ("videos", "flow.zarr", "flow_images"))
     picture, film = os.path.join(root, "flow.png"), os.path.join(root, "flow.mp4")
+    check_opencv()
     for class_name in CLASSES:
         os.makedirs(os.path.join(videos, class_name), exist_ok=True)
         for number in range(len(_SPEEDS)):

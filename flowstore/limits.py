@@ -59,6 +59,11 @@ def is_number(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) < 1e300
 
 
+def is_text_list(value: Any) -> bool:
+    """Tell whether a value of JSON is a list of texts."""
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
+
+
 def is_text_mapping(value: Any) -> bool:
     """Tell whether a value of JSON maps texts to texts."""
     return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())

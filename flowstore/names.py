@@ -191,6 +191,23 @@ def videos_text(n_videos: int, n_failed: int) -> str:
     return count_text(n_videos, "video") + (f" with flow, {n_failed} failed" if n_failed else "")
 
 
+def missing_text(n_planned: int | None, n_missing: int) -> str:
+    """Return how many of a store's planned videos are missing; nothing where none is.
+
+    Examples
+    --------
+    >>> missing_text(36, 32)
+    '32 of 36 planned videos are missing: run the same command again, or wait for the run to end'
+    >>> missing_text(36, 0)
+    ''
+    """
+    if not n_missing:
+        return ""
+    verb = "is" if n_missing == 1 else "are"
+    what_to_do = "run the same command again, or wait for the run to end"
+    return f"{n_missing} of {n_planned} planned videos {verb} missing: {what_to_do}"
+
+
 def now_utc() -> str:
     """Return the time, ISO 8601 in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -69,14 +69,10 @@ def _list_params(context: click.Context, param: click.Parameter, algorithm: str 
 @click.argument("store", type=Place())
 @click.option(
     "--algorithm",
-    default="farneback",
-    show_default=True,
     type=Algorithm(),
-    help="How flow is computed; package.module:Class is an estimator of your own.",
+    help="How flow is computed; package.module:Class is an estimator of your own.  [default: farneback]",
 )
-@click.option(
-    "--engine", default="auto", show_default=True, metavar="auto|numba|opencv", help="Implementation of the algorithm."
-)
+@click.option("--engine", metavar="auto|numba|opencv", help="Implementation of the algorithm.  [default: auto]")
 @click.option(
     "--param",
     "params",
@@ -94,9 +90,7 @@ def _list_params(context: click.Context, param: click.Parameter, algorithm: str 
     metavar="ALGORITHM",
     help="Print the parameters of this algorithm with their defaults, and do nothing.  [default: none]",
 )
-@click.option(
-    "--dtype", type=click.Choice(["uint8", "float16"]), default="uint8", show_default=True, help="Stored numbers."
-)
+@click.option("--dtype", type=click.Choice(["uint8", "float16"]), help="Stored numbers.  [default: uint8]")
 @click.option("--bound", type=float, metavar="PX", help="Largest flow kept, in pixels (uint8).  [default: 20]")
 @click.option(
     "--encoding",
@@ -104,7 +98,7 @@ def _list_params(context: click.Context, param: click.Parameter, algorithm: str 
     help="How pixels become uint8.  [default: centred]",
 )
 @max_error_option
-@click.option("--step", type=int, default=1, show_default=True, metavar="FRAMES", help="Flow from frame i to i + step.")
+@click.option("--step", type=int, metavar="FRAMES", help="Flow from frame i to i + step.  [default: 1]")
 @click.option(
     "--short-side", type=int, metavar="PX", help="Resize frames to this shorter side.  [default: as they are]"
 )
@@ -161,16 +155,15 @@ def command(
     """Compute the flow of SOURCE into STORE; run again to resume.
 
     SOURCE is a folder of class folders, of videos or of frame folders, one video, one frame folder, or a list file.
+    A STORE that exists goes on with its own settings; defaults are those of a new one.
     """
     from flowstore.pipeline.plan import plan_extract
     from flowstore.pipeline.run import run_plan
-    from flowstore.pipeline.settings import choose_engine, make_settings
+    from flowstore.pipeline.settings import choose_settings
 
-    algorithm, engine, params = (settings_options[name] for name in ("algorithm", "engine", "params"))
-    settings_options["engine"], engine_note = choose_engine(store, algorithm, engine, params, overwrite)
+    settings, engine_note = choose_settings(store, settings_options, overwrite)
     if engine_note and not quiet:
         say(engine_note)
-    settings = make_settings(**settings_options)
     plan = plan_extract(
         source,
         store,

@@ -118,8 +118,3 @@ def main() -> NoReturn:
             stderr_console().print_exception()
         say(f"flowstore: {error}")
         sys.exit(1 if isinstance(error, WorkError) else 2)
-    except ImportError as error:
-        if error.name != "cv2" and "libGL" not in str(error):
-            raise
-        say(f"flowstore: OpenCV cannot be loaded ({error}): pip install opencv-python-headless")
-        sys.exit(2)

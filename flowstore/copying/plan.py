@@ -20,6 +20,7 @@ from flowstore.format.root import RootAttributes, check_outside_stores, read_roo
 from flowstore.format.settings import ExtractSettings
 from flowstore.names import count_text, escape_name, format_bytes, printable_name, video_path
 from flowstore.storage.keys import Storage
+from flowstore.storage.local import LocalStorage
 from flowstore.storage.places import check_place, open_storage, room_notes
 from flowstore.store.open import FlowStore, Place, open_store
 from flowstore.store.tree import read_record, video_paths
@@ -114,8 +115,9 @@ class CopyPlan:
             lines.append(f"note:   {count_text(self.n_others, 'other video')} in the target: left as they are")
         if self.damaged:
             lines.append(f"note:   {count_text(len(self.damaged), 'video')} with a damaged record cannot be copied")
-        if not isinstance(self.dest, str):
-            lines += [f"note:   {note}" for note in room_notes(self.dest, self.size_bytes)]
+        # A zip takes the room of its folder, where it is made beside its place.
+        place = LocalStorage(os.path.dirname(self.dest)) if isinstance(self.dest, str) else self.dest
+        lines += [f"note:   {note}" for note in room_notes(place, self.size_bytes)]
         return lines
 
     def to_json(self) -> dict[str, Any]:
@@ -150,7 +152,7 @@ def plan_copy(
     root = replace(source.root, settings=settings)
     target, zip_path = _open_target(dest)
     _check_apart(source.storage, target)
-    state = _look_at_target(target, root, overwrite)
+    state, n_planned_before = _look_at_target(target, root, overwrite)
     damaged: list[VideoCopy] = []
     records = _chosen_records(store, source, select, damaged)
     todo, n_others = records, 0
@@ -162,10 +164,16 @@ def plan_copy(
             f"DEST {target.url}: a zip with other videos ({len(todo)} are not in it, {n_others} of it not among those "
             "to copy), and a zip is never changed in place: give another name, or --overwrite to make it anew"
         )
+    # The whole copy of a store that states no plan is that store, byte for byte.
+    n_planned = root.n_planned
+    if select or isinstance(store, FlowStore):
+        n_planned = max(len(records) + len(damaged) + n_others, n_planned_before)
+    elif n_planned is not None:
+        n_planned = max(len(records) + len(damaged), n_planned) + n_others
     return CopyPlan(
         source=source,
         dest=zip_path or target,
-        root=root,
+        root=replace(root, n_planned=n_planned),
         todo=tuple(sorted(todo, key=lambda record: (-record.size_bytes, record.class_name, record.name))),
         done=tuple(sorted({_path(record) for record in records} - {_path(record) for record in todo})),
         n_others=n_others,
@@ -222,18 +230,18 @@ def _place(storage: Storage) -> str | None:
     return storage.url if "://" in storage.url else None
 
 
-def _look_at_target(target: Storage, root: RootAttributes, is_overwriting: bool) -> str:
-    """Return whether the target is ``new``, to be ``overwritten`` or to be ``resumed``; refuse any other."""
+def _look_at_target(target: Storage, root: RootAttributes, is_overwriting: bool) -> tuple[str, int]:
+    """Return whether the target is ``new``, ``overwritten`` or ``resumed``, and its planned videos; refuse others."""
     check_place("DEST", target)
     check_outside_stores("DEST", target)
     try:
         found = read_root(target)
     except StoreNotFoundError:
-        return "new"
+        return "new", 0
     if is_overwriting:
-        return "overwritten"
+        return "overwritten", 0
     check_same(target, found, root)
-    return "resumed"
+    return "resumed", found.n_planned or 0
 
 
 def check_same(target: Storage, found: RootAttributes, root: RootAttributes) -> None:

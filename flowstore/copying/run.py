@@ -256,7 +256,7 @@ def _make_zip(planned: CopyPlan, path: str, operation: Operation, gathered: _Gat
     for failure in planned.damaged:
         raise _incomplete(planned, failure)
     with writing_zip(path) as target:
-        write_root(target, planned.root.settings, planned.root.versions, planned.root.created)
+        write_root(target, planned.root)
         for class_name in sorted({record.class_name for record in planned.todo}):
             write_class(target, class_name)
         tasks = _tasks(planned, target, is_replacing=False)

@@ -64,6 +64,11 @@ class CheckedStream:
         return flows
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the stream has to say of the video, at its end."""
+        return tuple(" ".join(str(line).split()) for line in getattr(self._stream, "warnings", ()))
+
+    @property
     def _n_due(self) -> int:
         return max(0, self._n_frames - self._step)
 

@@ -6,11 +6,12 @@ that it comes from, whose version stands in each record.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import importlib.util
 from collections.abc import Mapping
-from importlib.metadata import EntryPoint, entry_points, packages_distributions, version
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, packages_distributions, version
 from pathlib import Path
 from typing import Any, get_args
 
@@ -20,6 +21,12 @@ from flowstore.estimators.parameters import Params
 from flowstore.estimators.protocol import Estimator, FrameKind
 
 GROUP = "flowstore.estimators"
+# Those that flowstore brings for a library that is an extra, by which their engine is called.
+_EXTRA = {
+    name: EntryPoint(name, f"flowstore.estimators.raft:{class_name}", GROUP)
+    for name, class_name in (("raft_small", "RaftSmall"), ("raft_large", "RaftLarge"))
+}
+_EXTRA_ENGINE = "torchvision"
 # The engine of a class that no installed distribution holds.
 UNPACKAGED = "unpackaged"
 # What importing a module and making an object of its class raise, short of what a user does to end a process.
@@ -30,8 +37,8 @@ _FAULTS = (
 
 
 def guest_names() -> tuple[str, ...]:
-    """Return the names of the estimators that installed packages declare."""
-    return tuple(sorted({entry.name for entry in entry_points(group=GROUP)}))
+    """Return the names of the estimators of extras, and of those that installed packages declare."""
+    return (*_EXTRA, *sorted({entry.name for entry in entry_points(group=GROUP)} - set(_EXTRA)))
 
 
 def find_guest(algorithm: str) -> EntryPoint | None:
@@ -42,6 +49,8 @@ def find_guest(algorithm: str) -> EntryPoint | None:
     EstimatorError
         If two packages declare the name.
     """
+    if algorithm in _EXTRA:
+        return _EXTRA[algorithm]
     found = list({entry.value: entry for entry in entry_points(group=GROUP, name=algorithm)}.values())
     if len(found) > 1:
         owners = " and ".join(f"{entry.dist.name if entry.dist else '?'} ({entry.value})" for entry in found)
@@ -56,6 +65,8 @@ def find_guest(algorithm: str) -> EntryPoint | None:
 
 def guest_engine(entry: EntryPoint) -> str:
     """Return the name of the distribution that a guest comes from."""
+    if entry.name in _EXTRA:
+        return _EXTRA_ENGINE
     if entry.dist is not None:
         return entry.dist.name
     owners = packages_distributions().get(entry.module.partition(".")[0])
@@ -63,13 +74,29 @@ def guest_engine(entry: EntryPoint) -> str:
 
 
 def guest_versions(algorithm: str) -> dict[str, str]:
-    """Return the version of what a guest comes from, by its name; of a lone module a digest; of others nothing."""
+    """Return the versions of what a guest comes from and of its libraries; of a lone module a digest."""
     entry = find_guest(algorithm)
     if entry is None:
         return {}
+    return _own_version(entry) | _library_versions(entry)
+
+
+def _library_versions(entry: EntryPoint) -> dict[str, str]:
+    found = {}
+    # What cannot be imported is said where it is made.
+    with contextlib.suppress(EstimatorError):
+        for name in getattr(load_guest(entry), "libraries", ()):
+            with contextlib.suppress(PackageNotFoundError):
+                found[name] = version(name)
+    return found
+
+
+def _own_version(entry: EntryPoint) -> dict[str, str]:
     engine = guest_engine(entry)
     if engine != UNPACKAGED:
-        return {engine: version(engine)}
+        with contextlib.suppress(PackageNotFoundError):
+            return {engine: version(engine)}
+        return {}
     try:
         spec = importlib.util.find_spec(entry.module)
         data = Path(spec.origin).read_bytes() if spec and spec.origin else b""
@@ -127,6 +154,8 @@ def _check_guest(name: str, estimator: Any) -> None:
     if estimator.frames not in get_args(FrameKind):
         raise EstimatorError(f"estimator {name} wants frames {estimator.frames!r}, expected gray or rgb")
     check_whole(f"batch of estimator {name}", estimator.batch, 1)
+    if estimator.max_workers is not None:
+        check_whole(f"max_workers of estimator {name}", estimator.max_workers, 1)
     params = getattr(estimator, "params", None)
     if not isinstance(params, Mapping) or not all(
         isinstance(key, str) and isinstance(value, get_args(ParameterValue)) for key, value in params.items()

@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-import cv2
 import numpy as np
 
 from flowstore.arguments import ParameterValue
@@ -22,8 +21,7 @@ from flowstore.estimators.parameters import (
     tvl1_params,
 )
 from flowstore.estimators.protocol import Estimator, FlowStream
-
-OPENCV_VERSION: str = cv2.__version__
+from flowstore.opencv import cv2
 
 
 class PairStream(FlowStream):

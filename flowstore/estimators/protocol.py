@@ -14,7 +14,15 @@ FrameKind = Literal["gray", "rgb"]
 
 
 class FlowStream:
-    """Flow along the frames of one video, all of one size. Not thread-safe: one a video."""
+    """Flow along the frames of one video, all of one size. Not thread-safe: one a video.
+
+    Attributes
+    ----------
+    warnings : sequence of str
+        What the user should know of this video's flow, looked at when the video has ended; kept in its record.
+    """
+
+    warnings: Sequence[str] = ()
 
     def push(self, frame: Frame) -> Flow | Sequence[Flow] | None:
         """Take the next frame.
@@ -54,6 +62,15 @@ class Estimator:
         Every parameter with its value.
     batch : int
         Pairs that it likes to work on at once: its streams may owe so many flows.
+    max_workers : int or None
+        Videos at a time unless the user says how many; None for one on each core.
+    libraries : tuple of str
+        Distributions besides its own that its flow depends on: their versions are recorded.
+    incidental : tuple of str
+        Parameters that say where or how it runs and leave flow what it is but for rounding: recorded, and a store goes
+        on with others.
+    notes : tuple of str
+        What the plan should tell of how it runs here.
 
     Parameters
     ----------
@@ -72,6 +89,10 @@ class Estimator:
     defaults: ClassVar[Params] = {}
     params: Params
     batch: int = 1
+    max_workers: int | None = None
+    libraries: ClassVar[tuple[str, ...]] = ()
+    incidental: ClassVar[tuple[str, ...]] = ()
+    notes: tuple[str, ...] = ()
 
     def __init__(self, params: Params | None = None) -> None:
         self.params = merge_params(self.algorithm or type(self).__name__, self.defaults, params)

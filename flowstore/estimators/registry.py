@@ -8,6 +8,7 @@ row (`flowstore.estimators.guests`).
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 from collections.abc import Callable
@@ -17,9 +18,10 @@ from typing import Any
 import numpy as np
 
 from flowstore.errors import ArgumentError, EstimatorError, FlowStoreError
-from flowstore.estimators.guests import find_guest, guest_engine, guest_names, load_guest, make_guest
+from flowstore.estimators.guests import find_guest, guest_engine, guest_names, guest_versions, load_guest, make_guest
 from flowstore.estimators.parameters import Params, farneback_params, tvl1_params
 from flowstore.estimators.protocol import Estimator, FlowStream
+from flowstore.opencv import opencv_versions
 
 
 class NumbaFarneback(Estimator):
@@ -171,7 +173,8 @@ def make_estimator(algorithm: str = "farneback", engine: str = "auto", params: P
     Parameters
     ----------
     algorithm : {"farneback", "dis", "tvl1"} or str
-        What to compute; or the name of an estimator that another package declares, or ``package.module:Class``.
+        What to compute; or ``raft_small`` or ``raft_large``, the name of an estimator that another package declares, or
+        ``package.module:Class``.
     engine : {"auto", "numba", "opencv"} or str
         With which implementation; of another package's estimator the package.
     params : mapping, optional
@@ -209,14 +212,18 @@ def default_params(algorithm: str) -> Params:
 
 def estimator_versions() -> dict[str, str]:
     """Return the versions of the libraries that estimators stand on."""
-    from flowstore.estimators.opencv import OPENCV_VERSION
-
-    versions = {"opencv": OPENCV_VERSION, "numpy": np.__version__}
+    versions = opencv_versions() | {"numpy": np.__version__}
     if importlib.util.find_spec("numba"):
         versions["numba"] = version("numba")
     return versions
 
 
-def library_versions() -> dict[str, str]:
-    """Return the versions of flowstore and of the libraries that make a store."""
+@functools.cache
+def _store_versions() -> dict[str, str]:
+    # Asked for with each video: looking through what is installed takes longer than a small video.
     return {name: version(name) for name in ("flowstore", "zarr", "numcodecs")} | estimator_versions()
+
+
+def library_versions(algorithm: str = "") -> dict[str, str]:
+    """Return the versions of flowstore, of the libraries that make a store, and of the guest that an algorithm is."""
+    return _store_versions() | (guest_versions(algorithm) if algorithm and is_guest(algorithm) else {})

@@ -6,12 +6,12 @@ import functools
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from flowstore.arguments import check_whole
 from flowstore.errors import ArgumentError
+from flowstore.opencv import cv2
 from flowstore.quantize.file_quantizer import FileQuantizer
 from flowstore.quantize.quantizer import Quantizer
 from flowstore.sources.sampling import scaled_size

@@ -18,12 +18,15 @@ from flowstore.export.paths import check_dest, check_outside_store, check_paths,
 from flowstore.export.task import ExportTask, VideoExport, read_values
 from flowstore.format.settings import describe_settings
 from flowstore.layouts.file_kind import FlowFile, VideoFile
-from flowstore.layouts.layout import LISTS_FOLDER, Layout
-from flowstore.names import count_text, printable_name
+from flowstore.layouts.layout import LISTS_FOLDER, MANIFEST, Layout
+from flowstore.names import count_text, missing_text, printable_name
+from flowstore.opencv import check_opencv
 from flowstore.quantize.code_encodings import CODE_ENCODINGS
 from flowstore.quantize.file_quantizer import FLOAT_ENCODINGS, FileEncoding, FileQuantizer, has_bound
 from flowstore.quantize.quantizer import Quantizer, check_bound
 from flowstore.splits import select_videos
+from flowstore.storage.local import LocalStorage
+from flowstore.storage.places import room_notes
 from flowstore.store.open import FlowStore
 
 _I3D_BOUND_PX = 20.0
@@ -143,6 +146,11 @@ class ExportPlan:
         """Whether codes go out unchanged, and if not by how much they can differ."""
         return describe_encoding(self.conversion, self.layout, {task.video.shape[2:] for task in self.tasks})
 
+    @property
+    def missing(self) -> str:
+        """How many of the store's planned videos are missing, in words; empty where none is."""
+        return missing_text(self.store.root.n_planned, self.store.n_missing)
+
     def manifest(self) -> dict[str, Any]:
         """Return what ``flowstore-export.json`` says of the export's settings, as plain JSON values."""
         layout, conversion = self.layout, self.conversion
@@ -173,6 +181,7 @@ class ExportPlan:
             "files": self.n_files,
             "lists": [f"{LISTS_FOLDER}/{found.name}.txt" for found in self.lists],
             "left_out": self.n_left_out,
+            "missing": self.missing,
             "damaged": [failure.key for failure in self.damaged],
         }
 
@@ -196,6 +205,21 @@ class ExportPlan:
                 sample_values += values.size
         return round(n_values * sample_bytes / sample_values)
 
+    def room_notes(self) -> list[str]:
+        """Return a note where the disk has less room than the files take; none of an export that goes on."""
+        place = LocalStorage(self.dest)
+        n_values = sum(2 * int(np.prod(task.picture_size)) * task.n_flows for task in self.tasks)
+        free = place.room()
+        # No kind of file takes more than 32 bits a number and some bytes each: only where room is short, flow is read.
+        is_ample = free > 4 * n_values + 2**12 * self.n_files
+        if is_ample or os.path.exists(os.path.join(self.dest, MANIFEST)):
+            return []
+        try:
+            return room_notes(place, self.estimate_bytes())
+        except StoreError:
+            # Of a damaged store; the export names the videos.
+            return []
+
     def __str__(self) -> str:
         store, layout = self.store, self.layout
         left_out = f"; {count_text(self.n_left_out, 'failed video')} left out" if self.n_left_out else ""
@@ -215,6 +239,8 @@ class ExportPlan:
             rows.append(("lists", ", ".join(f"{LISTS_FOLDER}/{found.name}.txt" for found in self.lists)))
         if self.damaged:
             rows.append(("damaged", f"{count_text(len(self.damaged), 'video')} whose records cannot be read"))
+        if self.missing:
+            rows.append(("missing", self.missing))
         rows.append(("files", f"{self.n_files}"))
         return "\n".join(f"{name + ':':10}{text}" for name, text in rows)
 
@@ -238,6 +264,8 @@ def plan_export(
     conversion = Conversion(settings.quantizer, exported, options.short_side, options.size, settings.max_error_px)
     if options.encoding == "keep" and conversion.is_resizing:
         raise ArgumentError("resized flow has no stored codes to keep: leave out the size, or the encoding")
+    if conversion.is_resizing:
+        check_opencv()
     target = check_folder("DEST", dest)
     check_dest(target, store)
     selected = select_videos(store, options.select)

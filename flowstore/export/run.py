@@ -6,8 +6,6 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
-import cv2
-
 from flowstore.export.lists import list_files
 from flowstore.export.manifest import start_manifest, write_manifest, write_own_file
 from flowstore.export.plan import ExportOptions, ExportPlan, plan_export
@@ -18,6 +16,7 @@ from flowstore.jobs.progress import Progress
 from flowstore.layouts.layout import LISTS_FOLDER, MANIFEST, Layout
 from flowstore.layouts.presets import find_layout
 from flowstore.names import count_text
+from flowstore.opencv import opencv_versions
 from flowstore.progress import choose_progress
 from flowstore.storage.atomic import remove_strays
 from flowstore.storage.locks import writers_lock
@@ -48,6 +47,8 @@ class ExportReport:
         Lists that were written, and the lines of each.
     flows_per_second : float
         Rate at which flows were written, those that were there not counted.
+    missing : str
+        How many of the store's planned videos are missing, in words; empty where none is.
     """
 
     dest: str
@@ -62,6 +63,7 @@ class ExportReport:
     seconds: float
     lists: dict[str, int] = field(default_factory=dict)
     flows_per_second: float = 0.0
+    missing: str = ""
 
     @property
     def is_all_well(self) -> bool:
@@ -72,12 +74,13 @@ class ExportReport:
         present = f", {self.n_present} were there" if self.n_present else ""
         left_out = f"; {count_text(self.n_left_out, 'failed video')} left out" if self.n_left_out else ""
         failed = f"; {count_text(len(self.failures), 'video')} could not be exported" if self.failures else ""
+        missing = f"; {self.missing}" if self.missing else ""
         lists = "".join(f"; {path}: {count_text(n_lines, 'line')}" for path, n_lines in self.lists.items())
         return (
             f"{count_text(self.n_videos, 'video')}, {count_text(self.n_flows, 'flow')}, "
             f"{count_text(self.n_written, 'file')} written{present} "
             f"in {self.seconds:.1f} s ({self.flows_per_second:.0f} flows/s) -> {self.dest} "
-            f"({self.layout}; {self.encoding_note}){lists}{left_out}{failed}"
+            f"({self.layout}; {self.encoding_note}){lists}{left_out}{failed}{missing}"
         )
 
     def __repr__(self) -> str:
@@ -94,6 +97,7 @@ class ExportReport:
             "files_written": self.n_written,
             "files_present": self.n_present,
             "left_out": self.n_left_out,
+            "missing": self.missing,
             "lists": self.lists,
             "failed": [{"video": failure.key, "reason": failure.problem} for failure in self.failures],
             "seconds": round(self.seconds, 3),
@@ -184,7 +188,9 @@ def run_export(
     operation = Operation(scheduler, workers, progress)
     if planned.tasks:
         operation.check_workers(planned.store.storage.folder, planned.dest)
-    versions = planned.store.root.versions | {"opencv": cv2.__version__}
+    for note in planned.room_notes():
+        operation.progress.note(note)
+    versions = planned.store.root.versions | opencv_versions()
     with writers_lock(planned.dest, is_shared=False, advice="wait for it"):
         manifest = start_manifest(planned, versions, overwrite)
         if planned.tasks:
@@ -222,6 +228,7 @@ def run_export(
         seconds=seconds,
         lists=lists,
         flows_per_second=n_written * planned.n_flows / max(1, planned.n_files) / max(seconds, 1e-9),
+        missing=planned.missing,
     )
 
 

@@ -2,7 +2,8 @@
 
 ::
 
-    STORE/zarr.json                        attributes.flowstore: format, the extraction settings, versions
+    STORE/zarr.json                        attributes.flowstore: format, the extraction settings, versions;
+                                           what it was made of, and how many videos were planned
     STORE/<class>/zarr.json
     STORE/<class>/<video>/zarr.json        the commit, written last: source, fingerprint, counts, statistics, status
     STORE/<class>/<video>/flow/zarr.json   (T, 2, H, W) uint8 | float16; dims frame, component, y, x;

@@ -11,7 +11,7 @@ from flowstore.errors import ArgumentError, StoreError, StoreFormatError, StoreN
 from flowstore.format import zarr_metadata
 from flowstore.format.settings import ExtractSettings
 from flowstore.format.zarr_metadata import FORMAT
-from flowstore.limits import is_text_mapping
+from flowstore.limits import is_count, is_text_list, is_text_mapping
 from flowstore.storage.keys import Storage
 from flowstore.storage.local import LocalStorage
 
@@ -33,12 +33,35 @@ class RootAttributes:
         Of flowstore and the libraries that made the root.
     created : str
         When, ISO 8601 in UTC.
+    sources : tuple of str
+        What the flow was extracted or imported from: absolute paths, the latest last. None stand in a root of before
+        they were stated.
+    n_planned : int or None
+        Videos that the runs which fill the store meant it to hold, failed ones among them; None where none said so.
     """
 
     format: int
     settings: ExtractSettings
     versions: dict[str, str]
     created: str
+    # Two stores are of one make whatever was left to do in them.
+    sources: tuple[str, ...] = dataclasses.field(default=(), compare=False)
+    n_planned: int | None = dataclasses.field(default=None, compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the attributes as plain JSON values."""
+        values: dict[str, Any] = {
+            "format": self.format,
+            "settings": self.settings.to_json(),
+            "versions": self.versions,
+            "created": self.created,
+        }
+        return values | self.plan_to_json()
+
+    def plan_to_json(self) -> dict[str, Any]:
+        """Return those of the attributes that a run brings up to date."""
+        values: dict[str, Any] = {"sources": list(self.sources)} if self.sources else {}
+        return values if self.n_planned is None else values | {"n_planned": self.n_planned}
 
 
 def read_root(storage: Storage) -> RootAttributes:
@@ -64,7 +87,11 @@ def read_root(storage: Storage) -> RootAttributes:
         settings = ExtractSettings.from_json(attributes["settings"])
         if not is_text_mapping(attributes["versions"]):
             raise StoreFormatError(f"{where}: versions that are no texts")
-        return RootAttributes(found, settings, attributes["versions"], str(attributes["created"]))
+        sources, n_planned = attributes.get("sources", []), attributes.get("n_planned")
+        if not is_text_list(sources) or not (n_planned is None or is_count(n_planned)):
+            raise StoreFormatError(f"{where}: sources that are no texts, or a plan that is no number of videos")
+        created = str(attributes["created"])
+        return RootAttributes(found, settings, attributes["versions"], created, tuple(sources), n_planned)
     except (KeyError, TypeError, ValueError) as error:
         raise StoreFormatError(f"{where}: damaged settings ({error})") from error
 
@@ -96,6 +123,20 @@ def drop_consolidated(storage: Storage) -> None:
     if is_consolidated(storage):
         document = _read_document(storage) or {}
         document.pop(zarr_metadata.CONSOLIDATED, None)
+        storage.write("zarr.json", zarr_metadata.to_bytes(document), is_durable=True)
+
+
+def state_plan(storage: Storage, root: RootAttributes) -> None:
+    """Bring the sources and the number of planned videos of a root up to date; what else stands there stays."""
+    document = _read_document(storage) or {}
+    where = f"{storage.url}/zarr.json"
+    stated = zarr_metadata.stated_attributes(document, where)
+    own = zarr_metadata.group_attributes(document, where)
+    changed = own | root.plan_to_json()
+    if changed != own:
+        # A store of before there were digests may be one that others have changed.
+        digest = {zarr_metadata.DIGEST: zarr_metadata.json_digest(changed)} if zarr_metadata.DIGEST in stated else {}
+        document["attributes"] |= {zarr_metadata.ATTRIBUTE: changed | digest}
         storage.write("zarr.json", zarr_metadata.to_bytes(document), is_durable=True)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
@@ -129,9 +129,13 @@ class ExtractSettings:
         except (TypeError, KeyError) as error:
             raise ArgumentError(f"not the settings of an extraction: {error}") from error
 
-    def differences(self, other: ExtractSettings) -> list[str]:
-        """Return a line for each field in which another settings differs: ``name: this against other``."""
-        ours, theirs = self._flat(), other._flat()
+    def differences(self, other: ExtractSettings, besides: Sequence[str] = ()) -> list[str]:
+        """Return a line for each field, `besides` some parameters, that differs: ``name: this against other``."""
+        set_aside = {f"param {name}" for name in besides}
+        ours, theirs = (
+            {name: value for name, value in settings._flat().items() if name not in set_aside}
+            for settings in (self, other)
+        )
         if self.max_error_px != other.max_error_px:
             ours["max_error_px"], theirs["max_error_px"] = self.largest_error_px, other.largest_error_px
         return [

@@ -17,7 +17,7 @@ from flowstore.importer.origin import ImportOptions, Origin, find_origin
 from flowstore.importer.task import import_video, is_kept
 from flowstore.jobs.progress import Progress
 from flowstore.layouts.layout import Layout
-from flowstore.pipeline.plan import ExtractPlan, make_plan
+from flowstore.pipeline.plan import ExtractPlan, make_plan, stating_target
 from flowstore.pipeline.report import ExtractReport
 from flowstore.pipeline.run import run_plan
 from flowstore.progress import choose_progress
@@ -113,7 +113,8 @@ def plan_import(
     place = open_storage(store, is_written=True)
     planned = make_plan(discovery, chosen, place, settings, retry_failed, overwrite, "import")
     note = describe_encoding(origin.layout, origin.read, settings, planned.estimate.largest_frame)
-    return replace(planned, notes=(note, *planned.notes))
+    planned = replace(planned, notes=(note, *planned.notes))
+    return stating_target(planned, root, chosen, len(chosen) < len(discovery.sources))
 
 
 def _settings(origin: Origin, step: int, options: ImportOptions) -> ExtractSettings:

@@ -138,6 +138,8 @@ def _run_on_worker(function: Callable[[Any, Tick], Any], task: Any, job_id: str,
     from distributed import get_worker
 
     worker = get_worker()
+    # Processes of this machine are numbered from 0: an estimator that has several GPUs knows which is its own.
+    os.environ["FLOWSTORE_WORKER_NUMBER"] = str(worker.name)
     key = worker.get_current_task()
     untold, told_at = 0, time.monotonic()
     watch = _StallWatch(limit_s, lambda: worker.log_event(_stall_topic(job_id), key))

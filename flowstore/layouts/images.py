@@ -11,12 +11,12 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from flowstore.errors import ArgumentError, DecodeError, ExportError
 from flowstore.layouts.file_kind import Flow, FlowFile, FlowValues, Values, check_bytes, check_size
+from flowstore.opencv import check_opencv, cv2
 from flowstore.quantize.code_encodings import CODE_ENCODINGS
 from flowstore.sources.images import is_whole_image
 
@@ -41,6 +41,10 @@ class ImageFile(FlowFile):
     ) -> None:
         self.name, self.suffixes = name, suffixes
         self.is_lossless, self.longest_side = is_lossless, longest_side
+
+    def check_usable(self) -> None:
+        """Raise `MissingExtraError` where OpenCV cannot be loaded."""
+        check_opencv()
 
     def encode(self, values: Values, packing: str, quality: int) -> Iterator[bytes]:
         """Return the picture of x and that of y, or the one of both."""
@@ -76,6 +80,10 @@ class KittiFile(FlowFile):
 
     name, suffixes, packings, encodings = "kitti", (".png",), ("pair",), ("pixels",)
     step_px = 1 / _KITTI_SCALE
+
+    def check_usable(self) -> None:
+        """Raise `MissingExtraError` where OpenCV cannot be loaded."""
+        check_opencv()
 
     def encode(self, values: Values, packing: str, quality: int) -> Iterator[bytes]:
         """Return the one file."""

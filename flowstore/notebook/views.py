@@ -66,6 +66,7 @@ def store_html(
     url: str,
     settings: ExtractSettings,
     classes: Sequence[tuple[str, int, int, int]],
+    notes: Sequence[tuple[str, str]],
     thumbnails: Sequence[str],
 ) -> str:
     """Return what a notebook shows of a store."""
@@ -76,6 +77,7 @@ def store_html(
         ("videos", f"{videos_text(n_videos, n_failed)} in {count_text(len(classes), 'class')}"),
         ("flows", f"{n_flows}"),
         ("settings", f"{describe_settings(settings)}, step {settings.step}, compression {settings.compression}"),
+        *notes,
     ]
     shown = [
         (name, videos_text(good, failed), count_text(flows, "flow")) for name, good, failed, flows in classes[:MAX_ROWS]

@@ -15,11 +15,14 @@ from typing import Any, Literal
 from flowstore.arguments import check_flag, check_part
 from flowstore.errors import ArgumentError, ChecksumError, SettingsMismatchError, StoreFormatError, StoreNotFoundError
 from flowstore.estimators.guests import guest_versions
+from flowstore.estimators.protocol import Estimator
+from flowstore.estimators.registry import make_estimator
 from flowstore.format.root import RootAttributes, check_outside_stores, read_root
-from flowstore.format.settings import ExtractSettings, describe_settings
+from flowstore.format.settings import IMPORTED, ExtractSettings, describe_settings
 from flowstore.layouts.flow_names import flow_finder
 from flowstore.layouts.templates import source_pattern
 from flowstore.names import count_text, escape_name, fold_name, format_bytes, printable_name, video_path
+from flowstore.opencv import check_opencv
 from flowstore.pipeline.forecast import Estimate, estimate_work
 from flowstore.sources.discovery import Discovery, discover
 from flowstore.sources.selection import select_sources
@@ -69,6 +72,10 @@ class ExtractPlan:
         What is done to a video.
     keep_damaged : bool
         Whether the flow of damaged videos is stored up to the damage.
+    sources : tuple of str
+        What the store is made of, once this run is done; none where that stays as the store states it.
+    n_planned : int or None
+        Videos that the store is to hold then, failed ones among them; None where that stays as the store states it.
     """
 
     storage: Storage
@@ -84,6 +91,8 @@ class ExtractPlan:
     is_part: bool = False
     verb: Verb = "extract"
     keep_damaged: bool = False
+    sources: tuple[str, ...] = ()
+    n_planned: int | None = None
 
     @classmethod
     def again(
@@ -124,9 +133,10 @@ class ExtractPlan:
         settings = self.settings
         stored = f"{len(self.todo)} to {self.verb}, {len(self.done)} done"
         state = "new" if self.is_new else "emptied first" if self.is_overwritten else "resumed"
+        whose = " (the store's)" if state == "resumed" else ""
         lines = [
             f"store:    {self.storage.url} ({state})",
-            f"settings: {describe_settings(settings)}, step {settings.step}, compression {settings.compression}",
+            f"settings: {describe_settings(settings)}, step {settings.step}, compression {settings.compression}{whose}",
             f"videos:   {self.n_videos} in {count_text(len(classes), 'class')}: {stored}"
             + (f", {len(self.failed)} failed before (--retry-failed tries them again)" if self.failed else "")
             + (f"; {len(self.changed)} changed since and {self.verb}ed again" if self.changed else ""),
@@ -179,7 +189,7 @@ def make_plan(
         raise ArgumentError(f"no video is left to {verb}: --include, --exclude, --limit or --part leave none")
     if is_overwriting:
         _check_outside(sources, storage)
-    notes = [*discovery.notes, *check_names(sources, storage)]
+    notes = [*discovery.notes, *check_names(sources, storage), *estimator_of(settings).notes]
     if settings.fps is not None and any(source.kind == "frames" for source in sources):
         raise ArgumentError("--fps needs a frame rate, and folders of frames have none: leave it out, or use --step")
     is_new = not _has_store(storage, settings, is_overwriting)
@@ -216,6 +226,28 @@ def make_plan(
         verb=verb,
         keep_damaged=keep_damaged,
     )
+
+
+def stating_target(
+    planned: ExtractPlan, source: str | os.PathLike[str], targets: Sequence[VideoSource], is_selection: bool
+) -> ExtractPlan:
+    """Add to a plan what the store will say of itself: its source, and how many videos it is to hold.
+
+    `targets` are the videos of all parts. The last run over a whole source says how many it has; one over some of them,
+    or over another source, leaves what an earlier run has not finished.
+    """
+    storage, place = planned.storage, os.path.abspath(source)
+    paths = {video_path(target.class_name, target.name) for target in targets}
+    if planned.is_new or planned.is_overwritten:
+        return replace(planned, sources=(place,), n_planned=len(paths))
+    root = read_root(storage)
+    others = [path for path in video_paths(storage) if path not in paths]
+    sizes = storage.map(lambda path: storage.size_bytes(f"{path}/zarr.json"), others)
+    n_planned = len(paths) + sum(size is not None for size in sizes)
+    if is_selection or root.sources != (place,):
+        n_planned = max(n_planned, root.n_planned or 0)
+    sources = (*(other for other in root.sources if other != place), place)
+    return replace(planned, sources=sources, n_planned=n_planned)
 
 
 def _longest_first(sources: Iterable[VideoSource]) -> tuple[VideoSource, ...]:
@@ -290,9 +322,16 @@ def _has_store(storage: Storage, settings: ExtractSettings, is_overwriting: bool
     return True
 
 
+def estimator_of(settings: ExtractSettings) -> Estimator:
+    """Return the estimator of some settings; of imported flow one that wants nothing."""
+    if settings.algorithm == IMPORTED:
+        return Estimator()
+    return make_estimator(settings.algorithm, settings.engine, settings.params)
+
+
 def check_settings(storage: Storage, root: RootAttributes, settings: ExtractSettings) -> None:
     """Refuse to add to a store that was made with other settings."""
-    differences = root.settings.differences(settings)
+    differences = root.settings.differences(settings, besides=estimator_of(settings).incidental)
     if differences:
         raise SettingsMismatchError(
             f"STORE {storage.url} was made with other settings (the store's against yours): {'; '.join(differences)}. "
@@ -374,6 +413,7 @@ def plan_extract(
     FlowStoreError
         If the source, the store or a choice cannot be used.
     """
+    check_opencv()
     if part is not None:
         check_part(part)
     is_part = part is not None and part[1] > 1
@@ -390,4 +430,6 @@ def plan_extract(
         discovery = replace(discovery, notes=(*discovery.notes, note))
     storage = open_storage(store, is_written=True)
     planned = make_plan(discovery, chosen, storage, settings, retry_failed, overwrite, keep_damaged=keep_damaged)
-    return replace(planned, is_part=is_part)
+    everything = select_sources(discovery.sources, include, exclude, limit) if is_part else chosen
+    is_selection = list_file is not None or len(everything) < len(discovery.sources)
+    return stating_target(replace(planned, is_part=is_part), source, everything, is_selection)

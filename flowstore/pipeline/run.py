@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from flowstore.arguments import ParameterValue
@@ -11,7 +12,7 @@ from flowstore.estimators.guests import guest_versions
 from flowstore.estimators.registry import compile_engine, is_guest, library_versions, make_estimator, needs_compiling
 from flowstore.format.codec import Compression
 from flowstore.format.record import VideoRecord
-from flowstore.format.root import RootAttributes
+from flowstore.format.root import RootAttributes, read_root, state_plan
 from flowstore.format.settings import IMPORTED, ExtractSettings
 from flowstore.format.zarr_metadata import FORMAT
 from flowstore.jobs.job import Loss, Tick
@@ -19,9 +20,9 @@ from flowstore.jobs.operation import Operation
 from flowstore.jobs.progress import Progress
 from flowstore.jobs.schedulers import choose_scheduler
 from flowstore.names import count_text, now_utc, printable_name, video_path
-from flowstore.pipeline.plan import ExtractPlan, check_settings, plan_extract
+from flowstore.pipeline.plan import ExtractPlan, check_settings, estimator_of, plan_extract
 from flowstore.pipeline.report import ExtractReport
-from flowstore.pipeline.settings import choose_engine, make_settings
+from flowstore.pipeline.settings import choose_settings
 from flowstore.pipeline.task import VideoTask, commit_failure, extract_video, failed_record
 from flowstore.progress import choose_progress
 from flowstore.quantize.encoder import are_loops_compiled, compile_loops, has_numba
@@ -42,7 +43,9 @@ _STALL_S, _STALL_S_PER_FRAME = 300.0, 0.005
 
 def resolve_scheduler(scheduler: str, workers: int | None, planned: ExtractPlan) -> tuple[str, int]:
     """Choose where the tasks of a plan run."""
-    return choose_scheduler(scheduler, workers, len(planned.todo), _is_small(planned))
+    return choose_scheduler(
+        scheduler, workers or estimator_of(planned.settings).max_workers, len(planned.todo), _is_small(planned)
+    )
 
 
 def _is_small(planned: ExtractPlan) -> bool:
@@ -53,17 +56,17 @@ def extract(
     source: str | os.PathLike[str],
     store: Place,
     *,
-    algorithm: str = "farneback",
-    engine: str = "auto",
+    algorithm: str | None = None,
+    engine: str | None = None,
     params: Mapping[str, ParameterValue] | None = None,
-    dtype: str = "uint8",
+    dtype: str | None = None,
     bound: float | None = None,
     encoding: str | None = None,
-    step: int = 1,
+    step: int | None = None,
     short_side: int | None = None,
     size: tuple[int, int] | None = None,
     fps: float | None = None,
-    compression: Compression = "fast",
+    compression: Compression | None = None,
     max_error: float | None = None,
     workers: int | None = None,
     scheduler: str = "auto",
@@ -88,7 +91,8 @@ def extract(
     store : path, URL or zarr store
         Made where there is none.
     algorithm, engine, params, dtype, bound, encoding, step, short_side, size, fps, compression, max_error
-        What to compute; see `make_settings`.
+        What to compute; see `flowstore.pipeline.settings.make_settings`. A store that exists goes on with its own
+        settings: give none of them again. One that differs from the store's is refused.
     workers : int, optional
         Videos at a time; all cores by default.
     scheduler : {"auto", "processes", "threads", "sync"} or address
@@ -116,12 +120,23 @@ def extract(
     >>> report = extract("hmdb51/videos", "hmdb51.zarr", workers=4)  # doctest: +SKIP
     """
     progress = choose_progress(progress, "extract")
-    engine, engine_note = choose_engine(store, algorithm, engine, params, overwrite)
+    asked = {
+        "algorithm": algorithm,
+        "engine": engine,
+        "params": params,
+        "dtype": dtype,
+        "bound": bound,
+        "encoding": encoding,
+        "step": step,
+        "short_side": short_side,
+        "size": size,
+        "fps": fps,
+        "compression": compression,
+        "max_error": max_error,
+    }
+    settings, engine_note = choose_settings(store, asked, overwrite)
     if engine_note and progress:
         progress.note(engine_note)
-    settings = make_settings(
-        algorithm, engine, params, dtype, bound, encoding, step, short_side, size, fps, compression, max_error
-    )
     planned = plan_extract(
         source,
         store,
@@ -148,12 +163,12 @@ def run_plan(
     function: Callable[[VideoTask, Tick], VideoRecord] = extract_video,
 ) -> ExtractReport:
     """Carry out a plan."""
-    operation = Operation(scheduler, workers, progress)
+    operation = Operation(scheduler, workers or estimator_of(planned.settings).max_workers, progress)
     if planned.todo:
         needs = needs_of_workers(planned.settings)
         operation.check_workers(planned.todo[0].path, planned.storage.folder, needs=needs)
     gathered = _Gathered(planned, operation.progress)
-    if not planned.todo and (planned.is_part or _is_indexed(planned)):
+    if not planned.todo and (planned.is_part or _is_indexed(planned)) and not _has_old_plan(planned):
         return gathered.report(0.0)
     with planned.storage.lock(is_shared=planned.is_part, advice=SHARE_ADVICE) as is_locked:
         _run_locked(planned, is_locked, operation, gathered, function)
@@ -172,6 +187,12 @@ def needs_of_workers(settings: ExtractSettings) -> Callable[[], dict[str, str]] 
 def _make_guest(algorithm: str, engine: str, params: Mapping[str, ParameterValue]) -> dict[str, str]:
     make_estimator(algorithm, engine, params)
     return guest_versions(algorithm)
+
+
+def _has_old_plan(planned: ExtractPlan) -> bool:
+    """Tell whether the store says that something is missing, though nothing is left to do."""
+    stated = read_root(planned.storage).n_planned
+    return None not in (stated, planned.n_planned) and stated != planned.n_planned
 
 
 def _is_indexed(planned: ExtractPlan) -> bool:
@@ -200,6 +221,8 @@ def _run_locked(
                     else:
                         tasks.append(task)
                 operation.run(function, tasks, gathered.take, _commit_lost, _is_small(planned), _stall_limit_s)
+            else:
+                state_plan(planned.storage, replace(read_root(planned.storage), n_planned=planned.n_planned))
         except KeyboardInterrupt:
             # Before the root there is no store, and a folder with nothing but an index would be refused the next time.
             if planned.storage.size_bytes("zarr.json"):
@@ -269,10 +292,10 @@ def _prepare_engine(settings: ExtractSettings, progress: Progress) -> None:
 def _prepare_store(planned: ExtractPlan, is_locked: bool) -> dict[tuple[str, str], str]:
     """Make ready for the videos; return why those cannot be written whose names the file system refuses."""
     storage = planned.storage
-    versions = library_versions() | guest_versions(planned.settings.algorithm)
+    versions = library_versions(planned.settings.algorithm)
     settle_root(
         storage,
-        RootAttributes(FORMAT, planned.settings, versions, now_utc()),
+        RootAttributes(FORMAT, planned.settings, versions, now_utc(), planned.sources, planned.n_planned),
         lambda found: check_settings(storage, found, planned.settings),
         is_new=planned.is_new,
         is_overwritten=planned.is_overwritten,

@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from flowstore.errors import DecodeError, FlowStoreError, MachineError, StoppedError, StoreError
 from flowstore.estimators.checked import CheckedStream
-from flowstore.estimators.guests import guest_versions
 from flowstore.estimators.protocol import FrameKind
 from flowstore.estimators.registry import is_guest, library_versions, make_estimator
 from flowstore.format.codec import set_single_threaded
@@ -125,7 +124,7 @@ def failed_record(task: VideoTask, reason: str) -> VideoRecord:
         source_kind=task.source.kind,
         fingerprint=found,
         created=now_utc(),
-        versions=library_versions() | task.source.decoder_versions() | guest_versions(task.settings.algorithm),
+        versions=library_versions(task.settings.algorithm) | task.source.decoder_versions(),
     )
 
 
@@ -225,9 +224,9 @@ def _extract(task: VideoTask, tick: Tick) -> VideoRecord:
                 frame_numbers=tuple(reader.frame_numbers),
                 damage=reader.damage,
                 statistics=encoder.statistics(),
-                warnings=tuple(reader.warnings),
+                warnings=(*reader.warnings, *frames.warnings),
                 created=now_utc(),
-                versions=library_versions() | source.decoder_versions() | guest_versions(settings.algorithm),
+                versions=library_versions(settings.algorithm) | source.decoder_versions(),
             )
         )
 
@@ -239,6 +238,7 @@ class _FrameStream:
     reader: FrameReader
     settings: ExtractSettings
     n_frames: int = 0
+    warnings: tuple[str, ...] = ()
 
     def flows(self) -> Iterator[npt.NDArray[np.float32]]:
         """Yield each flow, float32 (2, H, W) in pixels; the array is overwritten by the next."""
@@ -253,6 +253,7 @@ class _FrameStream:
             yield from stream.push(frame)
         if stream is not None:
             yield from stream.finish()
+            self.warnings = stream.warnings
 
     def _frames(self, kind: FrameKind) -> Iterator[npt.NDArray[np.uint8]]:
         settings, reader = self.settings, self.reader

@@ -31,17 +31,7 @@ _GRAY = 225
 
 @dataclass(frozen=True)
 class ContactSheet:
-    """A contact sheet that was drawn.
-
-    Parameters
-    ----------
-    image : uint8 array (H, W, 3)
-        Red, green, blue.
-    n_videos : int
-        Thumbnails on it.
-    notes : tuple of str
-        What is not on it, a line each.
-    """
+    """A contact sheet that was drawn: red, green, blue (H, W, 3), and what is not on it, a line each."""
 
     image: Image
     n_videos: int
@@ -58,28 +48,9 @@ class _Tile:
 def draw_contact_sheet(
     flow_class: FlowClass, frame: int | None = None, scale: float | None = None, limit: int = MAX_TILES
 ) -> ContactSheet:
-    """Draw a flow of each video of a class.
+    """Draw a flow of each video of a class; the options are those of `flowstore.render.render`.
 
-    Parameters
-    ----------
-    flow_class : FlowClass
-        Of a store.
-    frame : int, optional
-        The flow of each video, counted from the end where negative; a lively one by default.
-    scale : float, optional
-        Full scale in pixels of all thumbnails; by default each flow's own, the 95th percentile of its magnitudes.
-    limit : int
-        Take the first so many videos only.
-
-    Returns
-    -------
-    ContactSheet
-        Failed and damaged videos have a gray thumbnail and their reason.
-
-    Raises
-    ------
-    ArgumentError
-        If the class has no videos, or the scale or the limit cannot be used.
+    Failed and damaged videos have a gray thumbnail and their reason.
     """
     if scale is not None:
         check_scale(scale)

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from flowstore.colour import plane_to_color, wheel_image
+from flowstore.opencv import cv2
 from flowstore.render.text import INK, LINE_HEIGHT, PALE_INK, draw_text, drawable_text, text_width, wrap_text
 
 Flow = npt.NDArray[np.float32]

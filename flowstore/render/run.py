@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -18,6 +17,7 @@ from flowstore.errors import ArgumentError, DecodeError, ExportError
 from flowstore.jobs.operation import Operation
 from flowstore.jobs.progress import Progress
 from flowstore.names import count_text, printable_name
+from flowstore.opencv import cv2
 from flowstore.progress import choose_progress
 from flowstore.render.contact_sheet import MAX_TILES, draw_contact_sheet
 from flowstore.render.films import FILM_SUFFIXES, check_film_library, fastest_fps, open_film
@@ -145,7 +145,7 @@ def render_class(
     scale: float | None = None,
     limit: int = MAX_TILES,
 ) -> RenderReport:
-    """Draw a contact sheet of a class, see `flowstore.render.contact_sheet.draw_contact_sheet`.
+    """Draw a contact sheet of a class; the options are those of `render`.
 
     Returns
     -------

@@ -6,14 +6,15 @@ import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from flowstore.arguments import check_path
 from flowstore.errors import DecodeError, SourceError
+from flowstore.format.root import read_root
 from flowstore.layouts.flow_names import flow_finder
 from flowstore.names import printable_name
+from flowstore.opencv import cv2
 from flowstore.sources.frames import FrameReader
 from flowstore.sources.listing import list_folder
 from flowstore.sources.source import VideoSource
@@ -66,7 +67,9 @@ def find_source_frames(video: Video, source: str | os.PathLike[str] | None = Non
     if source is not None:
         where = f"SOURCE {os.fspath(source)}"
         raise SourceError(f"{where}: {problem or f'{printable_name(video.record.source_path)} is not in it'}")
-    missing = f"{printable_name(video.record.source_path)} is neither in this folder nor beside the store"
+    missing = (
+        f"{printable_name(video.record.source_path)} is not in the recorded source, this folder or beside the store"
+    )
     return None, f"without frames: {problem or missing}; --source gives the folder that was extracted"
 
 
@@ -83,10 +86,15 @@ def _source_of(video: Video, path: str) -> VideoSource:
 def _candidates(video: Video, source: str | os.PathLike[str] | None) -> list[str]:
     relative = video.record.source_path
     if source is not None:
-        given = check_path("SOURCE", source)
-        is_file = os.path.isfile(given) and os.path.basename(given) == os.path.basename(relative)
-        return [given if is_file else os.path.join(given, relative)]
-    folders = [os.getcwd()]
+        return [_below(check_path("SOURCE", source), relative)]
+    # The latest source first; what an import was made of has no frames.
+    stated = () if video.record.source_kind == "flow" else read_root(video.storage).sources
+    places = [*reversed(stated), os.getcwd()]
     if video.storage.folder is not None:
-        folders.append(os.path.dirname(video.storage.folder))
-    return [os.path.join(folder, relative) for folder in folders]
+        places.append(os.path.dirname(video.storage.folder))
+    return [_below(place, relative) for place in places]
+
+
+def _below(place: str, relative: str) -> str:
+    is_file = os.path.isfile(place) and os.path.basename(place) == os.path.basename(relative)
+    return place if is_file else os.path.join(place, relative)

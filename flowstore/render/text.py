@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from flowstore.names import printable_name
+from flowstore.opencv import cv2
 
 Image = npt.NDArray[np.uint8]
 

@@ -13,10 +13,10 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
+from flowstore.opencv import cv2
 from flowstore.sources.listing import FlowNames
 
 _DIGITS = re.compile(r"\d+", re.ASCII)

@@ -9,11 +9,11 @@ import struct
 import threading
 from collections.abc import Iterable, Iterator
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from flowstore.errors import DecodeError
+from flowstore.opencv import cv2, has_opencv
 from flowstore.sources.frames import Frame
 from flowstore.sources.listing import list_frames
 from flowstore.sources.series import order_frames
@@ -225,6 +225,9 @@ def configured_opencv() -> Iterator[None]:
     Tasks run beside one another already; and what OpenCV would print stands in the videos' records. The last of those
     that run at once puts back what the first one found.
     """
+    if not has_opencv():
+        yield
+        return
     # OpenCV 5 moved them.
     logging = cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging
     with _CONFIGURING:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-import cv2
-
 from flowstore.errors import DecodeError, FlowStoreError, MissingExtraError, SourceError
 from flowstore.names import printable_name
+from flowstore.opencv import opencv_versions
 from flowstore.sources.fingerprint import Fingerprint, SourceFiles, SourceKind, one_file, several_files
 from flowstore.sources.frames import FrameReader
 from flowstore.sources.images import FrameFolder, read_levels
@@ -106,7 +105,7 @@ class VideoSource:
 
     def decoder_versions(self) -> dict[str, str]:
         """Return the versions of what decodes the frames."""
-        return decoder_versions() if self.kind == "video" else {"opencv": cv2.__version__}
+        return decoder_versions() if self.kind == "video" else opencv_versions()
 
     def frame_names(self) -> list[str]:
         """Return the file names of a folder's frames in order, whatever speaks against it."""

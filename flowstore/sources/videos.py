@@ -16,7 +16,6 @@ from typing import Any, cast
 
 import av
 import av.logging
-import cv2
 import numpy as np
 import numpy.typing as npt
 from av.container import InputContainer
@@ -27,6 +26,7 @@ from av.video.stream import VideoStream
 from flowstore.caches import RecentCache
 from flowstore.errors import DecodeError
 from flowstore.names import count_text
+from flowstore.opencv import cv2
 from flowstore.sources.containers import (
     ENDS_EARLY,
     Opened,

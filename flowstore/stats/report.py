@@ -163,6 +163,8 @@ class StatsReport:
         Why a video could not be counted, by ``class/name``.
     n_left_out : int
         Videos of the store that have no flow, because they failed.
+    missing : str
+        How many of the store's planned videos are missing, in words; empty where none is.
     seconds : float
         Wall-clock time.
     """
@@ -176,6 +178,7 @@ class StatsReport:
     clipped: tuple[ClippedShare, ...]
     failures: dict[str, str] = field(default_factory=dict)
     n_left_out: int = 0
+    missing: str = ""
     seconds: float = 0.0
 
     @property
@@ -197,11 +200,12 @@ class StatsReport:
         counted = self.overall.counts.n_flows
         failed = f"; {count_text(len(self.failures), 'video')} could not be counted" if self.failures else ""
         left_out = f"; {count_text(self.n_left_out, 'failed video')} left out" if self.n_left_out else ""
+        missing = f"; {self.missing}" if self.missing else ""
         rate = f"{counted / self.seconds:.0f} flows/s" if self.seconds else "-"
         return (
             f"{count_text(self.overall.n_videos, 'video')}, "
             f"{counted} of {count_text(self.overall.n_flows, 'flow')} counted ({self.sample}) "
-            f"in {self.seconds:.1f} s ({rate}){left_out}{failed}"
+            f"in {self.seconds:.1f} s ({rate}){left_out}{failed}{missing}"
         )
 
     def __repr__(self) -> str:
@@ -238,6 +242,7 @@ class StatsReport:
             ],
             "clipped_note": self.clipped_note(),
             "left_out": self.n_left_out,
+            "missing": self.missing,
             "failed": [{"video": key, "reason": reason} for key, reason in self.failures.items()],
             "seconds": round(self.seconds, 3),
         }

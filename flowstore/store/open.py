@@ -33,6 +33,7 @@ from flowstore.names import (
     display_name,
     escape_name,
     is_shortened,
+    missing_text,
     printable_name,
     suggest_name,
     unescape_name,
@@ -166,6 +167,14 @@ class FlowStore:
     def n_flows(self) -> int:
         """Flows of all videos together."""
         return int(self.videos.column("n_flows").sum())
+
+    @property
+    def n_missing(self) -> int:
+        """Videos that were planned and are not in the store, of all its classes; 0 where no plan stands in it."""
+        if self.root.n_planned is None:
+            return 0
+        whole = read_index(self.storage) if self._is_selection else self.videos
+        return max(0, self.root.n_planned - len(whole))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.classes)
@@ -419,8 +428,9 @@ class FlowStore:
     def __repr__(self) -> str:
         index = self.videos
         n_failed = int((index.column("status") == "failed").sum())
+        videos = videos_text(self.n_videos, n_failed) + (f", {self.n_missing} missing" if self.n_missing else "")
         return (
-            f"<FlowStore {self.url}: {count_text(len(self.classes), 'class')}, {videos_text(self.n_videos, n_failed)}, "
+            f"<FlowStore {self.url}: {count_text(len(self.classes), 'class')}, {videos}, "
             f"{count_text(self.n_flows, 'flow')}; {describe_settings(self.settings)}>"
         )
 
@@ -434,7 +444,9 @@ class FlowStore:
             rows.append((index.class_name(numbers[0]), good, len(numbers) - good, int(n_flows[part].sum())))
             if good and len(first) < MAX_THUMBNAILS:
                 first.append(numbers[int(is_ok[part].argmax())])
-        return store_html(self.url, self.settings, sorted(rows), self.thumbnails_html(first))
+        notes = [("missing", missing_text(self.root.n_planned, self.n_missing))] if self.n_missing else []
+        notes += [("source", place) for place in self.root.sources]
+        return store_html(self.url, self.settings, sorted(rows), notes, self.thumbnails_html(first))
 
     def thumbnails_html(self, rows: Sequence[int]) -> list[str]:
         """Return small pictures of some videos for a notebook.

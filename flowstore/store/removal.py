@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
-from flowstore.format.root import drop_consolidated
+from flowstore.format.root import drop_consolidated, read_root, state_plan
 from flowstore.names import escape_name
 from flowstore.storage.keys import writing
 from flowstore.store.index import index_tree
@@ -23,6 +24,9 @@ def remove_videos(store: FlowStore, rows: Iterable[int]) -> int:
         for class_path in sorted({escape_name(class_name) for class_name, _ in names}):
             if store.storage.list_children(class_path) == ["zarr.json"]:
                 store.storage.delete_tree(class_path)
+        root = read_root(store.storage)
+        if root.n_planned is not None:
+            state_plan(store.storage, replace(root, n_planned=max(0, root.n_planned - len(names))))
         if is_locked:
             remove_leftovers(store.storage)
         index_tree(store.storage)

@@ -18,10 +18,9 @@ from flowstore.errors import ArgumentError, StoreError, StoreFormatError
 from flowstore.format import zarr_metadata
 from flowstore.format.codec import Compression, codec_for
 from flowstore.format.record import VideoRecord
-from flowstore.format.root import RootAttributes, drop_consolidated, read_root
-from flowstore.format.settings import ExtractSettings
+from flowstore.format.root import RootAttributes, drop_consolidated, read_root, state_plan
 from flowstore.format.shards import ShardWriter, frames_per_shard
-from flowstore.format.zarr_metadata import FLOW, FORMAT
+from flowstore.format.zarr_metadata import FLOW
 from flowstore.names import escape_name, is_portable, video_path
 from flowstore.quantize.quantizer import Quantizer
 from flowstore.storage.keys import Storage, writing
@@ -29,14 +28,13 @@ from flowstore.store.index import forget_index, remove_index
 from flowstore.store.tree import class_paths
 
 
-def write_root(storage: Storage, settings: ExtractSettings, versions: dict[str, str], created: str) -> None:
-    """Write the root of a store, in place of the one that is there; see `flowstore.format.root.RootAttributes`."""
-    storage.write("zarr.json", _root_bytes(settings, versions, created), is_durable=True)
+def write_root(storage: Storage, root: RootAttributes) -> None:
+    """Write the root of a store, in place of the one that is there."""
+    storage.write("zarr.json", _root_bytes(root), is_durable=True)
 
 
-def _root_bytes(settings: ExtractSettings, versions: dict[str, str], created: str) -> bytes:
-    attributes = {"format": FORMAT, "settings": settings.to_json(), "versions": versions, "created": created}
-    return zarr_metadata.to_bytes(zarr_metadata.group_document(attributes))
+def _root_bytes(root: RootAttributes) -> bytes:
+    return zarr_metadata.to_bytes(zarr_metadata.group_document(root.to_json()))
 
 
 def settle_root(
@@ -52,12 +50,11 @@ def settle_root(
 
     A plan was made before the lock was held: another run may have made the store since, or made it anew.
     """
-    values = root.settings, root.versions, root.created
     if is_overwritten:
         empty_store(storage)
-        write_root(storage, *values)
+        write_root(storage, root)
         return
-    if is_new and storage.write_new("zarr.json", _root_bytes(*values)):
+    if is_new and storage.write_new("zarr.json", _root_bytes(root)):
         return
     check(read_root(storage))
     if is_new and not may_join:
@@ -66,6 +63,7 @@ def settle_root(
             "--part I/N"
         )
     drop_consolidated(storage)
+    state_plan(storage, root)
     remove_index(storage)
 
 

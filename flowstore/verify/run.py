@@ -17,7 +17,8 @@ from flowstore.jobs.operation import SMALL_FLOWS, Operation
 from flowstore.jobs.progress import Progress
 from flowstore.layouts.flow_names import flow_finder
 from flowstore.layouts.templates import source_pattern
-from flowstore.names import count_text, printable_name, unescape_name, video_path
+from flowstore.names import count_text, missing_text, printable_name, unescape_name, video_path
+from flowstore.opencv import check_opencv
 from flowstore.pipeline.plan import check_names
 from flowstore.pipeline.run import needs_of_workers
 from flowstore.pipeline.task import Comparison, VideoTask, compare_video
@@ -118,6 +119,7 @@ def verify(
         run = _Run(storage, sources, operation)
         if (repair or deep) and source is not None and run.settings is not None:
             # To learn at the end of hours that nothing can be extracted here would be late.
+            check_opencv()
             make_estimator(run.settings.algorithm, run.settings.engine, run.settings.params)
             operation.check_workers(needs=needs_of_workers(run.settings))
         if run.settings is not None:
@@ -169,6 +171,7 @@ class _Run:
         root, faults = check_root(storage)
         self.faults: list[Fault] = []
         self.settings = None if root is None else root.settings
+        self._n_planned = None if root is None else root.n_planned
         self.notes: list[str] = []
         self._tell(faults)
         if root is None:
@@ -219,6 +222,9 @@ class _Run:
 
     def _check_sources(self) -> None:
         if self._sources is None:
+            n_missing = max(0, (self._n_planned or 0) - len(self.records))
+            if n_missing:
+                self.notes.append(missing_text(self._n_planned, n_missing))
             return
         known = {path for path, found in self._findings.items() if found.record is not None}
         known |= {fault.path.removesuffix("/zarr.json") for fault in self.faults if fault.remedy == "extract"}

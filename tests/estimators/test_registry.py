@@ -12,7 +12,7 @@ from flowstore.errors import ArgumentError, EstimatorError
 from flowstore.estimators import ALGORITHMS, make_estimator
 from flowstore.estimators.opencv import PairStream
 from flowstore.estimators.parameters import farneback_params, merge_params
-from flowstore.estimators.registry import estimator_versions, resolve_engine
+from flowstore.estimators.registry import estimator_versions, library_versions, resolve_engine
 
 # Each estimator, and the mean end-point error of a scene in pixels that it keeps below, per frame of distance.
 ESTIMATORS = {
@@ -454,6 +454,18 @@ def test_versions_name_the_libraries():
     assert versions["opencv"] == cv2.__version__
     assert versions["numpy"] == np.__version__
     assert set(versions) == {"opencv", "numpy", "numba"}
+
+
+def test_what_is_installed_is_looked_through_once_not_with_each_video(monkeypatch):
+    expected = library_versions("farneback")
+    assert expected.items() >= estimator_versions().items()
+
+    def look(*_, **__):
+        raise AssertionError
+
+    for place in "registry.version", "guests.version", "guests.entry_points", "guests.packages_distributions":
+        monkeypatch.setattr(f"flowstore.estimators.{place}", look)
+    assert library_versions("farneback") == expected
 
 
 @pytest.mark.parametrize(("arguments", "bound"), ESTIMATORS.values(), ids=ESTIMATORS)

@@ -15,7 +15,8 @@ from flowstore.layouts.flow_names import flow_finder
 from flowstore.pipeline import extract, plan_extract
 from flowstore.pipeline import plan as planning
 from flowstore.pipeline.plan import check_names, format_bytes
-from flowstore.pipeline.run import make_settings, resolve_scheduler
+from flowstore.pipeline.run import resolve_scheduler
+from flowstore.pipeline.settings import make_settings
 from flowstore.sources.discovery import discover
 from flowstore.sources.selection import select_sources
 from flowstore.sources.source import VideoSource

@@ -10,7 +10,9 @@ import pytest
 from synthetic import scene, write_frames
 
 from flowstore.errors import MachineError, StoppedError, StoreError
+from flowstore.format.root import RootAttributes
 from flowstore.format.settings import ExtractSettings
+from flowstore.format.zarr_metadata import FORMAT
 from flowstore.layouts.flow_names import flow_finder
 from flowstore.pipeline.task import VideoTask, compare_video, extract_video
 from flowstore.sources.discovery import discover
@@ -32,7 +34,7 @@ def frames():
 def task(tmp_path, frames):
     write_frames(tmp_path / "dataset" / "wave" / "v", frames, "img_{:05d}.png")
     storage = open_storage(tmp_path / "s.zarr", is_written=True)
-    write_root(storage, SETTINGS, {}, "2024-01-02T03:04:05Z")
+    write_root(storage, RootAttributes(FORMAT, SETTINGS, {}, "2024-01-02T03:04:05Z"))
     write_class(storage, "wave")
     (source,) = discover(tmp_path / "dataset", find_flow=flow_finder()).sources
     return VideoTask(source, SETTINGS, storage)

@@ -323,7 +323,9 @@ def test_the_command(store, tmp_path):
     scale = picture_scale(store["wave/a"][4])
     what = f"flow 4 of wave/a, {width}x{height}, full scale {scale:g} px (p95 of the flow)"
     assert done.out == f"{tmp_path / 'a.png'}: {what}\n"
-    assert done.error_line.startswith("without frames: wave/a.avi is neither in this folder nor beside the store")
+    assert done.error_line.startswith(
+        "without frames: wave/a.avi is not in the recorded source, this folder or beside the store"
+    )
     values = json.loads(call("render", f"{store.url}/wave/a", "-o", tmp_path / "a.mp4", "--json", "--stop", "4").out)
     assert (values["n_pictures"], values["fps"], values["scale_px"]) == (4, 30.0, P99)
     quiet = call("render", f"{store.url}/wave", "-o", tmp_path / "sheet.png", "-q")

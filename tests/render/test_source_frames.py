@@ -74,10 +74,12 @@ def test_a_source_that_is_too_short_is_an_error(videos, tmp_path):
 def test_where_it_is_looked_for(videos, tmp_path, monkeypatch):
     store = extract(videos, tmp_path / "flow.zarr")
     monkeypatch.chdir("/")
+    assert find_source_frames(store["c/film"])[0].path == str(videos / "c" / "film.avi")
+    videos = videos.rename(videos.parent / "moved")
     source_frames, note = find_source_frames(store["c/film"])
     assert source_frames is None
     assert note == (
-        "without frames: c/film.avi is neither in this folder nor beside the store; "
+        "without frames: c/film.avi is not in the recorded source, this folder or beside the store; "
         "--source gives the folder that was extracted"
     )
     monkeypatch.chdir(videos)
@@ -91,7 +93,8 @@ def test_where_it_is_looked_for(videos, tmp_path, monkeypatch):
 def test_one_video_as_the_source(videos, tmp_path):
     path = videos / "c" / "film.avi"
     store = extract(path, tmp_path / "flow.zarr")
-    assert find_source_frames(store["unlabeled/film"], path)[0].path == str(path)
+    for place in (path, None):
+        assert find_source_frames(store["unlabeled/film"], place)[0].path == str(path)
 
 
 def test_another_file_of_that_name_is_not_shown(videos, tmp_path, monkeypatch):
@@ -117,6 +120,7 @@ def test_pictures_with_frames(videos, tmp_path, suffix, style):
     store = extract(videos, tmp_path / "flow.zarr")
     with_frames = render_video(store["c/film"], tmp_path / f"a{suffix}", style=style, source=videos)
     assert with_frames.notes == ()
+    videos.rename(tmp_path / "moved")
     without = render_video(store["c/film"], tmp_path / f"b{suffix}", style=style)
     assert len(without.notes) == 1
     assert (with_frames.width > without.width) == (style != "arrows")

@@ -7,6 +7,7 @@ import threading
 import numpy as np
 import pytest
 from store_factory import make_codes, settings_of, write_store, write_video
+from torch_tests import import_torch
 
 import flowstore
 from flowstore.copying import copy
@@ -110,8 +111,10 @@ def test_a_video_that_is_being_replaced_is_waited_for(tmp_path, is_loader, monke
     storage = write(tmp_path / "s.zarr", FIRST)
     store = flowstore.open_store(tmp_path / "s.zarr")
     if is_loader:
-        loaders = pytest.importorskip("flowstore.loaders")
-        dataset = loaders.FlowClips(store, 4, dtype="uint8", layout="time", sampling="uniform")
+        import_torch()
+        from flowstore.loaders import FlowClips
+
+        dataset = FlowClips(store, 4, dtype="uint8", layout="time", sampling="uniform")
 
     def read(ask):
         opened = dataset._store if is_loader else store

@@ -32,7 +32,9 @@ from store_factory import (
 import flowstore
 from flowstore.errors import ArgumentError, StoreError
 from flowstore.format import shards
+from flowstore.format.root import RootAttributes
 from flowstore.format.settings import ExtractSettings
+from flowstore.format.zarr_metadata import FORMAT
 from flowstore.names import video_path
 from flowstore.pipeline import extract
 from flowstore.quantize import Quantizer
@@ -416,7 +418,7 @@ def test_a_store_that_cannot_be_written_says_so(tmp_path):
 def test_root_and_class_documents(tmp_path):
     storage = LocalStorage(str(tmp_path / "s.zarr"))
     settings = ExtractSettings(params={"winsize": 15}, short_side=120)
-    write_root(storage, settings, VERSIONS, CREATED)
+    write_root(storage, RootAttributes(FORMAT, settings, VERSIONS, CREATED))
     write_class(storage, "wave")
     root = json.loads((tmp_path / "s.zarr/zarr.json").read_bytes())
     assert set(root) == {"zarr_format", "node_type", "attributes"}

@@ -8,7 +8,9 @@ import cv2
 import numpy as np
 
 from flowstore.format.record import VideoRecord
+from flowstore.format.root import RootAttributes
 from flowstore.format.settings import ExtractSettings
+from flowstore.format.zarr_metadata import FORMAT
 from flowstore.quantize import Quantizer
 from flowstore.quantize.motion import MotionStatistics
 from flowstore.sources.fingerprint import Fingerprint
@@ -72,7 +74,7 @@ def write_store(
     """Write a store of videos ``class/name`` with given codes, and of failed ones with given reasons."""
     storage = open_storage(place, is_written=True)
     settings = settings or ExtractSettings()
-    write_root(storage, settings, VERSIONS, CREATED)
+    write_root(storage, RootAttributes(FORMAT, settings, VERSIONS, CREATED))
     for class_name in sorted({key.partition("/")[0] for key in (*videos, *(failed or {}))}):
         write_class(storage, class_name)
     for key, codes in videos.items():

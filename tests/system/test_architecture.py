@@ -14,7 +14,7 @@ PACKAGE = Path(flowstore.__file__).parent
 # From the bottom to the top. A room imports from lower lines only; those of one line know nothing of each other.
 ROOMS = (
     "errors",
-    "names limits compiling caches",
+    "names limits compiling opencv caches",
     "arguments",
     "quantize sources estimators storage jobs colour motion_fields scenes",
     "format layouts transforms progress",
@@ -36,7 +36,7 @@ OWNERS = {
     "click": "cli",
     "rich": "cli progress",
     "av": "sources render",
-    "cv2": "sources estimators layouts export render demo",
+    "cv2": "opencv",
     "PIL": "render",
     "numcodecs": "format",
     "google_crc32c": "format",
@@ -47,11 +47,24 @@ OWNERS = {
     "pandas": "notebook",
     "xarray": "notebook",
     "matplotlib": "notebook stats",
-    "torch": "loaders",
+    "torch": "estimators loaders",
     "numba": "compiling estimators quantize stats",
     "llvmlite": "estimators quantize",
 }
-HEAVY = {"cv2", "av", "dask", "distributed", "torch", "xarray", "pandas", "matplotlib", "numba", "rich", "click"}
+HEAVY = {
+    "cv2",
+    "av",
+    "dask",
+    "distributed",
+    "torch",
+    "torchvision",
+    "xarray",
+    "pandas",
+    "matplotlib",
+    "numba",
+    "rich",
+    "click",
+}
 
 
 def dotted_name(path: Path) -> str:

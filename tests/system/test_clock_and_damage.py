@@ -166,19 +166,3 @@ def test_a_decoder_that_cannot_be_loaded_ends_the_run_before_any_work(tmp_path):
     assert len(done.stderr.splitlines()) == 1
     assert "PyAV, which decodes videos, cannot be loaded (libavcodec.so" in done.stderr
     assert not (tmp_path / "s.zarr").exists()
-
-
-@pytest.mark.parametrize("reason", ["No module named 'cv2'", "libGL.so.1: cannot open shared object file"])
-def test_without_opencv_a_run_ends_with_one_line(tmp_path, reason):
-    write(tmp_path / "lacking", "cv2.py", f"raise ImportError({reason!r}, name='cv2')".encode())
-    write(tmp_path / "videos" / "c", "whole.mkv", make("mkv", "whole").data)
-    path = os.pathsep.join([str(tmp_path / "lacking"), str(Path(flowstore.__file__).parents[1])])
-    done = subprocess.run(
-        [sys.executable, "-m", "flowstore", "extract", tmp_path / "videos", tmp_path / "s.zarr"],
-        env=os.environ | {"PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 2
-    assert done.stderr == f"flowstore: OpenCV cannot be loaded ({reason}): pip install opencv-python-headless\n"
-    assert not (tmp_path / "s.zarr").exists()

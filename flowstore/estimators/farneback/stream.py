@@ -54,11 +54,15 @@ out: float32 for the horizontal sums, 0.1 ms a pair less, for the reason below.
 How close to OpenCV
 -------------------
 With the default parameters 1 code in 100 000 of the ``centred`` encoding (bound 20) differs on real clips, by
-one; the worst of 770 pairs has 3 in 10 000. Two choices keep it there. Frames are blurred and sampled, and
-flow is enlarged, in OpenCV's order of rounding: where a displaced point lies on the border of the frame its
-last bit decides whether it counts, and one real flow in 700 shows it. And windows are summed in float64:
-along an edge the 2 by 2 systems are nearly singular, and rounding is what is left when the large parts
-cancel. Float32 in the expansion and for the products makes no such difference. Two things are beyond reach:
+one; the worst of 770 pairs has 3 in 10 000. Now and then some are 2 to 5 off: at a border that a displaced
+point meets to the last bit, or in a patch without a second direction. OpenCV's flow of the transposed frames
+differs from its own in more codes, and by more (``benchmarks/bench_agreement.py``).
+
+Two choices keep it there. Frames are blurred and sampled, and flow is enlarged, in OpenCV's order of rounding:
+where a displaced point lies on the border of the frame its last bit decides whether it counts, and one real
+flow in 700 shows it. And windows are summed in float64: along an edge the 2 by 2 systems are nearly singular,
+and rounding is what is left when the large parts cancel. Float32 in the expansion and for the products makes
+no such difference. Two things are beyond reach:
 
 - *small windows, many iterations.* Averaged over few pixels, systems along any straight edge are nearly
   singular and every iteration multiplies the rounding of the one before. OpenCV then gives another flow for
