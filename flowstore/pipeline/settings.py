@@ -12,6 +12,7 @@ from flowstore.estimators.registry import make_estimator, resolve_engine
 from flowstore.format.codec import Compression
 from flowstore.format.root import read_root
 from flowstore.format.settings import IMPORTED, ExtractSettings
+from flowstore.quantize.error_bounded import check_below_bound
 from flowstore.quantize.quantizer import Quantizer
 from flowstore.storage.places import open_storage
 from flowstore.store.open import Place
@@ -121,7 +122,7 @@ def make_settings(
             raise ArgumentError("encoding float16 is asked for with --dtype float16")
     else:
         raise ArgumentError(f"dtype is {dtype!r}, expected uint8 or float16")
-    return ExtractSettings(
+    made = ExtractSettings(
         estimator.algorithm,
         estimator.engine,
         estimator.params,
@@ -133,3 +134,5 @@ def make_settings(
         compression,
         max_error,
     )
+    check_below_bound(made.quantizer, made.max_error_px)
+    return made

@@ -4,8 +4,9 @@ import pytest
 from datasets import call, tree, write_dataset
 
 import flowstore
-from flowstore.errors import SettingsMismatchError
+from flowstore.errors import ArgumentError, SettingsMismatchError
 from flowstore.pipeline import extract
+from flowstore.pipeline.settings import make_settings
 
 OTHERS = {
     "step": 2,
@@ -72,3 +73,24 @@ def test_a_store_made_anew_takes_the_defaults(source, tmp_path):
     extract(source, store, step=2)
     extract(source, store, overwrite=True)
     assert flowstore.open_store(store).settings.step == 1
+
+
+@pytest.mark.parametrize("max_error", [20.0, 25.0])
+def test_an_error_as_large_as_the_bound_is_refused(max_error):
+    with pytest.raises(ArgumentError, match=f"max error is {max_error:g} px, expected less than the bound, 20 px"):
+        make_settings(max_error=max_error)
+    assert make_settings(max_error=19.5).max_error_px == 19.5
+
+
+def test_a_copy_and_an_import_refuse_it_too(source, tmp_path):
+    store = tmp_path / "flow.zarr"
+    extract(source, store)
+    flowstore.export_flow(store, tmp_path / "npy", "npy")
+    words = "--layout", "npy", "--max-error", "25"
+    for command in (
+        ("copy", store, tmp_path / "n.zarr", *words[2:]),
+        ("import", tmp_path / "npy", tmp_path / "n.zarr", *words),
+    ):
+        refused = call(*command)
+        assert (refused.code, "expected less than the bound, 20 px" in refused.err) == (2, True)
+        assert len(refused.err.splitlines()) == 1
