@@ -19,6 +19,7 @@ from flowstore.format.record import VideoRecord
 from flowstore.format.root import RootAttributes, check_outside_stores, read_root
 from flowstore.format.settings import ExtractSettings
 from flowstore.names import count_text, escape_name, format_bytes, printable_name, video_path
+from flowstore.quantize.error_bounded import check_below_bound
 from flowstore.storage.keys import Storage
 from flowstore.storage.local import LocalStorage
 from flowstore.storage.places import check_place, open_storage, room_notes
@@ -149,6 +150,7 @@ def plan_copy(
     settings = source.settings if compression is None else replace(source.settings, compression=compression)
     if max_error is not None:
         settings = replace(settings, max_error_px=_total_error(source.settings, max_error))
+        check_below_bound(settings.quantizer, settings.max_error_px)
     root = replace(source.root, settings=settings)
     target, zip_path = _open_target(dest)
     _check_apart(source.storage, target)

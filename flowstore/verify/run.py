@@ -301,7 +301,9 @@ def damage_notes(records: Iterable[VideoRecord]) -> list[str]:
     if not damaged:
         return []
     listed = "; ".join(f"{printable_name(key)} {damage}" for key, damage in damaged[:5])
-    return [f"{len(damaged)} videos are damaged, their flow ends before it: {listed}{'; ...' if damaged[5:] else ''}"]
+    are_damaged = "video is damaged, its" if len(damaged) == 1 else "videos are damaged, their"
+    more = "; ..." if damaged[5:] else ""
+    return [f"{len(damaged)} {are_damaged} flow ends before the damage: {listed}{more}"]
 
 
 def _report_lost(task: CheckTask, how: Loss) -> VideoFindings:
