@@ -76,6 +76,12 @@ BENCHMARKS = (
     Benchmark("stress_bits", "Is every flipped bit found?", quick=("--count", "30"), has_json=False),
     Benchmark("stress_containers", "Does every container in every condition give its frames or its row?"),
     Benchmark("stress_draws", "How many different clips does a training draw?", quick=(), has_json=False),
+    Benchmark(
+        "stress_loader",
+        "Does a long training keep its memory, and what is left of a killed one?",
+        quick=("--batches", "120"),
+        has_json=False,
+    ),
 )
 
 

@@ -120,6 +120,12 @@ def _list_params(context: click.Context, param: click.Parameter, algorithm: str 
     help="What the path of a video below SOURCE is, such as '{class}/*/{video}'.  [default: found by looking]",
 )
 @click.option(
+    "--source-fps",
+    type=float,
+    metavar="F",
+    help="Frame rate of folders of frames, for the times of their flows.  [default: not known]",
+)
+@click.option(
     "--allow-gaps", is_flag=True, help="Take frames whose numbers have gaps or are of several series, with a warning."
 )
 @selection_options
@@ -137,6 +143,7 @@ def command(
     list_file: str | None,
     source_template: str | None,
     allow_gaps: bool,
+    source_fps: float | None,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     limit: int | None,
@@ -171,6 +178,7 @@ def command(
         list_file=list_file,
         source_template=source_template,
         allow_gaps=allow_gaps,
+        source_fps=source_fps,
         include=include,
         exclude=exclude,
         limit=limit,

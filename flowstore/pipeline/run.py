@@ -73,6 +73,7 @@ def extract(
     list_file: str | os.PathLike[str] | None = None,
     source_template: str | None = None,
     allow_gaps: bool = False,
+    source_fps: float | None = None,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     limit: int | None = None,
@@ -97,8 +98,10 @@ def extract(
         Videos at a time; all cores by default.
     scheduler : {"auto", "processes", "threads", "sync"} or address
         Where tasks run; an address such as ``tcp://host:8786`` is a running Dask cluster's.
-    list_file, source_template, allow_gaps, include, exclude, limit, part, retry_failed, keep_damaged, overwrite
-        Which videos to take; see `plan_extract`.
+    list_file, source_template, allow_gaps, source_fps, include, exclude, limit, part, retry_failed, keep_damaged
+        Which videos to take, and how; see `plan_extract`.
+    overwrite : bool
+        Whether the store is emptied first.
     progress : Progress, bool or None
         Is told what happens: one of your own, True for a display on stderr, False for none. None displays it at a
         terminal and in a notebook.
@@ -144,6 +147,7 @@ def extract(
         list_file=list_file,
         source_template=source_template,
         allow_gaps=allow_gaps,
+        source_fps=source_fps,
         include=include,
         exclude=exclude,
         limit=limit,

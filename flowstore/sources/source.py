@@ -47,6 +47,8 @@ class VideoSource:
         Of a folder of frames: expressions of the names of its images that are flow.
     allow_gaps : bool
         Of a folder of frames: whether names that are no series of a constant stride are taken in natural order.
+    fps : float or None
+        Of a folder of frames, which has no clock of its own: its frames per second, where they are known.
     """
 
     class_name: str
@@ -58,6 +60,7 @@ class VideoSource:
     problem: str = ""
     flow_patterns: tuple[str, ...] = ()
     allow_gaps: bool = False
+    fps: float | None = None
 
     @property
     def key(self) -> str:
@@ -123,14 +126,15 @@ class VideoSource:
             if self.kind == "frames":
                 folder = self._open_folder()
                 height, width, _ = read_levels(os.path.join(self.path, folder.names[0])).shape
-                return height, width, len(folder.names)
-            video = VideoFile(self.path)
-            n_frames = video.n_frames_header
-            if fps is not None and video.rate_header:
-                n_frames = min(n_frames, math.ceil(n_frames * fps / video.rate_header))
-            return video.height, video.width, n_frames
+                n_frames, rate = len(folder.names), self.fps
+            else:
+                video = VideoFile(self.path)
+                height, width, n_frames, rate = video.height, video.width, video.n_frames_header, video.rate_header
+            if fps is not None and rate:
+                n_frames = min(n_frames, math.ceil(n_frames * fps / rate))
+            return height, width, n_frames
         except FlowStoreError:
             return None
 
     def _open_folder(self) -> FrameFolder:
-        return FrameFolder(self.path, self.flow_patterns, self.allow_gaps)
+        return FrameFolder(self.path, self.flow_patterns, self.allow_gaps, self.fps)

@@ -10,7 +10,6 @@ import pytest
 from store_factory import HEIGHT, WIDTH, make_frames, tree_files, write_avi
 
 import flowstore
-from flowstore import open_store
 from flowstore.errors import ArgumentError, SettingsMismatchError, StoreFormatError
 from flowstore.layouts.flow_names import flow_finder
 from flowstore.pipeline import extract, plan_extract
@@ -346,6 +345,22 @@ def test_the_estimate_counts_frames_as_they_are_thinned(tmp_path):
     options = settings(fps=5, step=2)
     thinned = plan_extract(tmp_path / "videos", tmp_path / "s.zarr", options).estimate
     extract(tmp_path / "videos", tmp_path / "s.zarr", engine="opencv", fps=5, step=2)
-    n_frames = open_store(tmp_path / "s.zarr")["c/a"].record.n_frames
+    n_frames = flowstore.open_store(tmp_path / "s.zarr")["c/a"].record.n_frames
     assert abs(thinned.n_frames - n_frames) <= 1
     assert thinned.size_bytes == round(every.size_bytes * (thinned.n_frames - 2) / 39)
+
+
+def test_frames_of_a_known_rate_have_times(videos, tmp_path):
+    report = extract(videos, tmp_path / "s.zarr", source_fps=12.5, include=["run/*"], scheduler="sync")
+    assert report.is_all_well
+    store = flowstore.open_store(tmp_path / "s.zarr")
+    frames, film = store["run/frames"], store["run/c"]
+    assert frames.record.fps == 12.5
+    assert frames.record.flow_times_s == [number / 12.5 for number in range(frames.n_flows)]
+    # A video file keeps its own clock.
+    assert film.record.fps == 25.0
+    for wrong in (0, -1.0, float("nan")):
+        with pytest.raises(ArgumentError, match="source fps"):
+            plan_extract(videos, tmp_path / "t.zarr", settings(), source_fps=wrong)
+    with pytest.raises(ArgumentError, match="--source-fps is for folders of frames, here are none"):
+        plan_extract(videos / "wave", tmp_path / "t.zarr", settings(), source_fps=30)
