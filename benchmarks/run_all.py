@@ -57,7 +57,7 @@ BENCHMARKS = (
     Benchmark(
         "raft",
         "What does RAFT cost through flowstore, beside the model called by hand?",
-        full=("--rounds", "3", "--pairs", "8"),
+        full=("--rounds", "3", "--pairs", "2"),
     ),
     Benchmark("extract", "How long does a dataset take, against the loop that people write?"),
     Benchmark("scaling", "What does a video cost beyond its flow, and do ten times as many take ten times as long?"),
@@ -76,6 +76,12 @@ BENCHMARKS = (
     Benchmark("stress_bits", "Is every flipped bit found?", quick=("--count", "30"), has_json=False),
     Benchmark("stress_containers", "Does every container in every condition give its frames or its row?"),
     Benchmark("stress_draws", "How many different clips does a training draw?", quick=(), has_json=False),
+    Benchmark(
+        "stress_loader",
+        "Does a long training keep its memory, and what is left of a killed one?",
+        quick=("--batches", "120"),
+        has_json=False,
+    ),
 )
 
 

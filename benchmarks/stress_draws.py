@@ -1,19 +1,24 @@
 """How many different clips a training draws: for ranks, samplers, and trainers that say which epoch it is or do not.
 
-Each rank has a dataset of its own, as each training process has. Counted are the fetches of 8 epochs over all ranks,
-and how many different clips (flows and crop) were drawn of each item; below the table, what chance alone would leave.
+Each rank has a dataset of its own, as each training process has; the last rows are of two real processes in a group
+over gloo, each with a `DistributedSampler` and a spawned worker that stays. Counted are the fetches of 8 epochs over
+all ranks, and how many different clips (flows and crop) were drawn of each item; below the table, what chance alone
+would leave.
 
     python benchmarks/stress_draws.py
 """
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+import torch.distributed
+import torch.multiprocessing
 from measuring import format_table
 from torch.utils.data import DataLoader, DistributedSampler, RandomSampler
 
@@ -24,7 +29,12 @@ from flowstore.scenes import Scene
 from flowstore.transforms import Crop
 
 N_VIDEOS, N_EPOCHS = 24, 8
-TRAINERS = {"plain loop": (True, True), "Lightning": (False, True), "a loop that forgets": (False, False)}
+# Whether the dataset and the sampler are told which epoch it is; trainers such as Lightning tell the sampler.
+TRAINERS = {
+    "plain loop": (True, True),
+    "tells the sampler alone": (False, True),
+    "a loop that forgets": (False, False),
+}
 
 
 def make_store(root: Path) -> Path:
@@ -60,6 +70,37 @@ def count(store: Path, n_ranks: int, is_replaced: bool, tells_dataset: bool, tel
     return sum(map(len, drawn.values())), sum(len(set(clips)) for clips in drawn.values())
 
 
+def train(rank: int, n_ranks: int, folder: Path, tells_dataset: bool, tells_sampler: bool) -> None:
+    """Be one process of a group: write down what was drawn in all epochs."""
+    place = (folder / "meeting").as_uri()
+    torch.distributed.init_process_group("gloo", init_method=place, rank=rank, world_size=n_ranks)
+    dataset = FlowClips(folder / "flow.zarr", 10, transform=Crop(32), dtype="uint8", return_info=True)
+    sampler = DistributedSampler(dataset)
+    loader = DataLoader(dataset, 6, sampler=sampler, num_workers=1, persistent_workers=True, collate_fn=dataset.collate)
+    drawn = []
+    for epoch in range(N_EPOCHS):
+        if tells_dataset:
+            dataset.set_epoch(epoch)
+        if tells_sampler:
+            sampler.set_epoch(epoch)
+        for *_, info in loader:
+            drawn += [
+                (int(number), *flows.flatten().tolist(), *crop.tolist())
+                for number, flows, crop in zip(info["number"], info["flows"], info["crop"], strict=True)
+            ]
+    (folder / f"drawn_{rank}.json").write_text(json.dumps(drawn))
+    torch.distributed.destroy_process_group()
+
+
+def count_processes(folder: Path, n_ranks: int, tells_dataset: bool, tells_sampler: bool) -> tuple[int, int]:
+    """Return the fetches of a group of processes, and the different clips among them."""
+    arguments = n_ranks, folder, tells_dataset, tells_sampler
+    torch.multiprocessing.start_processes(train, arguments, n_ranks, start_method="spawn")
+    (folder / "meeting").unlink(missing_ok=True)
+    drawn = [tuple(clip) for rank in range(n_ranks) for clip in json.loads((folder / f"drawn_{rank}.json").read_text())]
+    return len(drawn), len(set(drawn))
+
+
 def main() -> None:
     """Print the table."""
     rows = []
@@ -70,6 +111,10 @@ def main() -> None:
                 counts = [count(store, n, is_replaced, tells_dataset, tells_sampler) for n in (1, 2, 4, 8)]
                 sampler = "with replacement" if is_replaced else "without replacement"
                 rows.append([name, sampler, *(f"{n_different} of {n_fetched}" for n_fetched, n_different in counts)])
+        for name, told in TRAINERS.items():
+            n_fetched, n_different = count_processes(Path(folder), 2, *told)
+            counted = f"{n_different} of {n_fetched}"
+            rows.append([f"{name}, processes", "without replacement", "", counted, "", ""])
         fetched = np.random.default_rng(0)
         n_possible = 50 * 33 * 65
         chance = [len(set(fetched.integers(n_possible, size=N_EPOCHS).tolist())) for _ in range(N_VIDEOS)]

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import click
 
-from flowstore.cli.console import print_json, print_result, stderr_console, working
+from flowstore.cli.console import print_json, print_result, say, stderr_console, working
 from flowstore.cli.layouts import CUSTOM, choose_layout, layout_options
 from flowstore.cli.options import Place, Size, SpelledChoice, output_options, worker_options
 from flowstore.errors import ArgumentError
@@ -134,11 +134,16 @@ def command(
             print_json(planned.to_json() | {"estimated_bytes": size_bytes})
         else:
             click.echo(f"{planned}, about {format_bytes(size_bytes)}")
+            for note in planned.room_notes():
+                click.echo(f"note:     {note}")
         return 0
     progress = None if quiet else ConsoleProgress(stderr_console(), "export")
     with working():
         report = run_export(planned, options.overwrite, workers, scheduler, progress)
     print_result(report, is_json, quiet)
+    if quiet:
+        for failure in report.failures:
+            say(f"failed {failure.key}: {failure.problem}")
     return 0 if report.is_all_well else 1
 
 

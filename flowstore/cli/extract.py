@@ -69,14 +69,10 @@ def _list_params(context: click.Context, param: click.Parameter, algorithm: str 
 @click.argument("store", type=Place())
 @click.option(
     "--algorithm",
-    default="farneback",
-    show_default=True,
     type=Algorithm(),
-    help="How flow is computed; package.module:Class is an estimator of your own.",
+    help="How flow is computed; package.module:Class is an estimator of your own.  [default: farneback]",
 )
-@click.option(
-    "--engine", default="auto", show_default=True, metavar="auto|numba|opencv", help="Implementation of the algorithm."
-)
+@click.option("--engine", metavar="auto|numba|opencv", help="Implementation of the algorithm.  [default: auto]")
 @click.option(
     "--param",
     "params",
@@ -94,9 +90,7 @@ def _list_params(context: click.Context, param: click.Parameter, algorithm: str 
     metavar="ALGORITHM",
     help="Print the parameters of this algorithm with their defaults, and do nothing.  [default: none]",
 )
-@click.option(
-    "--dtype", type=click.Choice(["uint8", "float16"]), default="uint8", show_default=True, help="Stored numbers."
-)
+@click.option("--dtype", type=click.Choice(["uint8", "float16"]), help="Stored numbers.  [default: uint8]")
 @click.option("--bound", type=float, metavar="PX", help="Largest flow kept, in pixels (uint8).  [default: 20]")
 @click.option(
     "--encoding",
@@ -104,7 +98,7 @@ def _list_params(context: click.Context, param: click.Parameter, algorithm: str 
     help="How pixels become uint8.  [default: centred]",
 )
 @max_error_option
-@click.option("--step", type=int, default=1, show_default=True, metavar="FRAMES", help="Flow from frame i to i + step.")
+@click.option("--step", type=int, metavar="FRAMES", help="Flow from frame i to i + step.  [default: 1]")
 @click.option(
     "--short-side", type=int, metavar="PX", help="Resize frames to this shorter side.  [default: as they are]"
 )
@@ -126,6 +120,12 @@ def _list_params(context: click.Context, param: click.Parameter, algorithm: str 
     help="What the path of a video below SOURCE is, such as '{class}/*/{video}'.  [default: found by looking]",
 )
 @click.option(
+    "--source-fps",
+    type=float,
+    metavar="F",
+    help="Frame rate of folders of frames, for the times of their flows.  [default: not known]",
+)
+@click.option(
     "--allow-gaps", is_flag=True, help="Take frames whose numbers have gaps or are of several series, with a warning."
 )
 @selection_options
@@ -143,6 +143,7 @@ def command(
     list_file: str | None,
     source_template: str | None,
     allow_gaps: bool,
+    source_fps: float | None,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     limit: int | None,
@@ -161,16 +162,15 @@ def command(
     """Compute the flow of SOURCE into STORE; run again to resume.
 
     SOURCE is a folder of class folders, of videos or of frame folders, one video, one frame folder, or a list file.
+    A STORE that exists goes on with its own settings; defaults are those of a new one.
     """
     from flowstore.pipeline.plan import plan_extract
     from flowstore.pipeline.run import run_plan
-    from flowstore.pipeline.settings import choose_engine, make_settings
+    from flowstore.pipeline.settings import choose_settings
 
-    algorithm, engine, params = (settings_options[name] for name in ("algorithm", "engine", "params"))
-    settings_options["engine"], engine_note = choose_engine(store, algorithm, engine, params, overwrite)
+    settings, engine_note = choose_settings(store, settings_options, overwrite)
     if engine_note and not quiet:
         say(engine_note)
-    settings = make_settings(**settings_options)
     plan = plan_extract(
         source,
         store,
@@ -178,6 +178,7 @@ def command(
         list_file=list_file,
         source_template=source_template,
         allow_gaps=allow_gaps,
+        source_fps=source_fps,
         include=include,
         exclude=exclude,
         limit=limit,

@@ -110,6 +110,7 @@ def command(
         x_template=x_template,
         y_template=y_template,
     )
+    options["compression"] = options["compression"] or "fast"
     plan = plan_import(
         folder,
         store,

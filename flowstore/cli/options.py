@@ -97,9 +97,7 @@ def compression_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "--compression",
         type=click.Choice(["fast", "balanced", "small", "none"]),
-        default="fast",
-        show_default=True,
-        help="Lossless packing of the store: fast to read against small on disk.",
+        help="Lossless packing of the store: fast to read against small on disk.  [default: fast]",
     )(function)
 
 

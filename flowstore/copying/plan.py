@@ -19,7 +19,9 @@ from flowstore.format.record import VideoRecord
 from flowstore.format.root import RootAttributes, check_outside_stores, read_root
 from flowstore.format.settings import ExtractSettings
 from flowstore.names import count_text, escape_name, format_bytes, printable_name, video_path
+from flowstore.quantize.error_bounded import check_below_bound
 from flowstore.storage.keys import Storage
+from flowstore.storage.local import LocalStorage
 from flowstore.storage.places import check_place, open_storage, room_notes
 from flowstore.store.open import FlowStore, Place, open_store
 from flowstore.store.tree import read_record, video_paths
@@ -114,8 +116,9 @@ class CopyPlan:
             lines.append(f"note:   {count_text(self.n_others, 'other video')} in the target: left as they are")
         if self.damaged:
             lines.append(f"note:   {count_text(len(self.damaged), 'video')} with a damaged record cannot be copied")
-        if not isinstance(self.dest, str):
-            lines += [f"note:   {note}" for note in room_notes(self.dest, self.size_bytes)]
+        # A zip takes the room of its folder, where it is made beside its place.
+        place = LocalStorage(os.path.dirname(self.dest)) if isinstance(self.dest, str) else self.dest
+        lines += [f"note:   {note}" for note in room_notes(place, self.size_bytes)]
         return lines
 
     def to_json(self) -> dict[str, Any]:
@@ -147,6 +150,7 @@ def plan_copy(
     settings = source.settings if compression is None else replace(source.settings, compression=compression)
     if max_error is not None:
         settings = replace(settings, max_error_px=_total_error(source.settings, max_error))
+        check_below_bound(settings.quantizer, settings.max_error_px)
     root = replace(source.root, settings=settings)
     target, zip_path = _open_target(dest)
     _check_apart(source.storage, target)

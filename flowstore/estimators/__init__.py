@@ -1,7 +1,7 @@
 """Frames in, flow out.
 
-Owns the protocol of estimators, OpenCV's, flowstore's own kernels, and the door for those of other packages. Knows
-nothing of files, stores or Dask. Begin with `protocol` and the table of `registry`.
+Owns the protocol of estimators, OpenCV's, flowstore's own kernels, torchvision's RAFT, and the door for those of other
+packages. Knows nothing of files, stores or Dask. Begin with `protocol` and the table of `registry`.
 
 To add an estimator, write a class made of `Estimator`, and declare it as an entry point of your package (`guests`);
 one of the house has a row in the table of `registry` instead, as engine ``numba`` or ``opencv``. One that needs no more

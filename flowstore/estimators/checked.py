@@ -66,7 +66,7 @@ class CheckedStream:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the stream has to say of the video, at its end."""
-        return tuple(map(str, getattr(self._stream, "warnings", ())))
+        return tuple(" ".join(str(line).split()) for line in getattr(self._stream, "warnings", ()))
 
     @property
     def _n_due(self) -> int:

@@ -173,7 +173,8 @@ def make_estimator(algorithm: str = "farneback", engine: str = "auto", params: P
     Parameters
     ----------
     algorithm : {"farneback", "dis", "tvl1"} or str
-        What to compute; or the name of an estimator that another package declares, or ``package.module:Class``.
+        What to compute; or ``raft_small`` or ``raft_large``, the name of an estimator that another package declares, or
+        ``package.module:Class``.
     engine : {"auto", "numba", "opencv"} or str
         With which implementation; of another package's estimator the package.
     params : mapping, optional

@@ -18,13 +18,15 @@ from flowstore.export.paths import check_dest, check_outside_store, check_paths,
 from flowstore.export.task import ExportTask, VideoExport, read_values
 from flowstore.format.settings import describe_settings
 from flowstore.layouts.file_kind import FlowFile, VideoFile
-from flowstore.layouts.layout import LISTS_FOLDER, Layout
+from flowstore.layouts.layout import LISTS_FOLDER, MANIFEST, Layout
 from flowstore.names import count_text, missing_text, printable_name
 from flowstore.opencv import check_opencv
 from flowstore.quantize.code_encodings import CODE_ENCODINGS
 from flowstore.quantize.file_quantizer import FLOAT_ENCODINGS, FileEncoding, FileQuantizer, has_bound
 from flowstore.quantize.quantizer import Quantizer, check_bound
 from flowstore.splits import select_videos
+from flowstore.storage.local import LocalStorage
+from flowstore.storage.places import room_notes
 from flowstore.store.open import FlowStore
 
 _I3D_BOUND_PX = 20.0
@@ -202,6 +204,21 @@ class ExportPlan:
                 sample_bytes += sum(map(len, kind.encode(values, self.layout.packing, self.layout.quality)))
                 sample_values += values.size
         return round(n_values * sample_bytes / sample_values)
+
+    def room_notes(self) -> list[str]:
+        """Return a note where the disk has less room than the files take; none of an export that goes on."""
+        place = LocalStorage(self.dest)
+        n_values = sum(2 * int(np.prod(task.picture_size)) * task.n_flows for task in self.tasks)
+        free = place.room()
+        # No kind of file takes more than 32 bits a number and some bytes each: only where room is short, flow is read.
+        is_ample = free > 4 * n_values + 2**12 * self.n_files
+        if is_ample or os.path.exists(os.path.join(self.dest, MANIFEST)):
+            return []
+        try:
+            return room_notes(place, self.estimate_bytes())
+        except StoreError:
+            # Of a damaged store; the export names the videos.
+            return []
 
     def __str__(self) -> str:
         store, layout = self.store, self.layout

@@ -188,6 +188,8 @@ def run_export(
     operation = Operation(scheduler, workers, progress)
     if planned.tasks:
         operation.check_workers(planned.store.storage.folder, planned.dest)
+    for note in planned.room_notes():
+        operation.progress.note(note)
     versions = planned.store.root.versions | opencv_versions()
     with writers_lock(planned.dest, is_shared=False, advice="wait for it"):
         manifest = start_manifest(planned, versions, overwrite)

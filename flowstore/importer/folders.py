@@ -5,14 +5,17 @@ Looks at names and sizes only; reading is `flowstore.importer.source`.
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
-from flowstore.errors import ArgumentError, SourceError
-from flowstore.importer.source import FlowSource
+from flowstore.errors import ArgumentError, FlowStoreError, SourceError
+from flowstore.importer.source import FlowSource, probe_flow
 from flowstore.layouts.layout import LISTS_FOLDER, MANIFEST, Layout
 from flowstore.layouts.manifest import video_key
+from flowstore.layouts.presets import LAYOUTS
 from flowstore.layouts.templates import PathPattern, component_pattern, fill_template, template_fields
 from flowstore.names import count_text, printable_name
 from flowstore.quantize.file_quantizer import FileQuantizer
@@ -22,6 +25,8 @@ from flowstore.sources.source import UNLABELED
 
 # Of a file that holds a video: makes them comparable.
 _TYPICAL_FLOW_BYTES = 8 * 320 * 240
+# Files of a template that are looked at to see whether a layout fits.
+_MOST_TRIED = 2000
 
 
 @dataclass
@@ -67,8 +72,9 @@ _Key = tuple[str, str, str]
 class _Finder:
     """Walks down a folder along the templates of a layout."""
 
-    def __init__(self, root: str, layout: Layout) -> None:
+    def __init__(self, root: str, layout: Layout, most_files: float = math.inf) -> None:
         self._root = root
+        self._n_left = [most_files] * len(layout.templates)
         self._real_root = os.path.realpath(root)
         self._layout = layout
         self.videos: dict[_Key, _Video] = {}
@@ -86,6 +92,8 @@ class _Finder:
             del self.videos[UNLABELED, LISTS_FOLDER, ""]
 
     def _look_into(self, folder: str, relative: str, trails: list[_Trail]) -> None:
+        if all(self._n_left[trail.template] <= 0 for trail in trails):
+            return
         patterns = [(trail, component_pattern(trail.components[0], trail.known)) for trail in trails]
         try:
             with os.scandir(folder) as scanned:
@@ -177,6 +185,7 @@ class _Finder:
         number = int(trail.known.get("number", self._layout.first))
         files.add(number)
         self.n_files += 1
+        self._n_left[trail.template] -= 1
         problem = ""
         if is_out:
             self.n_links_out += 1
@@ -228,13 +237,21 @@ def find_flow(
     if not finder.n_files:
         found = f"; it has {', '.join(finders[0][0].others)}" if finders[0][0].others else "; it is empty"
         looked_for = " or ".join(choice.example for choice in choices)
-        raise ArgumentError(f"FOLDER {root}: no file of layout {layout.name}, such as {looked_for}{found}")
+        raise ArgumentError(
+            f"FOLDER {root}: no file of layout {layout.name}, such as {looked_for}{found}"
+            + _fitting_text(fitting_layouts(root, layout, quantizer))
+        )
     chosen_step, notes = _choose_step(finder, chosen, step)
     sources = [
         _source(root, chosen, quantizer, key, video, chosen_step)
         for key, video in sorted(finder.videos.items())
         if not _tells_step(chosen) or _step_of(key[2]) == chosen_step
     ]
+    if not any(_is_readable(source) for source in sources) and (fits := fitting_layouts(root, layout, quantizer)):
+        raise ArgumentError(
+            f"FOLDER {root}: none of {count_text(len(sources), 'video')} can be read as layout {layout.name} "
+            f"({sources[0].key}: {_reason(sources[0])}){_fitting_text(fits)}"
+        )
     if exported is not None:
         sources = [source if video_key(source.patterns) in exported else _of_others(source) for source in sources]
     if finder.n_others:
@@ -245,6 +262,43 @@ def find_flow(
     if finder.n_links_out:
         notes.append(f"{finder.n_links_out} links lead out of the folder and are not followed")
     return Discovery(tuple(sources), tuple(notes)), chosen_step
+
+
+def fitting_layouts(root: str, layout: Layout, quantizer: FileQuantizer) -> list[str]:
+    """Return the options of the layouts as which a video of a folder can be read, of the first files that there are."""
+    choices = [(f"--layout {name}", preset) for name, preset in LAYOUTS.items()]
+    choices += [
+        (f"--layout {name} --no-class-folder", preset.without_class_folder())
+        for name, preset in LAYOUTS.items()
+        if preset.class_folder == "optional"
+    ]
+    if layout.is_numbered:
+        choices += [(f"--first {first}", replace(layout, first=first)) for first in (0, 1) if first != layout.first]
+    fitting = []
+    for options, choice in choices:
+        finder = _Finder(root, choice, _MOST_TRIED)
+        with contextlib.suppress(ArgumentError, SourceError):
+            finder.find()
+        sources = (_source(root, choice, quantizer, key, video, 1) for key, video in sorted(finder.videos.items()))
+        if any(map(_is_readable, sources)):
+            fitting.append(options)
+    return fitting
+
+
+def _fitting_text(fits: list[str]) -> str:
+    return f"; what fits is {' or '.join(fits)}" if fits else ""
+
+
+def _is_readable(source: FlowSource) -> bool:
+    return not _reason(source)
+
+
+def _reason(source: FlowSource) -> str:
+    try:
+        probe_flow(source)
+    except FlowStoreError as error:
+        return str(error)
+    return ""
 
 
 def _of_others(source: FlowSource) -> FlowSource:

@@ -21,6 +21,7 @@ from flowstore.pipeline.plan import ExtractPlan, make_plan, stating_target
 from flowstore.pipeline.report import ExtractReport
 from flowstore.pipeline.run import run_plan
 from flowstore.progress import choose_progress
+from flowstore.quantize.error_bounded import check_below_bound
 from flowstore.quantize.file_quantizer import FileQuantizer
 from flowstore.sources.selection import select_sources
 from flowstore.storage.places import open_storage
@@ -131,6 +132,7 @@ def _settings(origin: Origin, step: int, options: ImportOptions) -> ExtractSetti
     }
     if read.bound_px is not None:
         params["bound_px"] = read.bound_px
+    check_below_bound(origin.stored, options.max_error)
     return ExtractSettings(
         IMPORTED,
         layout.name,

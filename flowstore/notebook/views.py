@@ -9,7 +9,7 @@ import base64
 import html
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from flowstore.colour import flow_scale_px, flow_to_color, wheel_image
 from flowstore.errors import StoreError
 from flowstore.format.record import VideoRecord
 from flowstore.format.settings import ExtractSettings, describe_settings
-from flowstore.names import count_text, printable_name, videos_text
+from flowstore.names import count_text, format_bytes, printable_name, videos_text
 from flowstore.quantize.quantizer import Quantizer
 
 Codes = npt.NDArray[Any]
@@ -86,6 +86,25 @@ def store_html(
     cells = "".join(f"<tr>{''.join(f'<td>{_escape(cell)}</td>' for cell in row)}</tr>" for row in shown)
     tail = f"<div>… and {count_text(more, 'more class')}</div>" if more else ""
     return _view("FlowStore", url, rows, thumbnails, f"<table>{cells}</table>{tail}" if shown else "")
+
+
+def index_html(rows: Sequence[Mapping[str, Any]], n_videos: int) -> str:
+    """Return what a notebook shows of an index: its first rows, a line a video."""
+    names = ("class", "video", "flows", "size", "fps", "mean px", "clipped", "bytes")
+    head = "".join(f"<th>{name}</th>" for name in names)
+    body = "".join(f"<tr>{''.join(f'<td>{_escape(cell)}</td>' for cell in _index_cells(row))}</tr>" for row in rows)
+    more = n_videos - len(rows)
+    tail = f"<div>… and {count_text(more, 'more video')}; to_pandas() gives all columns</div>" if more else ""
+    return f"<div><b>VideoIndex</b> {count_text(n_videos, 'video')}<table><tr>{head}</tr>{body}</table>{tail}</div>"
+
+
+def _index_cells(row: Mapping[str, Any]) -> list[str]:
+    if row["status"] != "ok":
+        return [row["class"], row["video"], f"failed: {row['reason']}", *[""] * 5]
+    fps = f"{row['fps']:.4g}" if row["fps"] == row["fps"] else "-"
+    size, mean = f"{row['width']}×{row['height']}", f"{row['mean_magnitude']:.2f}"
+    clipped, stored = f"{row['clipped_share']:.3%}", format_bytes(row["size_bytes"])
+    return [row["class"], row["video"], str(row["n_flows"]), size, fps, mean, clipped, stored]
 
 
 def thumbnail_html(record: VideoRecord, quantizer: Quantizer, read: Callable[[int], Codes] | None) -> str:

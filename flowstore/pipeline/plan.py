@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from flowstore.arguments import check_flag, check_part
+from flowstore.arguments import check_flag, check_part, check_positive
 from flowstore.errors import ArgumentError, ChecksumError, SettingsMismatchError, StoreFormatError, StoreNotFoundError
 from flowstore.estimators.guests import guest_versions
 from flowstore.estimators.protocol import Estimator
@@ -133,9 +133,10 @@ class ExtractPlan:
         settings = self.settings
         stored = f"{len(self.todo)} to {self.verb}, {len(self.done)} done"
         state = "new" if self.is_new else "emptied first" if self.is_overwritten else "resumed"
+        whose = " (the store's)" if state == "resumed" else ""
         lines = [
             f"store:    {self.storage.url} ({state})",
-            f"settings: {describe_settings(settings)}, step {settings.step}, compression {settings.compression}",
+            f"settings: {describe_settings(settings)}, step {settings.step}, compression {settings.compression}{whose}",
             f"videos:   {self.n_videos} in {count_text(len(classes), 'class')}: {stored}"
             + (f", {len(self.failed)} failed before (--retry-failed tries them again)" if self.failed else "")
             + (f"; {len(self.changed)} changed since and {self.verb}ed again" if self.changed else ""),
@@ -364,6 +365,15 @@ def check_names(sources: Iterable[VideoSource], storage: Storage) -> list[str]:
     return [f"{len(close)} names differ only in case or Unicode form; a Mac or Windows disk cannot hold both: {listed}"]
 
 
+def _with_clock(discovery: Discovery, fps: float) -> Discovery:
+    """Give the folders of frames of a source their frame rate; a video file has its own."""
+    check_positive("source fps", fps)
+    if not any(source.kind == "frames" for source in discovery.sources):
+        raise ArgumentError("--source-fps is for folders of frames, here are none: video files have a clock")
+    sources = (replace(source, fps=float(fps)) if source.kind == "frames" else source for source in discovery.sources)
+    return replace(discovery, sources=tuple(sources))
+
+
 def plan_extract(
     source: str | os.PathLike[str],
     store: Place,
@@ -371,6 +381,7 @@ def plan_extract(
     *,
     source_template: str | None = None,
     allow_gaps: bool = False,
+    source_fps: float | None = None,
     list_file: str | os.PathLike[str] | None = None,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
@@ -394,6 +405,8 @@ def plan_extract(
         What a video's path below the source is, such as ``{class}/*/{video}``; by default it is found by looking.
     allow_gaps : bool
         Whether frames whose numbers are no series of a constant stride are taken in natural order.
+    source_fps : float, optional
+        Frames per second of folders of frames, which have no clock of their own: times of flows are counted by it.
     list_file, include, exclude, limit, part
         Which videos to take; see `flowstore.sources.selection.select_sources`.
     retry_failed : bool
@@ -423,6 +436,8 @@ def plan_extract(
     check_flag("allow_gaps", allow_gaps)
     pattern = None if source_template is None else source_pattern(source_template)
     discovery = discover(source, list_file, find_flow=flow_finder(), pattern=pattern, allow_gaps=allow_gaps)
+    if source_fps is not None:
+        discovery = _with_clock(discovery, source_fps)
     chosen = select_sources(discovery.sources, include, exclude, limit, part)
     if is_part:
         note = "a part leaves the index to a last run without --part, which also says whether anything is missing"

@@ -22,7 +22,7 @@ from flowstore.jobs.schedulers import choose_scheduler
 from flowstore.names import count_text, now_utc, printable_name, video_path
 from flowstore.pipeline.plan import ExtractPlan, check_settings, estimator_of, plan_extract
 from flowstore.pipeline.report import ExtractReport
-from flowstore.pipeline.settings import choose_engine, make_settings
+from flowstore.pipeline.settings import choose_settings
 from flowstore.pipeline.task import VideoTask, commit_failure, extract_video, failed_record
 from flowstore.progress import choose_progress
 from flowstore.quantize.encoder import are_loops_compiled, compile_loops, has_numba
@@ -56,23 +56,24 @@ def extract(
     source: str | os.PathLike[str],
     store: Place,
     *,
-    algorithm: str = "farneback",
-    engine: str = "auto",
+    algorithm: str | None = None,
+    engine: str | None = None,
     params: Mapping[str, ParameterValue] | None = None,
-    dtype: str = "uint8",
+    dtype: str | None = None,
     bound: float | None = None,
     encoding: str | None = None,
-    step: int = 1,
+    step: int | None = None,
     short_side: int | None = None,
     size: tuple[int, int] | None = None,
     fps: float | None = None,
-    compression: Compression = "fast",
+    compression: Compression | None = None,
     max_error: float | None = None,
     workers: int | None = None,
     scheduler: str = "auto",
     list_file: str | os.PathLike[str] | None = None,
     source_template: str | None = None,
     allow_gaps: bool = False,
+    source_fps: float | None = None,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     limit: int | None = None,
@@ -91,13 +92,16 @@ def extract(
     store : path, URL or zarr store
         Made where there is none.
     algorithm, engine, params, dtype, bound, encoding, step, short_side, size, fps, compression, max_error
-        What to compute; see `make_settings`.
+        What to compute; see `flowstore.pipeline.settings.make_settings`. A store that exists goes on with its own
+        settings: give none of them again. One that differs from the store's is refused.
     workers : int, optional
         Videos at a time; all cores by default.
     scheduler : {"auto", "processes", "threads", "sync"} or address
         Where tasks run; an address such as ``tcp://host:8786`` is a running Dask cluster's.
-    list_file, source_template, allow_gaps, include, exclude, limit, part, retry_failed, keep_damaged, overwrite
-        Which videos to take; see `plan_extract`.
+    list_file, source_template, allow_gaps, source_fps, include, exclude, limit, part, retry_failed, keep_damaged
+        Which videos to take, and how; see `plan_extract`.
+    overwrite : bool
+        Whether the store is emptied first.
     progress : Progress, bool or None
         Is told what happens: one of your own, True for a display on stderr, False for none. None displays it at a
         terminal and in a notebook.
@@ -119,12 +123,23 @@ def extract(
     >>> report = extract("hmdb51/videos", "hmdb51.zarr", workers=4)  # doctest: +SKIP
     """
     progress = choose_progress(progress, "extract")
-    engine, engine_note = choose_engine(store, algorithm, engine, params, overwrite)
+    asked = {
+        "algorithm": algorithm,
+        "engine": engine,
+        "params": params,
+        "dtype": dtype,
+        "bound": bound,
+        "encoding": encoding,
+        "step": step,
+        "short_side": short_side,
+        "size": size,
+        "fps": fps,
+        "compression": compression,
+        "max_error": max_error,
+    }
+    settings, engine_note = choose_settings(store, asked, overwrite)
     if engine_note and progress:
         progress.note(engine_note)
-    settings = make_settings(
-        algorithm, engine, params, dtype, bound, encoding, step, short_side, size, fps, compression, max_error
-    )
     planned = plan_extract(
         source,
         store,
@@ -132,6 +147,7 @@ def extract(
         list_file=list_file,
         source_template=source_template,
         allow_gaps=allow_gaps,
+        source_fps=source_fps,
         include=include,
         exclude=exclude,
         limit=limit,

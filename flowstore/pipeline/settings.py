@@ -3,34 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 from flowstore.arguments import ParameterValue, our_spelling
 from flowstore.errors import ArgumentError, StoreError
 from flowstore.estimators.registry import make_estimator, resolve_engine
 from flowstore.format.codec import Compression
 from flowstore.format.root import read_root
-from flowstore.format.settings import ExtractSettings
+from flowstore.format.settings import IMPORTED, ExtractSettings
+from flowstore.quantize.error_bounded import check_below_bound
 from flowstore.quantize.quantizer import Quantizer
 from flowstore.storage.places import open_storage
 from flowstore.store.open import Place
 
 
-def choose_engine(
-    store: Place,
-    algorithm: str,
-    engine: str,
-    params: Mapping[str, ParameterValue] | None = None,
-    overwrite: bool = False,
-) -> tuple[str, str]:
-    """Choose the implementation of an algorithm for a store: ``auto`` goes on with the one that made it."""
-    if engine == "auto" and not overwrite:
-        try:
-            made_with = read_root(open_storage(store)).settings
-        except StoreError:
-            return resolve_engine(algorithm, engine, params)
-        if made_with.algorithm == algorithm:
-            return made_with.engine, ""
-    return resolve_engine(algorithm, engine, params)
+def choose_settings(store: Place, asked: Mapping[str, Any], overwrite: bool = False) -> tuple[ExtractSettings, str]:
+    """Return the settings of an extraction into a store, and what is to be said of its engine.
+
+    `asked`: options of `make_settings`; one that is None was not given. A store goes on with its own settings: what was
+    not given is the store's. What was given is taken, and refused by the plan where the store has another value.
+    """
+    given = {name: value for name, value in asked.items() if value is not None and value != {}}
+    if given.get("engine") == "auto":
+        del given["engine"]
+    stored = None if overwrite else _stored_settings(store)
+    if stored is not None:
+        return _complete(stored, given), ""
+    algorithm, params = given.get("algorithm", "farneback"), given.get("params")
+    engine, note = resolve_engine(algorithm, given.pop("engine", "auto"), params)
+    return make_settings(engine=engine, **given), note
+
+
+def _stored_settings(store: Place) -> ExtractSettings | None:
+    """Return the settings that a store goes on with; None where there is no store, or one that was imported."""
+    try:
+        stored = read_root(open_storage(store)).settings
+    except StoreError:
+        return None
+    return None if stored.algorithm == IMPORTED else stored
+
+
+def _complete(stored: ExtractSettings, given: Mapping[str, Any]) -> ExtractSettings:
+    """Return the settings of a store with those that were given in their place."""
+    if not given:
+        return stored
+    options: dict[str, Any] = {"step": stored.step, "fps": stored.fps, "compression": stored.compression}
+    if not {"short_side", "size"} & given.keys():
+        options |= {"short_side": stored.short_side, "size": stored.size}
+    if given.get("algorithm", stored.algorithm) == stored.algorithm:
+        options |= {"algorithm": stored.algorithm, "engine": stored.engine}
+        options["params"] = {**stored.params, **given.get("params", {})}
+    quantizer = stored.quantizer
+    if given.get("dtype", quantizer.dtype.name) == quantizer.dtype.name:
+        options["dtype"] = quantizer.dtype.name
+        if quantizer.bound_px is not None:
+            options |= {"bound": quantizer.bound_px, "encoding": quantizer.encoding}
+    made = make_settings(
+        **options | {name: value for name, value in given.items() if name != "params" or "params" not in options}
+    )
+    if "max_error" not in given and made.quantizer == quantizer:
+        return replace(made, max_error_px=stored.max_error_px)
+    return made
 
 
 def make_settings(
@@ -88,7 +122,7 @@ def make_settings(
             raise ArgumentError("encoding float16 is asked for with --dtype float16")
     else:
         raise ArgumentError(f"dtype is {dtype!r}, expected uint8 or float16")
-    return ExtractSettings(
+    made = ExtractSettings(
         estimator.algorithm,
         estimator.engine,
         estimator.params,
@@ -100,3 +134,5 @@ def make_settings(
         compression,
         max_error,
     )
+    check_below_bound(made.quantizer, made.max_error_px)
+    return made

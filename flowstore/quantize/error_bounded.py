@@ -75,6 +75,15 @@ def check_max_error(quantizer: Quantizer, max_error_px: float | None) -> float |
     return float(max_error_px)
 
 
+def check_below_bound(quantizer: Quantizer, max_error_px: float | None) -> None:
+    """Refuse to make a store whose flow could all be stored as none. Stores that were made so can be read."""
+    if max_error_px is not None and quantizer.bound_px is not None and max_error_px >= quantizer.bound_px:
+        raise ArgumentError(
+            f"max error is {max_error_px:.6g} px, expected less than the bound, {quantizer.bound_px:g} px: "
+            "any flow could be stored as none"
+        )
+
+
 @dataclass(frozen=True)
 class Tolerance:
     """The codes that a quantizer's flow may take within an error, in steps.

@@ -33,10 +33,12 @@ class FrameFolder:
     Levels of 16 bits, of depth or heat, are scaled to 8 alike in the whole folder, with a warning that names the range.
     """
 
-    def __init__(self, path: str, flow_patterns: Iterable[str] = (), allow_gaps: bool = False) -> None:
+    def __init__(
+        self, path: str, flow_patterns: Iterable[str] = (), allow_gaps: bool = False, fps: float | None = None
+    ) -> None:
         self.path = path
         self.warnings: list[str] = []
-        self.fps: float | None = None
+        self.fps = fps
         self.times_s: list[float] = []
         self.frame_numbers: list[int] = []
         self.damage = ""

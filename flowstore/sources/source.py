@@ -46,6 +46,8 @@ class VideoSource:
         Of a folder of frames: expressions of the names of its images that are flow.
     allow_gaps : bool
         Of a folder of frames: whether names that are no series of a constant stride are taken in natural order.
+    fps : float or None
+        Of a folder of frames, which has no clock of its own: its frames per second, where they are known.
     """
 
     class_name: str
@@ -57,6 +59,7 @@ class VideoSource:
     problem: str = ""
     flow_patterns: tuple[str, ...] = ()
     allow_gaps: bool = False
+    fps: float | None = None
 
     @property
     def key(self) -> str:
@@ -126,4 +129,4 @@ class VideoSource:
             return None
 
     def _open_folder(self) -> FrameFolder:
-        return FrameFolder(self.path, self.flow_patterns, self.allow_gaps)
+        return FrameFolder(self.path, self.flow_patterns, self.allow_gaps, self.fps)

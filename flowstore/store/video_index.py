@@ -16,6 +16,7 @@ from flowstore.format.columns import TEXT_TYPE, Column
 from flowstore.format.record import VideoRecord
 from flowstore.names import count_text, display_name, escape_name, is_shortened, unescape_name, video_path
 from flowstore.notebook.tables import videos_table
+from flowstore.notebook.views import MAX_ROWS, index_html
 
 FLOW_MEANS = "flow_mean_magnitude"
 TEXT_COLUMNS = ("class", "video", "path", "status", "reason", "source_path", "source_kind")
@@ -142,6 +143,9 @@ class VideoIndex:
 
     def __repr__(self) -> str:
         return f"<VideoIndex: {count_text(len(self), 'video')}; columns {', '.join(self.columns)}>"
+
+    def _repr_html_(self) -> str:
+        return index_html([self[number] for number in range(min(len(self), MAX_ROWS))], len(self))
 
     def column(self, name: str) -> Column:
         """Return one column.

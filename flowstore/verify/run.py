@@ -37,6 +37,8 @@ from flowstore.verify.task import CheckTask, VideoFindings, check_video
 from flowstore.verify.tree_checks import check_class, check_index, check_root
 
 SAMPLE = 16
+# Missing videos that are named one by one, where there are many.
+_MOST_NAMED = 5
 _UNKNOWN_FLOWS = 2**62
 # Another version of a library, or another processor, may round a sum the other way: one code in a thousand, by one.
 _ROUNDED_SHARE = 1e-3
@@ -228,10 +230,18 @@ class _Run:
             return
         known = {path for path, found in self._findings.items() if found.record is not None}
         known |= {fault.path.removesuffix("/zarr.json") for fault in self.faults if fault.remedy == "extract"}
-        for path, source in self._sources.items():
-            if path not in known:
-                text = f"not in the store: {source.relative_path} has not been extracted"
-                self._tell([Fault("missing", path, text, source.class_name, source.name, remedy="extract")])
+        missing = [
+            Fault("missing", path, "not in the store", source.class_name, source.name, remedy="extract")
+            for path, source in self._sources.items()
+            if path not in known
+        ]
+        if missing:
+            counted = f"{len(missing)} of {count_text(len(self._sources), 'video')} of the source"
+            self._progress.note(f"missing: {counted}: not in the store; flowstore extract adds them")
+        self._tell(missing[:_MOST_NAMED])
+        if missing[_MOST_NAMED:]:
+            self._progress.note(f"missing: ... and {len(missing) - _MOST_NAMED} more; --json names all")
+            self.faults += missing[_MOST_NAMED:]
         good = [found for found in self._findings.values() if found.record is not None and found.record.is_ok]
         n_gone = sum(not found.is_source_readable for found in good)
         if n_gone:
@@ -301,7 +311,9 @@ def damage_notes(records: Iterable[VideoRecord]) -> list[str]:
     if not damaged:
         return []
     listed = "; ".join(f"{printable_name(key)} {damage}" for key, damage in damaged[:5])
-    return [f"{len(damaged)} videos are damaged, their flow ends before it: {listed}{'; ...' if damaged[5:] else ''}"]
+    are_damaged = "video is damaged, its" if len(damaged) == 1 else "videos are damaged, their"
+    more = "; ..." if damaged[5:] else ""
+    return [f"{len(damaged)} {are_damaged} flow ends before the damage: {listed}{more}"]
 
 
 def _report_lost(task: CheckTask, how: Loss) -> VideoFindings:

@@ -28,7 +28,7 @@ def has_torchvision():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [benchmark.name for benchmark in run_all.BENCHMARKS])
 def test_it_runs_in_its_small_form(name, tmp_path):
-    if name in ("loader", "rehearse_hmdb51", "stress_draws"):
+    if name in ("loader", "rehearse_hmdb51", "stress_draws", "stress_loader"):
         pytest.importorskip("torch", reason="needs PyTorch, which is installed up to Python 3.11")
     if name == "raft" and not has_torchvision():
         pytest.skip("torchvision is not installed, or was built for another torch than the one here")

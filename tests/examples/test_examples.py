@@ -57,11 +57,11 @@ def python_of(text):
 
 
 def test_the_training_code_of_the_readme_and_the_guide_runs(tmp_path, monkeypatch):
-    import_torch()
+    torch = import_torch()
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     (short,) = python_of(readme.split("## Train\n")[1].split("\n## ")[0])
     blocks = python_of((ROOT / "examples" / "guide" / "training.md").read_text(encoding="utf-8"))
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     monkeypatch.chdir(tmp_path)
     keys = [f"{class_name}/v{number}" for class_name in ("brush_hair", "wave") for number in range(3)]
     codes = {key: make_codes(12, 240, 320 + 8 * n, seed=n) for n, key in enumerate(keys)}
@@ -88,3 +88,9 @@ def test_the_training_code_of_the_readme_and_the_guide_runs(tmp_path, monkeypatc
     exec(blocks[2], scope)
     assert tuple(scope["rgb"].shape) == (3, 224, 224)
     assert scope["rgb"].unique().tolist() == scope["info"]["frames"].flatten().tolist()
+    scope["train"].set_epoch(4)
+    scope["train"][2]
+    state = scope["train"].state_dict()
+    exec(blocks[3], scope | {"model": torch.nn.Linear(1, 1)})
+    assert scope["train"].epoch == 4
+    assert torch.equal(scope["train"].state_dict()["fetched"], state["fetched"])

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import cv2
 import numpy as np
@@ -177,3 +178,24 @@ def test_wrong_usage(root, tmp_path, options, said):
     assert done.code == 2
     assert said in done.err
     assert not (tmp_path / "out").exists()
+
+
+def test_too_little_room_is_noted_in_the_plan_and_before_the_work(root, tmp_path, monkeypatch):
+    usage = type("Usage", (), {"free": 10})()
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    for options in (["--dry-run"], []):
+        done = call("export", root, tmp_path / "out", *options)
+        assert re.search(r"[1-9][\d.]* kB are needed and 10 bytes are free at", done.out + done.err), options
+    # What a run that goes on still needs is not known.
+    assert "are needed" not in call("export", root, tmp_path / "out").err
+    for dest in ("copy.zarr", "copy.zip"):
+        assert "are needed and 10 bytes are free at" in call("copy", root, tmp_path / dest, "--dry-run").out
+
+
+def test_what_could_not_be_exported_is_named_however_quiet(root, tmp_path):
+    for path in (root / "wave" / "a" / "flow").glob("c.*"):
+        path.write_bytes(bytes(len(path.read_bytes())))
+    done = call("export", root, tmp_path / "out", "-q")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith("failed wave/a: ")
+    assert len(done.err.splitlines()) == 1

@@ -1,10 +1,13 @@
 """Templates read backwards: what was filled in comes out again, and what is found of a video's files."""
 
+import dataclasses
 import os
 
 import pytest
+from datasets import call
 from hypothesis import given
 from hypothesis import strategies as st
+from layout_files import smooth_flow, truncate_codes, write_video
 
 from flowstore.errors import ArgumentError, SourceError
 from flowstore.importer.folders import find_flow
@@ -129,3 +132,34 @@ def test_a_step_that_is_not_there_is_refused(tmp_path):
     assert find(tmp_path, "denseflow")[1] == 2
     with pytest.raises(ArgumentError, match="no files of step 3, there are those of step 2"):
         find(tmp_path, "denseflow", 3)
+
+
+@pytest.mark.parametrize(
+    ("written", "asked", "fits"),
+    [
+        ("notebook-tidy", "notebook", "--layout notebook-tidy"),
+        ("denseflow", "notebook", "--layout denseflow"),
+        ("denseflow", "mmaction2", "--layout denseflow"),
+        ("mmaction2", "notebook-tidy", "--layout mmaction2"),
+        ("twostream", "charades", "--layout twostream"),
+        ("flo", "kitti", "--layout flo"),
+    ],
+)
+def test_a_wrong_layout_is_refused_in_the_plan_and_the_right_one_named(tmp_path, written, asked, fits):
+    values = smooth_flow(3) if LAYOUTS[written].encoding == "pixels" else truncate_codes(smooth_flow(3))
+    for name in ("v", "w"):
+        write_video(tmp_path / "files", written, "c", name, values)
+    done = call("import", tmp_path / "files", tmp_path / "s.zarr", "--layout", asked, "--bound", "20")
+    assert done.code == 2
+    assert done.error_line.endswith(f"; what fits is {fits}")
+    assert not (tmp_path / "s.zarr").exists()
+    named = fits.split()
+    assert call("import", tmp_path / "files", tmp_path / "s.zarr", *named, "--bound", "20").code == 0
+
+
+def test_another_first_number_is_named(tmp_path):
+    layout = dataclasses.replace(LAYOUTS["notebook"], first=0)
+    write_video(tmp_path / "files", layout, "c", "v", truncate_codes(smooth_flow(3)))
+    done = call("import", tmp_path / "files", tmp_path / "s.zarr", "--layout", "notebook", "--bound", "20")
+    assert done.code == 2
+    assert done.error_line.endswith("; what fits is --first 0")

@@ -16,7 +16,7 @@ from store_factory import make_codes, picture_scale, write_store
 
 import flowstore
 from flowstore.colour import flow_to_color
-from flowstore.notebook.views import png_bytes
+from flowstore.notebook.views import MAX_ROWS, png_bytes
 
 HOSTILE = '<script>alert("x")</script>&amp;'
 
@@ -133,7 +133,7 @@ def test_a_store_of_many_classes_is_cut(tmp_path):
 def test_a_hostile_name_is_text(tmp_path, name):
     write_store(tmp_path / "flow.zarr", {f"{name}/{name}": make_codes(2, 4, 4)}, failed={f"{name}/bad": name})
     store = flowstore.open_store(tmp_path / "flow.zarr")
-    for value in (store, store[name], store[name][name], store[name]["bad"]):
+    for value in (store, store.videos, store[name], store[name][name], store[name]["bad"]):
         page = shown(value)
         value._repr_html_().encode()
         assert {tag for tag, _ in page.tags} <= {"div", "b", "table", "tr", "th", "td", "img", "br"}
@@ -169,3 +169,13 @@ def test_nothing_heavy_is_loaded(store):
         [sys.executable, "-c", program, store.url], capture_output=True, text=True, env=process_environment()
     )
     assert done.stdout == "[]\n", done.stderr
+
+
+def test_the_index_shows_its_first_rows(tmp_path):
+    videos = {f"c/v{number:02}": make_codes(2, 4, 6) for number in range(MAX_ROWS + 1)}
+    write_store(tmp_path / "flow.zarr", videos, failed={"a/bad": "no frame"})
+    page = shown(flowstore.open_store(tmp_path / "flow.zarr").videos)
+    # A head, then the failed video of the first class.
+    assert [tag for tag, _ in page.tags].count("tr") == 1 + MAX_ROWS
+    for text in ("a bad failed: no frame", "c v00 2 6×4 30 1.50", "… and 2 more videos", f"{MAX_ROWS + 2} videos"):
+        assert text in " ".join(page.text.split())

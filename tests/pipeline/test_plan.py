@@ -15,7 +15,8 @@ from flowstore.layouts.flow_names import flow_finder
 from flowstore.pipeline import extract, plan_extract
 from flowstore.pipeline import plan as planning
 from flowstore.pipeline.plan import check_names, format_bytes
-from flowstore.pipeline.run import make_settings, resolve_scheduler
+from flowstore.pipeline.run import resolve_scheduler
+from flowstore.pipeline.settings import make_settings
 from flowstore.sources.discovery import discover
 from flowstore.sources.selection import select_sources
 from flowstore.sources.source import VideoSource
@@ -334,3 +335,19 @@ def test_a_pattern_may_be_a_plain_string():
     sources = [make_source("c", "a"), make_source("c", "b")]
     assert [source.name for source in select_sources(sources, include="c/a")] == ["a"]
     assert select_sources(sources, exclude="*mov*") == tuple(sources)
+
+
+def test_frames_of_a_known_rate_have_times(videos, tmp_path):
+    report = extract(videos, tmp_path / "s.zarr", source_fps=12.5, include=["run/*"], scheduler="sync")
+    assert report.is_all_well
+    store = flowstore.open_store(tmp_path / "s.zarr")
+    frames, film = store["run/frames"], store["run/c"]
+    assert frames.record.fps == 12.5
+    assert frames.record.flow_times_s == [number / 12.5 for number in range(frames.n_flows)]
+    # A video file keeps its own clock.
+    assert film.record.fps == 25.0
+    for wrong in (0, -1.0, float("nan")):
+        with pytest.raises(ArgumentError, match="source fps"):
+            plan_extract(videos, tmp_path / "t.zarr", settings(), source_fps=wrong)
+    with pytest.raises(ArgumentError, match="--source-fps is for folders of frames, here are none"):
+        plan_extract(videos / "wave", tmp_path / "t.zarr", settings(), source_fps=30)

@@ -13,7 +13,8 @@ from flowstore.errors import ArgumentError
 from flowstore.export import export
 from flowstore.names import printable_name
 from flowstore.pipeline.plan import make_plan
-from flowstore.pipeline.run import make_settings, run_plan
+from flowstore.pipeline.run import run_plan
+from flowstore.pipeline.settings import make_settings
 from flowstore.sources.discovery import Discovery
 from flowstore.sources.source import VideoSource
 from flowstore.storage.places import open_storage

@@ -141,3 +141,17 @@ def test_the_source_is_shown_and_used(source, begun, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = call("render", begun / "wave" / "v0", "-o", tmp_path / "picture.png")
     assert (done.code, "without frames" in done.out + done.err) == (0, False)
+
+
+def test_many_videos_that_are_not_in_the_store_are_summed_up(source, begun):
+    for name in ("wave/v0", "wave/v2", "run/v0", "run/v1"):
+        shutil.rmtree(begun / name)
+    done = call("verify", begun, "--source", source)
+    lines = [line for line in done.err.splitlines() if line.startswith("missing: ")]
+    assert done.code == 1
+    assert lines[0] == "missing: 6 of 6 videos of the source: not in the store; flowstore extract adds them"
+    assert lines[1] == "missing: run/v0: not in the store"
+    assert lines[-1] == "missing: ... and 1 more; --json names all"
+    assert len(lines) == 7
+    values = json.loads(call("verify", begun, "--source", source, "--json").out)
+    assert sum(fault["kind"] == "missing" for fault in values["faults"]) == 6
