@@ -155,7 +155,8 @@ def main() -> None:
     print(format_table(header, rows))
     if devices() == ["cpu"]:
         print("\nPyTorch sees no GPU here, so none was measured.")
-    write_results(options.json, "raft", {"clip": clip, "options": vars(options), "results": results})
+    asked = {name: getattr(options, name) for name in ("rounds", "pairs", "batch", "iterations")}
+    write_results(options.json, "raft", {"clip": clip, "options": asked, "results": results})
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ class Benchmark:
 
 BENCHMARKS = (
     Benchmark(
-        "rehearse_hmdb51", "What does the whole job take, from files to a trained epoch?", full=("--share", "0.02")
+        "rehearse_hmdb51", "What does the whole job take, from files to a trained epoch?", full=("--share", "0.05")
     ),
     Benchmark(
         "farneback",

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from flowstore.cli.console import print_result, say, stderr_console, working
-from flowstore.cli.options import Place, output_options, worker_options
+from flowstore.cli.options import Place, output_options, select_option, worker_options
 
 
 @click.command("copy")
@@ -24,7 +24,7 @@ from flowstore.cli.options import Place, output_options, worker_options
     metavar="PX",
     help="Choose codes that pack smaller, so many pixels off the stored flow at most.  [default: codes as they are]",
 )
-@click.option("--select", multiple=True, metavar="CLASS", help="Copy only this class; may be repeated.  [default: all]")
+@select_option
 @click.option("--overwrite", is_flag=True, help="Empty DEST first.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.")
 @worker_options
@@ -51,12 +51,16 @@ def command(
     from flowstore.copying.run import run_copy
     from flowstore.jobs.schedulers import check_scheduler
     from flowstore.progress import ConsoleProgress
-    from flowstore.splits import select_inside
+    from flowstore.splits import select_inside, select_videos
     from flowstore.store.open import open_inside
 
     check_scheduler(scheduler, workers)
     opened, names = open_inside(store)
     source = select_inside(opened, names) if names else store
+    if any("=" in choice for choice in select):
+        source = select_videos(select_inside(opened, names), select)
+        select = ()
+    # A word alone is a class.
     planned = plan_copy(source, dest, compression, select, overwrite, max_error)
     lines = planned.lines()
     if verbose:

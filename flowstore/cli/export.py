@@ -9,7 +9,7 @@ import click
 
 from flowstore.cli.console import print_json, print_result, say, stderr_console, working
 from flowstore.cli.layouts import CUSTOM, choose_layout, layout_options
-from flowstore.cli.options import Place, Size, SpelledChoice, output_options, worker_options
+from flowstore.cli.options import Place, Size, SpelledChoice, output_options, select_option, worker_options
 from flowstore.errors import ArgumentError
 from flowstore.layouts.presets import LAYOUTS
 from flowstore.names import format_bytes
@@ -70,12 +70,7 @@ def conversion_options(function: Callable[..., Any]) -> Callable[..., Any]:
     expose_value=False,
 )
 @conversion_options
-@click.option(
-    "--select",
-    multiple=True,
-    metavar="KIND=VALUE",
-    help="Only these: class=wave, name='*_left?', split=hmdb51:splits/:1:train. May be repeated.  [default: all]",
-)
+@select_option
 @click.option(
     "--lists",
     multiple=True,

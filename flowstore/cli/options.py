@@ -117,6 +117,16 @@ def selection_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def select_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--select`` of videos of a store."""
+    return click.option(
+        "--select",
+        multiple=True,
+        metavar="KIND=VALUE",
+        help="Only these: class=wave, name='*_left?', split=hmdb51:splits/:1:train. May be repeated.  [default: all]",
+    )(function)
+
+
 def plan_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add what becomes of the plan to fill a store: ``--overwrite``, ``--dry-run``."""
     for option in (

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flowstore.cli.console import print_json, say, stderr_console, working
-from flowstore.cli.options import Place, output_options, worker_options
+from flowstore.cli.options import Place, output_options, select_option, worker_options
 from flowstore.stats.report import GroupStats, StatsReport
 
 _NARROWEST = 96
@@ -68,6 +68,7 @@ class Bounds(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     help="From so many pixels on something moves, and its direction counts.",
 )
 @click.option("--plot", metavar="FILE", type=Place(), help="Draw it: .png, .pdf or .svg.  [default: no picture]")
+@select_option
 @worker_options
 @output_options
 def command(
@@ -77,6 +78,7 @@ def command(
     bounds: tuple[float, ...],
     moving: float,
     plot: str | None,
+    select: tuple[str, ...],
     workers: int | None,
     scheduler: str,
     is_json: bool,
@@ -89,6 +91,7 @@ def command(
     """
     from flowstore.errors import ArgumentError
     from flowstore.progress import ConsoleProgress
+    from flowstore.splits import select_videos
     from flowstore.stats.plot import check_plot, plot_stats
     from flowstore.stats.run import stats as count_store
     from flowstore.store.open import open_inside
@@ -98,7 +101,7 @@ def command(
     opened, names = open_inside(store)
     if len(names) > 1:
         raise ArgumentError(f"STORE {store}: a video; give a store or a class of one")
-    chosen = opened.select(names[0], status=None) if names else opened
+    chosen = select_videos(opened.select(names[0], status=None) if names else opened, select)
     progress = False if quiet else ConsoleProgress(stderr_console(), "stats")
     with working():
         report = count_store(

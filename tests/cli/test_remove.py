@@ -87,3 +87,18 @@ def test_no_store_is_made_inside_another(store, place, tmp_path):
         assert done.code == 2
         assert f"inside the store {store}" in done.err
     assert call("verify", store).code == 0
+
+
+def test_every_command_selects_alike(store, tmp_path):
+    for number, choice in enumerate(["class=wave", "name=[a-b]*", "name=b*"]):
+        expected = {"class=wave": 2, "name=[a-b]*": 0, "name=b*": 1}[choice]
+        copied, code = tmp_path / f"{number}.zarr", 0 if expected else 2
+        done = call("stats", store, "--select", choice, "--json")
+        assert done.code == code
+        assert call("copy", store, copied, "--select", choice).code == code
+        assert call("export", store, tmp_path / f"out{number}", "--layout", "npy", "--select", choice).code == code
+        if expected:
+            assert json.loads(done.out)["all"]["videos"] == len(keys(copied)) == expected
+            assert len(list((tmp_path / f"out{number}").rglob("*.npy"))) == expected
+    assert call("copy", store, tmp_path / "word.zarr", "--select", "wave").code == 0
+    assert len(keys(tmp_path / "word.zarr")) == 2
