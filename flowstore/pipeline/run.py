@@ -43,9 +43,7 @@ _STALL_S, _STALL_S_PER_FRAME = 300.0, 0.005
 
 def resolve_scheduler(scheduler: str, workers: int | None, planned: ExtractPlan) -> tuple[str, int]:
     """Choose where the tasks of a plan run."""
-    return choose_scheduler(
-        scheduler, workers or estimator_of(planned.settings).max_workers, len(planned.todo), _is_small(planned)
-    )
+    return choose_scheduler(scheduler, _workers_of(planned, workers), len(planned.todo), _is_small(planned))
 
 
 def _is_small(planned: ExtractPlan) -> bool:
@@ -167,7 +165,7 @@ def run_plan(
     function: Callable[[VideoTask, Tick], VideoRecord] = extract_video,
 ) -> ExtractReport:
     """Carry out a plan."""
-    operation = Operation(scheduler, workers or estimator_of(planned.settings).max_workers, progress)
+    operation = Operation(scheduler, _workers_of(planned, workers), progress)
     if planned.todo:
         needs = needs_of_workers(planned.settings)
         operation.check_workers(planned.todo[0].path, planned.storage.folder, needs=needs)
@@ -179,6 +177,10 @@ def run_plan(
         if is_locked and not planned.is_part:
             remove_leftovers(planned.storage)
     return gathered.report(operation.seconds)
+
+
+def _workers_of(planned: ExtractPlan, workers: int | None) -> int | None:
+    return estimator_of(planned.settings).max_workers if workers is None else workers
 
 
 def needs_of_workers(settings: ExtractSettings) -> Callable[[], dict[str, str]] | None:
