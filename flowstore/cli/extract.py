@@ -123,7 +123,7 @@ def _list_params(context: click.Context, param: click.Parameter, algorithm: str 
     "--source-fps",
     type=float,
     metavar="F",
-    help="Frame rate of folders of frames, for the times of their flows.  [default: not known]",
+    help="Frame rate of folders of frames, for the times of their flows.  [default: the store's, or not known]",
 )
 @click.option(
     "--allow-gaps", is_flag=True, help="Take frames whose numbers have gaps or are of several series, with a warning."

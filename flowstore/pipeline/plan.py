@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from flowstore.arguments import ParameterValue, check_flag, check_part, check_positive
+from flowstore.arguments import ParameterValue, check_flag, check_part
 from flowstore.errors import ArgumentError, ChecksumError, SettingsMismatchError, StoreFormatError, StoreNotFoundError
 from flowstore.estimators.guests import guest_versions
 from flowstore.estimators.protocol import Estimator
@@ -23,6 +23,7 @@ from flowstore.layouts.flow_names import flow_finder
 from flowstore.layouts.templates import source_pattern
 from flowstore.names import count_text, escape_name, fold_name, format_bytes, printable_name, video_path
 from flowstore.opencv import check_opencv
+from flowstore.pipeline.clock import check_clock, only_rate, stored_rates, with_clock
 from flowstore.pipeline.forecast import Estimate, estimate_work
 from flowstore.sources.discovery import Discovery, discover
 from flowstore.sources.selection import select_sources
@@ -193,7 +194,7 @@ def make_plan(
         _check_outside(sources, storage)
     notes = [*discovery.notes, *check_names(sources, storage), *estimator_of(settings).notes]
     if settings.fps is not None and any(source.kind == "frames" for source in sources):
-        raise ArgumentError("--fps needs a frame rate, and folders of frames have none: leave it out, or use --step")
+        raise ArgumentError("--fps thins video files, and not folders of frames: leave it out, or use --step")
     is_new = not _has_store(storage, settings, is_overwriting)
     by_state: defaultdict[_State, list[VideoSource]] = defaultdict(list)
     guest = guest_versions(settings.algorithm)
@@ -375,13 +376,19 @@ def check_names(sources: Iterable[VideoSource], storage: Storage) -> list[str]:
     return [f"{len(close)} names differ only in case or Unicode form; a Mac or Windows disk cannot hold both: {listed}"]
 
 
-def _with_clock(discovery: Discovery, fps: float) -> Discovery:
-    """Give the folders of frames of a source their frame rate; a video file has its own."""
-    check_positive("source fps", fps)
-    if not any(source.kind == "frames" for source in discovery.sources):
-        raise ArgumentError("--source-fps is for folders of frames, here are none: video files have a clock")
-    sources = (replace(source, fps=float(fps)) if source.kind == "frames" else source for source in discovery.sources)
-    return replace(discovery, sources=tuple(sources))
+def _clock_notes(planned: ExtractPlan, rates: set[float | None], rate: float | None, is_said: bool) -> list[str]:
+    """Say where the clock of folders of frames is the store's, and where it is not the one that was asked for."""
+    if is_said:
+        texts = ["none" if other is None else f"{other:g}" for other in rates if other != rate]
+        if not texts or not any(source.kind == "frames" for source in planned.done):
+            return []
+        others = " or ".join(sorted(texts))
+        return [f"folders of frames that are done keep the frame rate that they were stored with: {others}"]
+    if not rates - {None} or not any(source.kind == "frames" for source in planned.todo):
+        return []
+    if rate is None:
+        return ["folders of frames are stored with several frame rates, and get none here: --source-fps says it"]
+    return [f"folders of frames get the store's frame rate, {rate:g}"]
 
 
 def plan_extract(
@@ -417,6 +424,7 @@ def plan_extract(
         Whether frames whose numbers are no series of a constant stride are taken in natural order.
     source_fps : float, optional
         Frames per second of folders of frames, which have no clock of their own: times of flows are counted by it.
+        By default that of the folders which the store has already.
     list_file, include, exclude, limit, part
         Which videos to take; see `flowstore.sources.selection.select_sources`.
     retry_failed : bool
@@ -447,13 +455,18 @@ def plan_extract(
     pattern = None if source_template is None else source_pattern(source_template)
     discovery = discover(source, list_file, find_flow=flow_finder(), pattern=pattern, allow_gaps=allow_gaps)
     if source_fps is not None:
-        discovery = _with_clock(discovery, source_fps)
+        check_clock(source_fps, discovery.sources)
     chosen = select_sources(discovery.sources, include, exclude, limit, part)
     if is_part:
         note = "a part leaves the index to a last run without --part, which also says whether anything is missing"
         discovery = replace(discovery, notes=(*discovery.notes, note))
     storage = open_storage(store, is_written=True)
+    # Of all parts: one that was extracted elsewhere has said it for this one.
+    rates = set() if overwrite else stored_rates(storage, discovery.sources if source_fps is None else chosen)
+    rate = only_rate(rates) if source_fps is None else float(source_fps)
+    chosen = with_clock(chosen, rate)
     planned = make_plan(discovery, chosen, storage, settings, retry_failed, overwrite, keep_damaged=keep_damaged)
+    planned = replace(planned, notes=(*planned.notes, *_clock_notes(planned, rates, rate, source_fps is not None)))
     everything = select_sources(discovery.sources, include, exclude, limit) if is_part else chosen
     is_selection = list_file is not None or len(everything) < len(discovery.sources)
     return stating_target(replace(planned, is_part=is_part), source, everything, is_selection)

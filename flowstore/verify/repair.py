@@ -14,6 +14,7 @@ from flowstore.format.root import drop_consolidated
 from flowstore.format.settings import ExtractSettings
 from flowstore.jobs.progress import Progress
 from flowstore.names import is_shortened, now_utc, printable_name, unescape_name
+from flowstore.pipeline.clock import only_rate, rates_of, with_clock
 from flowstore.pipeline.plan import ExtractPlan
 from flowstore.pipeline.run import run_plan
 from flowstore.sources.source import VideoSource
@@ -166,6 +167,13 @@ def _give_up(mended: Mended, path: str, faults: list[Fault]) -> None:
     mended.lines.append(f"marked {first.key} as failed: its source is not at hand")
 
 
+def _with_stored_clock(subject: Subject, path: str) -> VideoSource:
+    """Return a source; a folder of frames with the frame rate of its record, or else with that of the others."""
+    record = subject.records.get(path)
+    rates = rates_of(subject.records.values() if record is None else [record])
+    return with_clock([subject.sources[path]], only_rate(rates))[0]
+
+
 def _is_flow_whole(faults: list[Fault]) -> bool:
     """Tell whether the flow is as it was written, if not that of the source."""
     return all(fault.kind == "source" for fault in faults)
@@ -189,7 +197,7 @@ def extract_again(mended: Mended, workers: int | None, scheduler: str, progress:
     # Flow up to the damage of its video was asked for once: it is made again as it was.
     for keep_damaged, paths in (False, mended.to_extract.keys() - damaged), (True, damaged):
         if paths:
-            sources = [subject.sources[path] for path in paths]
+            sources = [_with_stored_clock(subject, path) for path in paths]
             plan = ExtractPlan.again(subject.storage, subject.settings, sources, keep_damaged)
             failed |= {
                 (record.class_name, record.name) for record in run_plan(plan, workers, scheduler, progress).failures

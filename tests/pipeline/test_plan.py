@@ -244,7 +244,7 @@ def test_a_choice_that_leaves_nothing_is_refused(videos, tmp_path):
 
 
 def test_fps_needs_a_clock(videos, tmp_path):
-    with pytest.raises(ArgumentError, match="folders of frames have none"):
+    with pytest.raises(ArgumentError, match="--fps thins video files, and not folders of frames"):
         plan_extract(videos, tmp_path / "s.zarr", settings(fps=10.0))
     assert plan_extract(videos, tmp_path / "s.zarr", settings(fps=10.0), exclude=["frames"]).n_videos == 3
 
@@ -364,3 +364,28 @@ def test_frames_of_a_known_rate_have_times(videos, tmp_path):
             plan_extract(videos, tmp_path / "t.zarr", settings(), source_fps=wrong)
     with pytest.raises(ArgumentError, match="--source-fps is for folders of frames, here are none"):
         plan_extract(videos / "wave", tmp_path / "t.zarr", settings(), source_fps=30)
+
+
+def test_a_store_goes_on_with_the_clock_of_its_folders_of_frames(tmp_path):
+    source, store = tmp_path / "in", tmp_path / "s.zarr"
+    for name in ("c/a", "c/b", "d/a", "d/b"):
+        write_frames(source / name, 3)
+
+    def go_on(**options):
+        plan = plan_extract(source, store, settings(), **options)
+        assert extract(source, store, **OPTIONS, scheduler="sync", **options).is_all_well
+        return "\n".join(plan.notes)
+
+    assert "frame rate" not in go_on(source_fps=25, include=["c/a"])
+    assert "folders of frames get the store's frame rate, 25" in go_on(include=["c/*"])
+    assert flowstore.open_store(store)["c/b"].record.fps == 25.0
+    assert "get the store's frame rate, 25" in "\n".join(plan_extract(source, store, settings(), include=["d/b"]).notes)
+    # Nothing is to do: nothing is said.
+    assert "frame rate" not in go_on(include=["c/*"])
+    assert "that are done keep the frame rate that they were stored with: 25" in go_on(source_fps=30, include=["?/a"])
+    assert [flowstore.open_store(store)[key].record.fps for key in ("c/a", "d/a")] == [25.0, 30.0]
+    assert "stored with several frame rates, and get none here: --source-fps says it" in go_on()
+    assert flowstore.open_store(store)["d/b"].record.fps is None
+    assert "they were stored with: 25 or none" in go_on(source_fps=30)
+    go_on(overwrite=True)
+    assert flowstore.open_store(store)["c/a"].record.fps is None
