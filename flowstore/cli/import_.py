@@ -110,7 +110,6 @@ def command(
         x_template=x_template,
         y_template=y_template,
     )
-    options["compression"] = options["compression"] or "fast"
     plan = plan_import(
         folder,
         store,

@@ -39,10 +39,11 @@ class ImportOptions:
         Whether the last flow stands twice.
     store_encoding : str, optional
         Of the store; the files' where a store has it, else ``centred``.
-    compression : {"fast", "balanced", "small", "none"}
-        Of the store.
+    compression : {"fast", "balanced", "small", "none"}, optional
+        Of the store; that of a store that exists, else ``fast``.
     max_error : float, optional
-        Largest error of a component of the store, in pixels; half a step by default. For files of pixels only.
+        Largest error of a component of the store, in pixels; that of a store that exists, else half a step. For files
+        of pixels only.
     """
 
     encoding: FileEncoding | None = None
@@ -51,7 +52,7 @@ class ImportOptions:
     step: int | None = None
     pad_last: bool | None = None
     store_encoding: Encoding | None = None
-    compression: Compression = "fast"
+    compression: Compression | None = None
     max_error: float | None = None
 
     def __post_init__(self) -> None:

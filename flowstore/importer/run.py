@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from flowstore.arguments import ParameterValue, check_folder
-from flowstore.errors import ArgumentError, SourceError
+from flowstore.errors import ArgumentError, SourceError, StoreError
+from flowstore.format.root import read_root
 from flowstore.format.settings import IMPORTED, ExtractSettings
 from flowstore.importer.folders import find_flow
 from flowstore.importer.origin import ImportOptions, Origin, find_origin
@@ -24,6 +25,7 @@ from flowstore.progress import choose_progress
 from flowstore.quantize.error_bounded import check_below_bound
 from flowstore.quantize.file_quantizer import FileQuantizer
 from flowstore.sources.selection import select_sources
+from flowstore.storage.keys import Storage
 from flowstore.storage.places import open_storage
 from flowstore.store.open import Place
 
@@ -109,13 +111,27 @@ def plan_import(
     origin.layout.kind.check_usable()
     discovery, step = find_flow(root, origin.layout, origin.read, origin.step, origin.exported)
     discovery = replace(discovery, notes=(*origin.notes, *discovery.notes))
-    settings = _settings(origin, step, options)
     chosen = select_sources(discovery.sources, include, exclude, limit)
     place = open_storage(store, is_written=True)
+    settings = _settings(origin, step, options if overwrite else _going_on(place, origin, options))
     planned = make_plan(discovery, chosen, place, settings, retry_failed, overwrite, "import")
     note = describe_encoding(origin.layout, origin.read, settings, planned.estimate.largest_frame)
     planned = replace(planned, notes=(note, *planned.notes))
     return stating_target(planned, root, chosen, len(chosen) < len(discovery.sources))
+
+
+def _going_on(place: Storage, origin: Origin, options: ImportOptions) -> ImportOptions:
+    """Return options with the packing of a store that exists, where none was asked for: no file tells it."""
+    try:
+        stored = read_root(place).settings
+    except StoreError:
+        return options
+    if stored.algorithm != IMPORTED:
+        return options
+    compression = stored.compression if options.compression is None else options.compression
+    is_said = options.max_error is not None or bool(origin.read.row)
+    max_error = options.max_error if is_said else stored.max_error_px
+    return replace(options, compression=compression, max_error=max_error)
 
 
 def _settings(origin: Origin, step: int, options: ImportOptions) -> ExtractSettings:
@@ -139,7 +155,7 @@ def _settings(origin: Origin, step: int, options: ImportOptions) -> ExtractSetti
         params,
         origin.stored,
         step,
-        compression=options.compression,
+        compression=options.compression or "fast",
         max_error_px=options.max_error,
     )
 

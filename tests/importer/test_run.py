@@ -500,3 +500,18 @@ def test_names_that_one_template_cannot_tell_apart_are_refused(tmp_path):
     write_video(tmp_path / "files", layout, "brush_hair", "v", smooth_flow(2))
     with pytest.raises(ArgumentError, match="class and video could be brush_hair and v, or brush and hair_v"):
         import_flow(tmp_path / "files", tmp_path / "s", layout, bound=20)
+
+
+def test_a_store_goes_on_with_its_own_packing(tmp_path):
+    write_videos(tmp_path / "files", "npy")
+    options = {"bound": 20, "scheduler": "sync"}
+    import_flow(tmp_path / "files", tmp_path / "s", "npy", compression="small", max_error=0.5, **options)
+    shutil.rmtree(tmp_path / "s/run")
+    assert import_flow(tmp_path / "files", tmp_path / "s", "npy", **options).is_all_well
+    found = flowstore.open_store(tmp_path / "s")
+    assert len(keys_of(found)) == 4
+    assert (found.settings.compression, found.settings.max_error_px) == ("small", 0.5)
+    with pytest.raises(SettingsMismatchError, match="compression: small against fast"):
+        import_flow(tmp_path / "files", tmp_path / "s", "npy", compression="fast", **options)
+    import_flow(tmp_path / "files", tmp_path / "s", "npy", overwrite=True, **options)
+    assert flowstore.open_store(tmp_path / "s").settings.compression == "fast"
