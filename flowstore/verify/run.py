@@ -223,13 +223,14 @@ class _Run:
         self._tell(check_index(self._storage, list(self.records.values()), damaged))
 
     def _check_sources(self) -> None:
+        known = {path for path, found in self._findings.items() if found.record is not None}
+        known |= {fault.path.removesuffix("/zarr.json") for fault in self.faults if fault.remedy == "extract"}
         if self._sources is None:
-            n_missing = max(0, (self._n_planned or 0) - len(self.records))
+            # What was named as damaged or lost is not counted again.
+            n_missing = max(0, (self._n_planned or 0) - len(known))
             if n_missing:
                 self.notes.append(missing_text(self._n_planned, n_missing))
             return
-        known = {path for path, found in self._findings.items() if found.record is not None}
-        known |= {fault.path.removesuffix("/zarr.json") for fault in self.faults if fault.remedy == "extract"}
         missing = [
             Fault("missing", path, "not in the store", source.class_name, source.name, remedy="extract")
             for path, source in self._sources.items()

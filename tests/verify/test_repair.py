@@ -3,9 +3,10 @@
 import json
 import shutil
 
+import cv2
 import numpy as np
 import pytest
-from store_factory import make_codes, write_avi, write_store
+from store_factory import make_codes, make_frames, write_avi, write_store
 
 import flowstore
 from flowstore.errors import FlowStoreWarning
@@ -105,3 +106,28 @@ def test_flow_that_is_whole_is_not_given_up_for_a_file_that_is_none(source, extr
     assert [fault.kind for fault in report.faults] == ["source"]
     assert (report.n_left, report.mended) == (1, ())
     np.testing.assert_array_equal(flowstore.open_store(extracted)["run/v0"].codes[:], codes)
+
+
+def test_a_folder_of_frames_that_is_extracted_again_keeps_its_clock(tmp_path):
+    for name in ("v0", "v1"):
+        folder = tmp_path / "videos/run" / name
+        folder.mkdir(parents=True)
+        for number, frame in enumerate(make_frames(4, seed=1)):
+            cv2.imwrite(str(folder / f"{number}.png"), frame)
+    store = tmp_path / "s.zarr"
+    extract(tmp_path / "videos", store, engine="opencv", scheduler="sync", source_fps=25)
+    flip(store / "run/v0/flow/c.0.0.0.0", 20)
+    (store / "run/v1/zarr.json").write_bytes(b"lost")
+    report = verify(store, source=tmp_path / "videos", repair=True)
+    assert sorted(report.mended)[:2] == ["extracted run/v0 again", "extracted run/v1 again"]
+    assert [flowstore.open_store(store)[f"run/{name}"].record.fps for name in ("v0", "v1")] == [25.0, 25.0]
+
+
+def test_a_damaged_record_is_not_counted_as_missing_too(extracted):
+    (extracted / "run/v1/zarr.json").write_bytes(b"lost")
+    report = verify(extracted)
+    assert len(report.faults) == 1
+    assert not any("missing" in note for note in report.notes)
+    shutil.rmtree(extracted / "run/v1")
+    shutil.rmtree(extracted / "index")
+    assert any("1 of 2 planned videos is missing" in note for note in verify(extracted).notes)
