@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from urllib.parse import unquote_to_bytes
 
@@ -21,6 +21,8 @@ MIB = 2**20
 
 MAX_COMPONENT_BYTES = 255
 _DIGEST_LENGTH = 32
+# Of the places of which a store is made, that many are shown.
+_MOST_SOURCES = 3
 _SHORTENED = re.compile(rb"%~[0-9a-f]{32}\Z")
 # "zarr.json" is where Zarr keeps a node's metadata; "index" is where a store keeps its own.
 _RESERVED = frozenset({"index", "zarr.json"})
@@ -206,6 +208,19 @@ def missing_text(n_planned: int | None, n_missing: int) -> str:
     verb = "is" if n_missing == 1 else "are"
     what_to_do = "run the same command again, or wait for the run to end"
     return f"{n_missing} of {n_planned} planned videos {verb} missing: {what_to_do}"
+
+
+def sources_texts(sources: Sequence[str]) -> list[str]:
+    """Return the latest of many sources for people, and before them how many others there are.
+
+    Examples
+    --------
+    >>> sources_texts(["/v/1.avi", "/v/2.avi", "/v/3.avi", "/v/4.avi", "/v/5.avi"])
+    ['2 earlier sources', '/v/3.avi', '/v/4.avi', '/v/5.avi']
+    """
+    n_others = len(sources) - _MOST_SOURCES
+    others = [count_text(n_others, "earlier source")] if n_others > 0 else []
+    return others + [printable_name(place) for place in sources[-_MOST_SOURCES:]]
 
 
 def now_utc() -> str:

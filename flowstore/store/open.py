@@ -35,6 +35,7 @@ from flowstore.names import (
     is_shortened,
     missing_text,
     printable_name,
+    sources_texts,
     suggest_name,
     unescape_name,
     video_path,
@@ -445,7 +446,7 @@ class FlowStore:
             if good and len(first) < MAX_THUMBNAILS:
                 first.append(numbers[int(is_ok[part].argmax())])
         notes = [("missing", missing_text(self.root.n_planned, self.n_missing))] if self.n_missing else []
-        notes += [("source", place) for place in self.root.sources]
+        notes += [("source", text) for text in sources_texts(self.root.sources)]
         return store_html(self.url, self.settings, sorted(rows), notes, self.thumbnails_html(first))
 
     def thumbnails_html(self, rows: Sequence[int]) -> list[str]:

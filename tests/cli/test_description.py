@@ -2,14 +2,19 @@
 
 import io
 import json
+import shutil
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 from store_factory import CREATED, VERSIONS, make_codes, settings_of, write_store
 
+import flowstore
 from flowstore.cli.description import describe_place
 from flowstore.errors import NameNotFoundError, StoreError, StoreFormatError, StoreNotFoundError
+from flowstore.format.root import read_root, state_plan
 from flowstore.names import escape_name
+from flowstore.storage.places import open_storage
 from flowstore.store.open import open_inside
 
 NAME = "clip [HD] 100%"
@@ -122,3 +127,14 @@ def test_an_empty_store(tmp_path):
     write_store(tmp_path / "s.zarr", {})
     assert describe_place(str(tmp_path / "s.zarr")).to_json()["videos"] == 0
     assert "0" in shown(str(tmp_path / "s.zarr"))
+
+
+def test_of_many_sources_the_latest_are_named(root, tmp_path):
+    place = shutil.copytree(root, tmp_path / "s.zarr")
+    storage = open_storage(place, is_written=True)
+    state_plan(storage, replace(read_root(storage), sources=tuple(f"/in/{number}.avi" for number in range(9))))
+    lines = [line for line in shown(str(place)).splitlines() if line.startswith("of ")]
+    assert lines == ["of 6 earlier sources", "of /in/6.avi", "of /in/7.avi", "of /in/8.avi"]
+    html = flowstore.open_store(place)._repr_html_()
+    assert ("6 earlier sources" in html, "/in/5.avi" in html, "/in/6.avi" in html) == (True, False, True)
+    assert len(describe_place(str(place)).to_json()["sources"]) == 9
