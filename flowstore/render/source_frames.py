@@ -15,6 +15,7 @@ from flowstore.format.root import read_root
 from flowstore.layouts.flow_names import flow_finder
 from flowstore.names import printable_name
 from flowstore.opencv import cv2
+from flowstore.sources.discovery import LIST_SUFFIXES
 from flowstore.sources.frames import FrameReader
 from flowstore.sources.listing import list_folder
 from flowstore.sources.source import VideoSource
@@ -89,7 +90,11 @@ def _candidates(video: Video, source: str | os.PathLike[str] | None) -> list[str
         return [_below(check_path("SOURCE", source), relative)]
     # The latest source first; what an import was made of has no frames.
     stated = () if video.record.source_kind == "flow" else read_root(video.storage).sources
-    places = [*reversed(stated), os.getcwd()]
+    # Paths in a list file are from its folder.
+    places = [
+        os.path.dirname(place) if place.lower().endswith(tuple(LIST_SUFFIXES)) else place for place in reversed(stated)
+    ]
+    places.append(os.getcwd())
     if video.storage.folder is not None:
         places.append(os.path.dirname(video.storage.folder))
     return [_below(place, relative) for place in places]

@@ -97,6 +97,13 @@ def test_one_video_as_the_source(videos, tmp_path):
         assert find_source_frames(store["unlabeled/film"], place)[0].path == str(path)
 
 
+def test_a_list_file_as_the_source(videos, tmp_path, monkeypatch):
+    (videos / "chosen.txt").write_text("c/film.avi\n")
+    store = extract(videos / "chosen.txt", tmp_path / "away" / "flow.zarr")
+    monkeypatch.chdir("/")
+    assert find_source_frames(store["c/film"])[0].path == str(videos / "c" / "film.avi")
+
+
 def test_another_file_of_that_name_is_not_shown(videos, tmp_path, monkeypatch):
     store = extract(videos, tmp_path / "flow.zarr")
     write_video(videos / "c" / "film.avi", n_frames=8, seed=5)
