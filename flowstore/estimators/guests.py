@@ -111,7 +111,7 @@ def load_guest(entry: EntryPoint) -> type[Estimator]:
     Raises
     ------
     EstimatorError
-        If it cannot be imported, or is no class.
+        If it cannot be imported, or is no class of an estimator.
     """
     name, engine = entry.name, guest_engine(entry)
     try:
@@ -121,6 +121,10 @@ def load_guest(entry: EntryPoint) -> type[Estimator]:
         raise EstimatorError(f"estimator {name} cannot be imported ({type(error).__name__}: {error}){hint}") from error
     if not isinstance(found, type):
         raise EstimatorError(f"estimator {name} is {type(found).__name__}, expected a class")
+    if not issubclass(found, Estimator):
+        raise EstimatorError(
+            f"estimator {name} is {found.__name__}, expected a class made of flowstore.estimators.Estimator"
+        )
     return found
 
 
@@ -147,10 +151,6 @@ def make_guest(entry: EntryPoint, params: Params | None) -> Estimator:
 
 
 def _check_guest(name: str, estimator: Any) -> None:
-    if not isinstance(estimator, Estimator):
-        raise EstimatorError(
-            f"estimator {name} is a {type(estimator).__name__}, expected a class made of flowstore.estimators.Estimator"
-        )
     if estimator.frames not in get_args(FrameKind):
         raise EstimatorError(f"estimator {name} wants frames {estimator.frames!r}, expected gray or rgb")
     check_whole(f"batch of estimator {name}", estimator.batch, 1)

@@ -154,6 +154,12 @@ def test_the_command_line_lists_parameters(algorithm, listed):
     assert listed in outcome.out.splitlines()
 
 
+def test_parameters_of_what_is_no_estimator_are_refused():
+    outcome = call("extract", "--list-params", "collections:OrderedDict")
+    assert outcome.code == 2
+    assert "OrderedDict, expected a class made of flowstore.estimators.Estimator" in outcome.err
+
+
 @pytest.mark.parametrize(
     ("algorithm", "error", "message"),
     [
