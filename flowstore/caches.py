@@ -70,6 +70,8 @@ class RecentCache:
 
     def drop(self, key: Hashable) -> None:
         """Forget a value."""
+        if self._pid != os.getpid():
+            self._start_empty()
         with self._lock:
             self._remove(key)
 

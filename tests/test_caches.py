@@ -5,6 +5,7 @@ import os
 import pickle
 import threading
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -71,24 +72,31 @@ def test_it_is_pickled_empty():
     assert (again.limit_bytes, len(again), again.size_bytes, again.get("a")) == (100, 0, 0, None)
 
 
+def drop_in_child(cache, queue):
+    cache.drop("a")
+    queue.put((os.getpid(), cache.get("a"), len(cache)))
+    use_in_child(cache, queue)
+
+
 def use_in_child(cache, queue):
     queue.put((os.getpid(), cache.get("a"), len(cache)))
     cache.put("b", 2, 10)
     queue.put((os.getpid(), cache.get("b"), len(cache)))
 
 
-def test_a_child_forked_while_a_thread_held_the_lock_does_not_hang():
+@pytest.mark.parametrize(("work", "n_dropped"), [(use_in_child, 0), (drop_in_child, 1)])
+def test_a_child_forked_while_a_thread_held_the_lock_does_not_hang(work, n_dropped):
     cache = RecentCache(100)
     cache.put("a", 1, 10)
     context = multiprocessing.get_context("fork")
     queue = context.SimpleQueue()
     with cache._lock:
-        child = context.Process(target=use_in_child, args=(cache, queue))
+        child = context.Process(target=work, args=(cache, queue))
         child.start()
         child.join(20)
         hung = child.is_alive()
         if hung:
             child.kill()
     assert not hung
-    assert [queue.get()[1:] for _ in range(2)] == [(None, 0), (2, 1)]
+    assert [queue.get()[1:] for _ in range(2 + n_dropped)] == [*[(None, 0)] * (1 + n_dropped), (2, 1)]
     assert cache.get("a") == 1
