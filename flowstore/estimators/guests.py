@@ -156,6 +156,11 @@ def _check_guest(name: str, estimator: Any) -> None:
     check_whole(f"batch of estimator {name}", estimator.batch, 1)
     if estimator.max_workers is not None:
         check_whole(f"max_workers of estimator {name}", estimator.max_workers, 1)
+    for what in ("libraries", "incidental", "notes"):
+        words = getattr(estimator, what)
+        # A lone word, for want of a comma, would be taken for its letters.
+        if not isinstance(words, tuple | list) or not all(isinstance(word, str) and word for word in words):
+            raise EstimatorError(f"{what} of estimator {name} is {words!r}, expected a tuple of words")
     params = getattr(estimator, "params", None)
     if not isinstance(params, Mapping) or not all(
         isinstance(key, str) and isinstance(value, get_args(ParameterValue)) for key, value in params.items()

@@ -154,6 +154,14 @@ def test_the_command_line_lists_parameters(algorithm, listed):
     assert listed in outcome.out.splitlines()
 
 
+@pytest.mark.parametrize("words", ["torch", None, ("",), (1,)])
+@pytest.mark.parametrize("name", ["libraries", "incidental", "notes"])
+def test_words_that_are_no_tuple_of_words_are_refused(monkeypatch, name, words):
+    monkeypatch.setattr(Mean, name, words)
+    with pytest.raises(EstimatorError, match=f"{name} of estimator .* is .*, expected a tuple of words"):
+        make_estimator("faulty_guests:Mean")
+
+
 def test_parameters_of_what_is_no_estimator_are_refused():
     outcome = call("extract", "--list-params", "collections:OrderedDict")
     assert outcome.code == 2
