@@ -157,7 +157,9 @@ def run(place: str, frames: str | None, options: argparse.Namespace) -> float:
     swap = dict(pair.split("=", 1) for pair in options.swap)
     training = Compose(Resize(options.short_side), Crop(options.crop), HorizontalFlip(0.5, swap))
     testing = Compose(Resize(options.short_side), Crop(options.crop, "center"))
-    seen = {"frames": frames, "frames_at": "middle", "frame_size": options.crop, "frame_dtype": "float32"}
+    seen = {}
+    if frames:
+        seen = {"frames": frames, "frames_at": "middle", "frame_size": options.crop, "frame_dtype": "float32"}
     train_set = FlowClips(store, LENGTH, split=train_split, transform=training, **seen)
     test_set = FlowClips(store, LENGTH, 3, sampling="tsn", split=test_split, transform=testing, training=False, **seen)
     print(train_set, test_set, sep="\n", flush=True)

@@ -203,11 +203,11 @@ def make_estimator(algorithm: str = "farneback", engine: str = "auto", params: P
     return _ESTIMATORS[algorithm, resolved](params)
 
 
-def default_params(algorithm: str) -> Params:
-    """Return every parameter of an algorithm with its default."""
+def default_params(algorithm: str, engine: str = "auto") -> Params:
+    """Return every parameter of an algorithm with its default; an engine's modules alone are loaded."""
     if is_guest(algorithm):
         return load_guest(_find_guest(algorithm)).defaults
-    return make_estimator(algorithm).params
+    return make_estimator(algorithm, engine).params
 
 
 def estimator_versions() -> dict[str, str]:

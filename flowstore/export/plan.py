@@ -211,7 +211,7 @@ class ExportPlan:
         n_values = sum(2 * int(np.prod(task.picture_size)) * task.n_flows for task in self.tasks)
         free = place.room()
         # No kind of file takes more than 32 bits a number and some bytes each: only where room is short, flow is read.
-        is_ample = free > 4 * n_values + 2**12 * self.n_files
+        is_ample = free is None or free > 4 * n_values + 2**12 * self.n_files
         if is_ample or os.path.exists(os.path.join(self.dest, MANIFEST)):
             return []
         try:

@@ -257,7 +257,7 @@ def _changed_params(settings: ExtractSettings) -> dict[str, ParameterValue]:
     """Return the parameters that are not the algorithm's defaults."""
     if settings.algorithm == IMPORTED:
         return {}
-    defaults = default_params(settings.algorithm)
+    defaults = default_params(settings.algorithm, settings.engine)
     return {name: value for name, value in settings.params.items() if value != defaults.get(name)}
 
 

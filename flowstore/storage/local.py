@@ -181,9 +181,10 @@ class LocalStorage(Storage):
         """Hold the right to change the store; see `flowstore.storage.locks.writers_lock`."""
         return writers_lock(self.root, is_shared, advice)
 
-    def room(self) -> int:
-        """Return the free bytes of the disk that holds the folder, or that would."""
-        return shutil.disk_usage(existing_place(self.root)).free
+    def room(self) -> int | None:
+        """Return the free bytes of the disk that holds the folder, or that would; None where no disk does."""
+        usage = shutil.disk_usage(existing_place(self.root))
+        return usage.free if usage.total else None
 
 
 def is_case_blind(path: str) -> bool:

@@ -34,7 +34,7 @@ def test_the_command_line_knows_it_in_processes_of_its_own(guest_estimator, tmp_
         assert ended.returncode == 0, ended.stderr
         return ended.stdout
 
-    assert "farneback|dis|tvl1|horn_schunck" in run("extract", "--help")
+    assert "farneback|dis|tvl1|raft_small|raft_large|horn_schunck" in run("extract", "--help")
     store = tmp_path / "s.zarr"
     run("extract", tmp_path / "videos", store, "--algorithm", "horn_schunck", "--scheduler", "processes")
     opened = flowstore.open_store(store)

@@ -140,7 +140,8 @@ def test_a_full_disk_is_one_clear_line(tmp_path, layout):
             check=False,
         )
         assert full.returncode == 1
-        (line,) = full.stderr.splitlines()
+        note, line = full.stderr.splitlines()
+        assert "are needed and" in note
         assert line == f"flowstore: cannot write to {disk}/out: No space left on device: free some room and run again"
         assert partial_files(disk) == []
         assert json.loads((disk / "out" / MANIFEST).read_bytes())["complete"] is False

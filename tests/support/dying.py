@@ -86,6 +86,8 @@ def content(root):
         if name.endswith("zarr.json"):
             document = json.loads(data)
             own = document.get("attributes", {}).get("flowstore", {})
+            if "sources" in own:
+                own["sources"] = [os.path.relpath(source, root.parent) for source in own["sources"]]
             if own.pop("created", None):
                 del own["digest"]
             files[name] = json.dumps(document).encode()
