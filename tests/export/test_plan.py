@@ -181,7 +181,7 @@ def test_wrong_usage(root, tmp_path, options, said):
 
 
 def test_too_little_room_is_noted_in_the_plan_and_before_the_work(root, tmp_path, monkeypatch):
-    usage = type("Usage", (), {"free": 10})()
+    usage = type("Usage", (), {"total": 1000, "free": 10})()
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     for options in (["--dry-run"], []):
         done = call("export", root, tmp_path / "out", *options)

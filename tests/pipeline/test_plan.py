@@ -262,7 +262,7 @@ def test_an_unreadable_video_is_in_the_plan(videos, tmp_path):
 
 
 def test_too_little_room_is_noted(videos, tmp_path, monkeypatch):
-    usage = type("Usage", (), {"free": 10})()
+    usage = type("Usage", (), {"total": 1000, "free": 10})()
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     assert "are needed and 10 bytes are free at" in str(plan_extract(videos, tmp_path / "s.zarr", settings()))
 
