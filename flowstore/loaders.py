@@ -32,7 +32,7 @@ from flowstore.errors import (
     SourceError,
     StoreNotFoundError,
 )
-from flowstore.names import count_text, is_shortened, missing_text, unescape_name
+from flowstore.names import count_text, is_shortened, unescape_name
 from flowstore.splits import Split, SplitList
 from flowstore.store.open import FlowStore, Place, open_store
 from flowstore.store.tree import read_record
@@ -263,9 +263,8 @@ class FlowClips(Dataset[Item]):
         self.quantizer = opened.settings.quantizer
         if dtype == "uint8" and self.quantizer.dtype != np.uint8:
             raise ArgumentError(f"dtype is 'uint8', but the store holds {self.quantizer.dtype}; ask for 'float32'")
-        if opened.n_missing:
-            text = missing_text(opened.root.n_planned, opened.n_missing)
-            warnings.warn(f"{opened.url}: {text}", FlowStoreWarning, stacklevel=2)
+        if missing := opened.missing:
+            warnings.warn(f"{opened.url}: {missing}", FlowStoreWarning, stacklevel=2)
         if isinstance(split, SplitList):
             split = split.match(opened.videos)
         self.unmatched = split.unmatched if isinstance(split, Split) else ()

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flowstore.format.settings import IMPORTED, ExtractSettings, flow_unit
-from flowstore.names import count_text, format_bytes, missing_text, printable_name, sources_texts, videos_text
+from flowstore.names import count_text, format_bytes, printable_name, sources_texts, videos_text
 from flowstore.store.open import FlowClass, FlowStore, open_place
 from flowstore.store.video import Video
 from flowstore.store.video_index import VideoIndex
@@ -82,7 +82,7 @@ def describe_store(store: FlowStore) -> Description:
         f"\n{_quantizer_text(store)}, step {settings.step}, compression {settings.compression}{_resize_text(store)}",
         f"\nmade {store.root.created} with {_pairs(store.root.versions)}\n",
         "".join(f"of {text}\n" for text in sources_texts(store.root.sources)),
-        (missing_text(store.root.n_planned, store.n_missing) + "\n" if store.n_missing else "", "red"),
+        (f"{missing}\n" if (missing := store.missing) else "", "red"),
     )
     table = _table("class", "videos", "failed", "flows", "size", "clipped")
     for name, row in sorted(classes.items()):

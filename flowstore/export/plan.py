@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from flowstore.export.task import ExportTask, VideoExport, read_values
 from flowstore.format.settings import describe_settings
 from flowstore.layouts.file_kind import FlowFile, VideoFile
 from flowstore.layouts.layout import LISTS_FOLDER, MANIFEST, Layout
-from flowstore.names import count_text, missing_text, printable_name
+from flowstore.names import count_text, printable_name
 from flowstore.opencv import check_opencv
 from flowstore.quantize.code_encodings import CODE_ENCODINGS
 from flowstore.quantize.file_quantizer import FLOAT_ENCODINGS, FileEncoding, FileQuantizer, has_bound
@@ -146,10 +147,10 @@ class ExportPlan:
         """Whether codes go out unchanged, and if not by how much they can differ."""
         return describe_encoding(self.conversion, self.layout, {task.video.shape[2:] for task in self.tasks})
 
-    @property
+    @functools.cached_property
     def missing(self) -> str:
         """How many of the store's planned videos are missing, in words; empty where none is."""
-        return missing_text(self.store.root.n_planned, self.store.n_missing)
+        return self.store.missing
 
     def manifest(self) -> dict[str, Any]:
         """Return what ``flowstore-export.json`` says of the export's settings, as plain JSON values."""

@@ -12,7 +12,7 @@ import numpy as np
 from flowstore.jobs.job import Loss
 from flowstore.jobs.operation import SMALL_FLOWS, Operation
 from flowstore.jobs.progress import Progress
-from flowstore.names import missing_text, printable_name, unescape_name
+from flowstore.names import printable_name, unescape_name
 from flowstore.progress import choose_progress
 from flowstore.stats.counts import CountRules, MotionCounts, choose_bins
 from flowstore.stats.report import ClippedShare, GroupStats, Origin, StatsReport
@@ -193,7 +193,7 @@ class _Gathered:
             clipped=tuple(_clipped_shares(index, self.rules, total)),
             failures=dict(sorted(self.problems.items())),
             n_left_out=int((index.column("status") == "failed").sum()),
-            missing=missing_text(store.root.n_planned, store.n_missing),
+            missing=store.missing,
             seconds=seconds,
         )
 

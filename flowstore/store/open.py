@@ -177,6 +177,11 @@ class FlowStore:
         whole = read_index(self.storage) if self._is_selection else self.videos
         return max(0, self.root.n_planned - len(whole))
 
+    @property
+    def missing(self) -> str:
+        """How many of the planned videos are missing, in words; empty where none is."""
+        return missing_text(self.root.n_planned, self.n_missing)
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.classes)
 
@@ -429,7 +434,8 @@ class FlowStore:
     def __repr__(self) -> str:
         index = self.videos
         n_failed = int((index.column("status") == "failed").sum())
-        videos = videos_text(self.n_videos, n_failed) + (f", {self.n_missing} missing" if self.n_missing else "")
+        n_missing = self.n_missing
+        videos = videos_text(self.n_videos, n_failed) + (f", {n_missing} missing" if n_missing else "")
         return (
             f"<FlowStore {self.url}: {count_text(len(self.classes), 'class')}, {videos}, "
             f"{count_text(self.n_flows, 'flow')}; {describe_settings(self.settings)}>"
@@ -445,7 +451,7 @@ class FlowStore:
             rows.append((index.class_name(numbers[0]), good, len(numbers) - good, int(n_flows[part].sum())))
             if good and len(first) < MAX_THUMBNAILS:
                 first.append(numbers[int(is_ok[part].argmax())])
-        notes = [("missing", missing_text(self.root.n_planned, self.n_missing))] if self.n_missing else []
+        notes = [("missing", missing)] if (missing := self.missing) else []
         notes += [("source", text) for text in sources_texts(self.root.sources)]
         return store_html(self.url, self.settings, sorted(rows), notes, self.thumbnails_html(first))
 
