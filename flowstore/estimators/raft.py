@@ -219,7 +219,7 @@ def _find_devices(algorithm: str, asked: str) -> tuple[str, ...]:
     import torch
 
     kind, colon, number = asked.partition(":")
-    if kind not in ("auto", "cpu", "cuda", "mps") or (colon and not (kind == "cuda" and number.isdigit())):
+    if kind not in ("auto", "cpu", "cuda", "mps") or (colon and not (kind == "cuda" and number.isdecimal())):
         raise ArgumentError(f"{algorithm}: device is {asked!r}, expected auto, cpu, cuda, such as cuda:0, or mps")
     n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     has_mps = torch.backends.mps.is_available()

@@ -18,7 +18,7 @@ from flowstore.pipeline import extract
 N_FRAMES = 11
 ITERATIONS = 2
 import_torchvision()
-torch = pytest.importorskip("torch")
+import torch  # noqa: E402
 from torchvision.models import optical_flow  # noqa: E402
 
 
@@ -190,6 +190,7 @@ def test_other_weights_are_refused(models, tmp_path, content, message):
         ({"weights": ""}, "needs --param weights=FILE, a state dict of torchvision's model; to make one"),
         ({"device": "gpu"}, "device is 'gpu', expected auto, cpu, cuda, such as cuda:0, or mps"),
         ({"device": "cpu:1"}, "device is 'cpu:1', expected auto"),
+        ({"device": "cuda:²"}, "device is 'cuda:²', expected auto"),
         ({"iterations": 0}, "raft_small: iterations is 0, expected a whole number, 1 or more"),
         ({"batch": 0}, "raft_small: batch is 0, expected a whole number, 1 or more"),
         ({"weights_sha256": "00"}, "expected 00: it is not the file that this flow is made with"),
