@@ -36,7 +36,7 @@ def carry_out(
         plan = measure(plan, progress)
     lines = plan.lines()
     if plan.todo:
-        memory, time = plan.estimate.describe_memory(where, n_workers), plan.describe_time(n_workers)
+        memory, time = plan.estimate.describe_memory(where, n_workers), plan.describe_time(where, n_workers)
         lines.append(f"workers:  {n_workers} ({where}), {memory}{time}")
     if verbose:
         lines += [f"to do:    {video.key} ({printable_name(video.relative_path)})" for video in plan.todo]

@@ -160,7 +160,8 @@ def _spread(sources: Sequence[VideoSource]) -> list[tuple[VideoSource, float]]:
 
 def _part(source: VideoSource, found: tuple[int, int, int], share: float, settings: ExtractSettings) -> _Part:
     height, width = scaled_size(*found[:2], settings.short_side, settings.size)
-    n_used = found[2]
+    # A container that does not tell its length: by the size of the file.
+    n_used = found[2] or round(source.cost)
     n_flows = n_used if settings.algorithm == IMPORTED else max(0, n_used - settings.step)
     pair_bytes = 2 * height * width * settings.quantizer.dtype.itemsize
     per_shard = frames_per_shard(height, width, settings.quantizer.dtype.name)

@@ -133,9 +133,9 @@ class ExtractPlan:
         """Videos of the source that the run takes."""
         return len(self.todo) + len(self.done) + len(self.failed)
 
-    def describe_time(self, n_workers: int) -> str:
-        """Return how long so many workers take, as text behind something; empty where it was not measured."""
-        if self.estimate.seconds is None:
+    def describe_time(self, scheduler: str, n_workers: int) -> str:
+        """Return how long so many workers take, as text behind something; empty where that is not known."""
+        if self.estimate.seconds is None or "://" in scheduler:
             return ""
         # Others wait for the longest video.
         longest = self.todo[0].cost / sum(source.cost for source in self.todo)
@@ -164,13 +164,15 @@ class ExtractPlan:
             height, width = self.estimate.largest_frame
             is_sample = self.estimate.n_probed < len(self.todo)
             about = f", from a look at {count_text(self.estimate.n_probed, 'video')}" if is_sample else ""
-            n_measured = self.estimate.n_measured
-            measured = f" as measured on {count_text(n_measured, 'flow')}" if n_measured else ", a rough estimate"
             problem = f" (nothing could be measured: {self.estimate.problem})" if self.estimate.problem else ""
+            how = f", a rough estimate{problem}"
+            if self.estimate.seconds is not None:
+                measured = count_text(self.estimate.n_measured, "flow")
+                how = f" and {format_duration(self.estimate.seconds)} of one worker, as measured on {measured}"
             seen = " in those" if is_sample else ""
             lines += [
                 f"estimate: {count_text(self.estimate.n_frames, 'frame')}, "
-                f"about {format_bytes(self.estimate.size_bytes)} of flow{measured}{problem}{about}",
+                f"about {format_bytes(self.estimate.size_bytes)} of flow{how}{about}",
                 f"memory:   at most {format_bytes(self.estimate.memory_per_worker)} per worker process "
                 f"(frames up to {width}×{height}{seen}; {format_bytes(self.estimate.memory_per_video)} per video)",
             ]

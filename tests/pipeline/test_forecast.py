@@ -62,7 +62,7 @@ def test_bytes_are_foretold_within_a_quarter(videos, tmp_path, options):
     report = extract(videos, root, engine="opencv", scheduler="sync", **options)
     assert report.is_all_well
     assert planned.estimate.size_bytes == pytest.approx(stored_bytes(root), rel=0.25)
-    assert "flow as measured on" in str(planned)
+    assert " of one worker, as measured on " in str(planned)
 
 
 def test_many_videos_are_foretold_from_some(videos, tmp_path):
@@ -114,7 +114,7 @@ def test_seconds_are_those_of_a_flow_once_everything_is_loaded(videos, tmp_path,
     planned = plan_extract(videos, tmp_path / "s.zarr", make_settings(engine="opencv"))
     measured = measure_plan(planned, encode_part=encode_part)
     assert measured.estimate.seconds == pytest.approx(0.25 * (79 + 69 + 11 / 4 + 19 * 4))
-    assert measured.describe_time(1) == ", about 57 s"
+    assert measured.describe_time("threads", 1) == ", about 57 s"
     # Of a slow estimator two flows are made, and no more.
     monkeypatch.setattr(forecast, "_MEASURING_S", 1.0)
     assert measure_plan(planned, encode_part=encode_part).estimate.n_measured == 2
@@ -150,5 +150,5 @@ def test_a_small_run_is_not_measured_unless_the_disk_may_be_too_small(videos, tm
 
 def test_a_dry_run_tells_bytes_and_time(videos, tmp_path):
     done = call("extract", videos, tmp_path / "s.zarr", "--engine", "opencv", "--dry-run")
-    assert "of flow as measured on" in done.out
+    assert "s of one worker, as measured on" in done.out
     assert ", about " in done.out.splitlines()[-1]
