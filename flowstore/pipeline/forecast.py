@@ -40,7 +40,8 @@ _N_SPREAD = 40
 _N_PROBED_EACH = 12
 # Stored bytes over raw codes where nothing was measured: between 0.1 and 0.7 on real clips.
 _ROUGH_SHARE = 0.3
-# Of a video: its group, its array, and its rows of the index.
+# Of a store: its root and the documents of its index; and of a video: its group, its array, its row of the index.
+_ROOT_BYTES = 16_000
 _DOCUMENT_BYTES = 3000
 # Looks of a measurement, and how long it goes on once it is warm.
 _N_LOOKS = 40
@@ -106,9 +107,15 @@ class Estimate:
     parts: tuple[_Part, ...] = field(default=(), repr=False)
 
     @property
-    def most_bytes(self) -> int:
-        """What the stored flow takes if nothing of it can be packed."""
-        return round(sum(part.raw_bytes + part.file_bytes for part in self.parts))
+    def raw_bytes(self) -> float:
+        """Raw numbers of all flow."""
+        return sum(part.raw_bytes for part in self.parts)
+
+    def stored_bytes(self, share: float) -> int:
+        """Return what the flow takes with its files, if packing leaves such a share of it."""
+        if not self.parts:
+            return 0
+        return round(share * self.raw_bytes + _ROOT_BYTES + sum(part.file_bytes for part in self.parts))
 
     def describe_memory(self, scheduler: str, n_workers: int) -> str:
         """Return the memory of all workers together: threads share one process, a cluster's are its own."""
@@ -136,16 +143,16 @@ def estimate_work(sources: Sequence[VideoSource], settings: ExtractSettings) -> 
     sizes = [(height, width) for height, width, _ in found.values()]
     largest = max(sizes, key=lambda size: size[0] * size[1], default=(0, 0))
     per_video = memory_per_video(largest, settings)
-    stored_share = 1.0 if settings.compression == "none" else _ROUGH_SHARE
-    return Estimate(
+    estimate = Estimate(
         n_probed=len(probed),
         n_frames=round(sum(part.n_frames for part in parts)),
-        size_bytes=round(sum(stored_share * part.raw_bytes + part.file_bytes for part in parts)),
+        size_bytes=0,
         largest_frame=largest,
         memory_per_worker=_WORKER_BASE_MIB * MIB + per_video,
         memory_per_video=per_video,
         parts=parts,
     )
+    return replace(estimate, size_bytes=estimate.stored_bytes(_ROUGH_SHARE if settings.compression != "none" else 1.0))
 
 
 def _spread(sources: Sequence[VideoSource]) -> list[tuple[VideoSource, float]]:
@@ -214,12 +221,12 @@ def measure(estimate: Estimate, settings: ExtractSettings, encode_part: EncodePa
     if not looks:
         return replace(estimate, problem=problem)
     # What cannot be read takes nothing.
-    raw_bytes = float(stops[-1]) * len(looks) / (len(looks) + n_failed)
-    file_bytes = sum(part.file_bytes for part in estimate.parts)
+    share_read = len(looks) / (len(looks) + n_failed)
+    pace = float(np.mean([look.pace for look in looks[2:] or looks[-1:]]))
     return replace(
         estimate,
-        size_bytes=round(raw_bytes * np.mean([look.share for look in looks]) + file_bytes),
-        seconds=float(raw_bytes * np.mean([look.pace for look in looks[2:] or looks[-1:]])),
+        size_bytes=estimate.stored_bytes(share_read * float(np.mean([look.share for look in looks]))),
+        seconds=share_read * pace * estimate.raw_bytes,
         n_measured=sum(look.n_flows for look in looks),
     )
 

@@ -138,7 +138,7 @@ class ExtractPlan:
         if self.estimate.seconds is None or "://" in scheduler:
             return ""
         # Others wait for the longest video.
-        longest = self.todo[0].cost / sum(source.cost for source in self.todo)
+        longest = self.todo[0].cost / (sum(source.cost for source in self.todo) or 1.0)
         return f", about {format_duration(self.estimate.seconds * max(1 / n_workers, longest))}"
 
     def __str__(self) -> str:

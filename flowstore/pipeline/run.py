@@ -199,7 +199,7 @@ def is_worth_measuring(planned: ExtractPlan) -> bool:
     algorithm = planned.settings.algorithm
     if algorithm != IMPORTED and is_guest(algorithm):
         return False
-    return not _is_small(planned) or bool(room_notes(planned.storage, planned.estimate.most_bytes))
+    return not _is_small(planned) or bool(room_notes(planned.storage, planned.estimate.stored_bytes(1.0)))
 
 
 def _workers_of(planned: ExtractPlan, workers: int | None) -> int | None:

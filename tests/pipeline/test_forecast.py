@@ -142,7 +142,7 @@ def test_a_small_run_is_not_measured_unless_the_disk_may_be_too_small(videos, tm
     planned = plan_extract(videos, tmp_path / "s.zarr", make_settings(engine="opencv"))
     assert not is_worth_measuring(planned)
     assert "a rough estimate" in str(planned)
-    room = planned.estimate.most_bytes - 1
+    room = planned.estimate.stored_bytes(1.0) - 1
     monkeypatch.setattr(shutil, "disk_usage", lambda path: type("Usage", (), {"total": room, "free": room}))
     assert is_worth_measuring(planned)
 

@@ -348,7 +348,7 @@ def test_the_estimate_counts_frames_as_they_are_thinned(tmp_path):
     n_frames = flowstore.open_store(tmp_path / "s.zarr")["c/a"].record.n_frames
     assert abs(thinned.n_frames - n_frames) <= 1
     raw_bytes = 2 * HEIGHT * WIDTH
-    assert every.most_bytes - thinned.most_bytes == (39 - (thinned.n_frames - 2)) * (raw_bytes + 16)
+    assert every.stored_bytes(1.0) - thinned.stored_bytes(1.0) == (39 - (thinned.n_frames - 2)) * (raw_bytes + 16)
 
 
 def test_frames_of_a_known_rate_have_times(videos, tmp_path):
