@@ -132,12 +132,12 @@ def update_all(r0, r1, flow, fade, fade_row, ring, n_slots, level):
 
 @njit(nogil=True, error_model="numpy")
 def solve_all(ring, sums, lines, window, scale, plan, out, level):
-    m, n_slots, left, span, run = plan[0], plan[1], plan[2], plan[3], plan[4]
+    m, n_slots, left, span = plan[0], plan[1], plan[2], plan[3]
     h, stride = level[1], level[2]
     for y in range(h):
         kernels.slide_down(ring, (y + m) % n_slots, y % n_slots, sums, lines, span, left, level)
         row = kernels.PAD + y * stride
-        kernels.solve_row(lines, span, left, m, run, window, scale, out, row, row + h * stride, level)
+        kernels.solve_row(lines, span, left, m, window, scale, out, row, row + h * stride, level)
 
 
 @njit(nogil=True, error_model="numpy")
@@ -181,8 +181,6 @@ def count_work(stream):
         work[name][0] += operations
         work[name][1] += n_bytes
 
-    window = 2 * (p.winsize // 2) + 1
-    run = int(engine.plan[4])
     for level in engine.levels:
         h, w = level.shape
         pixels, n_blur = h * w, level.blur.size
@@ -197,9 +195,8 @@ def count_work(stream):
         add("expansion", pixels * ((8 + 9 + 2 * 6) * p.poly_n + 4 + 2 * 8), pixels * 24)
         # 10 for positions and weights, 40 to sample, 32 for the equations; both frames and flow are read.
         add("update", p.iterations * pixels * 82, p.iterations * pixels * 48)
-        # Float64 counts twice: 5 sums down (1 + 4), 5 across, 22 to solve and one division as 16.
-        across = 2 * 5 * (run + window // run + window % run - 2)
-        add("blur and solve", p.iterations * pixels * (25 + across + 2 * (22 + 16)), p.iterations * pixels * 8)
+        # Float64 counts twice: 5 sums down (1 + 2), 5 across (2 + 2), 22 to solve and one division as 16.
+        add("blur and solve", p.iterations * pixels * (5 * (3 + 4) + 2 * (22 + 16)), p.iterations * pixels * 8)
         if level is not engine.levels[-1]:
             add("upscaling", pixels * 2 * 6, pixels * 8)
     return work

@@ -15,8 +15,9 @@ y², x², xy. Products, in the same way: with A = [[r4, r6], [r6, r5]] and b = (
 
 Order of rounding. Where a displaced point lies on the border of the frame its last bit decides whether it is
 inside, and where a picture stands still whole borders lie there. So all rounds as OpenCV does on x86-64, float32
-where that has float32: with fused multiply-adds to blur, shrink and enlarge, without them elsewhere. The sums
-over a window alone are in another order, in float64.
+where that has float32: with fused multiply-adds to blur, shrink and enlarge, without them elsewhere. Sums over
+windows take in what enters and let go what leaves, as OpenCV's: a window that is empty again is left with their
+rounding, which has a sign too.
 """
 
 import numpy as np
@@ -420,12 +421,44 @@ def weigh_down(
 
 
 @kernel
+def slide_across(lines: NDArray[np.float64], span: int, left: int, m: int, w: int) -> None:
+    """Sum the first five lines over windows, into the other five."""
+    for plane in range(5):
+        at = plane * span + left
+        for x in range(0, w, 16):
+            store(lines, at + 5 * span + x, load(lines, at + x + m) - load(lines, at + x - m - 1))
+    first = m + 2.0
+    s0 = lines[left] * first
+    s1 = lines[left + span] * first
+    s2 = lines[left + 2 * span] * first
+    s3 = lines[left + 3 * span] * first
+    s4 = lines[left + 4 * span] * first
+    for at in range(left + 1, left + m):
+        s0 += lines[at]
+        s1 += lines[at + span]
+        s2 += lines[at + 2 * span]
+        s3 += lines[at + 3 * span]
+        s4 += lines[at + 4 * span]
+    # One pixel after another, because OpenCV does so; the five sums do not wait for each other.
+    for at in range(left + 5 * span, left + 5 * span + w):
+        s0 += lines[at]
+        s1 += lines[at + span]
+        s2 += lines[at + 2 * span]
+        s3 += lines[at + 3 * span]
+        s4 += lines[at + 4 * span]
+        lines[at] = s0
+        lines[at + span] = s1
+        lines[at + 2 * span] = s2
+        lines[at + 3 * span] = s3
+        lines[at + 4 * span] = s4
+
+
+@kernel
 def solve_row(
     lines: NDArray[np.float64],
     span: int,
     left: int,
     m: int,
-    run: int,
     window: Floats,
     scale: float,
     out: Floats,
@@ -438,20 +471,12 @@ def solve_row(
     w = level[0]
     for plane in range(5):
         at = plane * span + left
-        for k in range(1, m + 1):
+        for k in range(1, m + 2):
             lines[at - k] = lines[at]
             lines[at + w - 1 + k] = lines[at + w - 1]
     gaussian = window.size > 0
-    n_runs = (2 * m + 1) // run
-    n_single = 2 * m + 1 - n_runs * run
     if not gaussian:
-        for plane in range(5):
-            at = plane * span + left - m
-            for x in range(0, w + 2 * m, 16):
-                total = load(lines, at + x)
-                for k in range(1, run):
-                    total = total + load(lines, at + x + k)
-                store(lines, at + 5 * span + x, total)
+        slide_across(lines, span, left, m, w)
     factor = splat(scale)
     zero = splat(0.0)
     for x in range(0, w, 16):
@@ -473,20 +498,12 @@ def solve_row(
                 w5 = w5 + (to_f32(load(lines, at + 4 * span - k)) + to_f32(load(lines, at + 4 * span + k))) * weight
             g11, g12, g22, h1, h2 = to_f64(w1), to_f64(w2), to_f64(w3), to_f64(w4), to_f64(w5)
         else:
-            for k in range(n_runs):
-                piece = at + 5 * span - m + k * run
-                g11 = g11 + load(lines, piece)
-                g12 = g12 + load(lines, piece + span)
-                g22 = g22 + load(lines, piece + 2 * span)
-                h1 = h1 + load(lines, piece + 3 * span)
-                h2 = h2 + load(lines, piece + 4 * span)
-            for k in range(n_single):
-                piece = at + m - k
-                g11 = g11 + load(lines, piece)
-                g12 = g12 + load(lines, piece + span)
-                g22 = g22 + load(lines, piece + 2 * span)
-                h1 = h1 + load(lines, piece + 3 * span)
-                h2 = h2 + load(lines, piece + 4 * span)
+            at += 5 * span
+            g11 = load(lines, at)
+            g12 = load(lines, at + span)
+            g22 = load(lines, at + 2 * span)
+            h1 = load(lines, at + 3 * span)
+            h2 = load(lines, at + 4 * span)
         a = g11 * factor
         b = g12 * factor
         c = g22 * factor
@@ -522,7 +539,7 @@ def iterate(
 ) -> None:
     """Refine the flow of one level `iterations` times, row by row."""
     w, h, stride = level[0], level[1], level[2]
-    m, n_slots, left, span, run, iterations = plan[0], plan[1], plan[2], plan[3], plan[4], plan[5]
+    m, n_slots, left, span, iterations = plan[0], plan[1], plan[2], plan[3], plan[4]
     gaussian = window.size > 0
     for iteration in range(iterations):
         target, to_x, to_y, to_stride = flow, PAD, PAD + h * stride, stride
@@ -547,7 +564,7 @@ def iterate(
                     oldest = max(y - m - 1, 0)
                     slide_down(ring, newest % n_slots, oldest % n_slots, sums, lines, span, left, level)
                 row_x, row_y = to_x + y * to_stride, to_y + y * to_stride
-                solve_row(lines, span, left, m, run, window, scale, target, row_x, row_y, level)
+                solve_row(lines, span, left, m, window, scale, target, row_x, row_y, level)
 
 
 _U8, _F32, _F64 = types.uint8[::1], types.float32[::1], types.float64[::1]

@@ -15,8 +15,8 @@ keeps products for the whole frame. Here
 
 - each frame is expanded once: a ring of ``step + 1`` pyramids of coefficients stays for the whole video;
 - one iteration is one pass: a row of products goes into a ring of ``winsize + 1`` rows, the vertical sums
-  move down by one row, the horizontal sums are made of sums over runs, and the solution replaces a row of
-  flow that no later row needs. Nothing larger than the ring is written but the flow;
+  move down by one row, the horizontal sums move right by one pixel, and the solution replaces a row of flow
+  that no later row needs. Nothing larger than the ring is written but the flow;
 - neighbors are displaced alike. All pixels that any of sixteen neighbors samples are loaded side by side,
   and each lane weighs its own four, the others with zero: where the displacements have one whole part that is
   twenty loads for five coefficients of sixteen pixels, and no gather. Only displacements that differ wildly
@@ -32,38 +32,35 @@ that run (130 G lanes/s), which memory traffic does not exceed in any part:
 part            ms    floor share what it spends the rest on
 =============== ===== ===== ===== ============================================================================
 pyramid         0.10  0.015 15 %  full-size blur for each level; a chain of dependent multiply-adds; gathers
-expansion       0.15  0.07  45 %  three loads for each four operations; loads that straddle cache lines
-update          0.64  0.12  19 %  finding the range of whole parts; mispredicted branches; taps of weight zero
-blur and solve  0.70  0.36  52 %  nine straddling float64 loads a value for the sums; division
+expansion       0.22  0.12  55 %  loads that straddle cache lines; conversions to float64
+update          0.64  0.19  29 %  finding the range of whole parts; mispredicted branches; taps of weight zero
+blur and solve  0.80  0.25  31 %  sums that move right one pixel at a time; division
 upscaling       0.06  0.01  15 %  gathers
-whole pair      1.8   0.58  32 %  (OpenCV 5: 10.3)
+whole pair      1.9   0.58  31 %  (OpenCV 5: 10.3)
 =============== ===== ===== ===== ============================================================================
 
-The generated code of an iteration has 2226 instructions on 512-bit registers against 64 on 256-bit ones, and
-scalar ones only for edges; the sums stay in registers. With AVX2 alone it takes 1.3 times as long, with
-SSE2 3.
+The generated code of an iteration is scalar only at edges and where sums move right. With AVX2 alone it takes 1.4
+times as long, with SSE2 3.
 
 What paid: vectors said outright instead of loops that LLVM may or may not vectorize (all of the above rests
 on it: a prototype in plain loops was 1.8-2 times as fast as OpenCV); loads side by side instead of gathers
-(a whole pair takes 1.6 times as long with gathers alone, the update three times); windows summed from runs of
-about the square root of their width instead of runs of 1, 2, 4, ... (a third of "blur and solve"), and from a
-whole vector on (a tenth). What did not: a path of its own for neighbors displaced by one and the same whole
-part, and one for whole parts that differ by one at most (both within 3 % of the loop over taps). What is left
-out: float32 for the horizontal sums, 0.1 ms a pair less, and for the expansion, 0.06, for the reason below.
+(a whole pair takes 1.6 times as long with gathers alone, the update three times). What did not: a path of its own
+for neighbors displaced by one and the same whole part, and one for whole parts that differ by one at most (both
+within 3 % of the loop over taps). What is left out, for the reason below: float32 in the expansion, 0.06 ms a pair
+less, and windows that are summed anew for each pixel, in whole vectors, some 3 % less.
 
 How close to OpenCV
 -------------------
-With the default parameters the flow is OpenCV's but for float64 sums in another order. In 13 videos re-cut from real
-clips, packed again and half of them mirrored, all 176 million codes of the ``centred`` encoding (bound 20) were equal,
-and the largest difference was 0.02 px, in a patch without a second direction. On many more clips:
-``benchmarks/bench_agreement.py``.
+With the default parameters 86 of 1 065 million codes of the ``centred`` encoding (bound 20) differ, each by one, over
+111 clips, most of them re-cut from real ones; the largest difference is 0.004 px. OpenCV's flow of the transposed
+frames differs from its own in 80 times as many (``benchmarks/bench_agreement.py``).
 
-What OpenCV rounds to float32 is rounded here in the same order, its constants included. It has to be: a pixel whose
-displaced point lies outside the frame counts in another way, and where a picture stands still the flow at its left
-and upper border is ±1e-9 px, so that the last bit decides. With fused multiply-adds and an expansion in float32 alone,
-1 code in 100 000 of real clips differed by one, and in 3 of 13 videos some at the border by 2 or 3; that saved 3 % of
-the time. The order is that of OpenCV's builds for x86-64. Builds for other processors may fuse, and then are as far
-from this flow as that. Two things are left:
+All is rounded in OpenCV's order, its constants included. It has to be: a pixel whose displaced point lies outside the
+frame counts in another way, and where a picture stands still the flow at its left and upper border is ±1e-9 px, so
+that the last bit decides. With fused multiply-adds, an expansion in float32 and windows summed anew, 1 code in 100 000
+of real clips differed by one, and in 3 of 13 videos some at the border by 2 or 3; with windows summed anew alone, 342
+of 1 065 million codes, 4 of them by 2. The order is that of OpenCV's builds for x86-64. Builds for other processors may
+fuse (this was not tried). Two things are left:
 
 - *small windows, many iterations.* Averaged over few pixels, systems along any straight edge are nearly
   singular and every iteration multiplies the rounding of the one before. OpenCV then gives another flow for
@@ -81,7 +78,6 @@ OpenCV, ``modules/video/src/optflowgf.cpp`` (the implementation whose results ar
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -188,13 +184,11 @@ class _Engine:
         self.window: Floats = tables.gaussian_window(m) if gaussian else np.zeros(0, np.float32)
         self.scale = 1.0 if gaussian else 1.0 / p.winsize**2
         stride = self.levels[0].stride
-        # The window of the first pixel begins at a whole vector: a tenth of the time of these sums.
-        left = m
+        # What leaves the window of the first pixel begins at a whole vector.
+        left = m + 1
         span = round_up(left + stride + m + N_LANES)
         n_slots = 2 * m + 2
-        # A sum over a window is made of sums over runs: the square root of the window reads least.
-        run = math.isqrt(2 * m + 1)
-        self.plan: Indices = np.array([m, n_slots, left, span, run, p.iterations], np.int64)
+        self.plan: Indices = np.array([m, n_slots, left, span, p.iterations], np.int64)
         self.ring: Floats = make_scratch(n_slots * 5 * stride)
         self.sums = make_scratch(5 * stride, np.float64)
         self.lines = make_scratch(2 * 5 * span, np.float64)
