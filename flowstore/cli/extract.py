@@ -165,7 +165,7 @@ def command(
     A STORE that exists goes on with its own settings; defaults are those of a new one.
     """
     from flowstore.pipeline.plan import plan_extract
-    from flowstore.pipeline.run import run_plan
+    from flowstore.pipeline.run import measure_plan, run_plan
     from flowstore.pipeline.settings import choose_settings
 
     settings, engine_note = choose_settings(store, settings_options, overwrite)
@@ -187,4 +187,4 @@ def command(
         keep_damaged=keep_damaged,
         overwrite=overwrite,
     )
-    return carry_out(plan, run_plan, workers, scheduler, dry_run, is_json, quiet, verbose)
+    return carry_out(plan, measure_plan, run_plan, workers, scheduler, dry_run, is_json, quiet, verbose)

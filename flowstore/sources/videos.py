@@ -6,6 +6,8 @@ Owns PyAV; holds one frame at a time. Must not import anything that computes flo
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import math
 import os
 import struct
@@ -56,6 +58,8 @@ _BLANK_BYTES = 16
 _UNCOMPRESSED = frozenset(("rawvideo", "r210", "v210", "v410", "ayuv", "y41p", "yuv4", "wrapped_avframe"))
 # So many frame intervals without a frame are a gap.
 _GAP = 1.5
+# Decoded on the way from a key frame to where a look begins: a tenth of a second's work.
+_MOST_PIXELS_PASSED = 2**25
 # The entry and its key.
 _INDEX_OVERHEAD_BYTES = 600
 # Of some 20 000 videos of 10 s.
@@ -63,10 +67,14 @@ _INDICES = RecentCache(limit_bytes=2**26)
 
 
 class VideoFile:
-    """A video file: its frames upright, in the order they are shown, and the time of each."""
+    """A video file: its frames upright, in the order they are shown, and the time of each.
 
-    def __init__(self, path: str, keep_damaged: bool = False) -> None:
+    `start`: where to begin, a share of the file's length, about: for a look at some frames.
+    """
+
+    def __init__(self, path: str, keep_damaged: bool = False, start: float = 0.0) -> None:
         self.path = path
+        self.start = start
         self.keep_damaged = keep_damaged
         self.fps: float | None = None
         self.times_s: list[float] = []
@@ -97,7 +105,8 @@ class VideoFile:
         self.damage, self.warnings, self.times_s, self.frame_numbers, self.fps = "", [], [], [], None
         with open_video(self.path) as opened:
             decoding, converter = _Decoding(self.path, opened), _Converter()
-            frames = ((time, (number, frame)) for number, (time, frame) in enumerate(decoding.frames()))
+            sought = self._sought(decoding.frames(), opened)
+            frames = ((time, (number, frame)) for number, (time, frame) in enumerate(sought))
             for time, (number, frame) in frames if fps is None else nearest_to_ticks(frames, fps):
                 times.append(time)
                 if fps is not None:
@@ -114,6 +123,20 @@ class VideoFile:
             self.damage, self.warnings = decoding.judge()
         if self.damage and not (self.keep_damaged and times):
             raise DecodeError(self.damage)
+
+    def _sought(self, frames: Iterator[tuple[float, VideoFrame]], opened: Opened) -> Iterator[tuple[float, VideoFrame]]:
+        """Return the frames from where to begin on; none was decoded yet."""
+        container, stream, _ = opened
+        length_s = header_length_s(container, stream)
+        if not self.start or not length_s or not stream.time_base:
+            return frames
+        first = (stream.start_time or 0) + round(self.start * length_s / stream.time_base)
+        with contextlib.suppress(av.FFmpegError), av.logging.Capture():
+            container.seek(first, stream=stream)
+        # A group of pictures may be a whole film.
+        passed = itertools.count()
+        n_most, first_s = _MOST_PIXELS_PASSED // (self.height * self.width or 1), float(first * stream.time_base)
+        return itertools.dropwhile(lambda timed: timed[0] < first_s and next(passed) < n_most, frames)
 
 
 def decoder_versions() -> dict[str, str]:
