@@ -9,7 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from flowstore.cli.console import print_json, say, stderr_console, working
+from flowstore.cli.console import print_json, say, say_doubts, stderr_console, working
 from flowstore.cli.options import Place, output_options, select_option, worker_options
 from flowstore.stats.report import GroupStats, StatsReport
 
@@ -123,6 +123,7 @@ def command(
     if quiet:
         for key, reason in report.failures.items():
             say(f"failed {key}: {reason}")
+        say_doubts(report.missing, report.n_left_out)
     return 0 if report.is_all_well else 1
 
 

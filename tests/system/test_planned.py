@@ -52,6 +52,11 @@ def said(store, tmp_path):
         "export --dry-run": call("export", store, tmp_path / "out", "--dry-run").out,
         "export": call("export", store, tmp_path / "out", "--overwrite").out,
         "verify": (done := call("verify", store)).out + done.err,
+        "copy": call("copy", store, tmp_path / f"copy{len(list(tmp_path.iterdir()))}.zarr").out,
+        "copy -q": call("copy", store, tmp_path / f"copy{len(list(tmp_path.iterdir()))}.zarr", "-q").err,
+        "stats -q": call("stats", store, "-q").err,
+        "export -q": call("export", store, tmp_path / "out", "--overwrite", "-q").err,
+        "verify -q": call("verify", store, "-q").err,
         "repr": repr(flowstore.open_store(store)),
         "HTML": flowstore.open_store(store)._repr_html_(),
     }
