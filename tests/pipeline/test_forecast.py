@@ -130,6 +130,15 @@ def test_a_look_begins_where_it_is_asked_to(videos, name):
         np.testing.assert_array_equal(found, every[number])
 
 
+def test_where_a_video_cannot_be_begun_in_the_middle_its_beginning_is_looked_at(tmp_path):
+    """A transport stream has no index: FFmpeg finds no key frame behind the only one."""
+    (tmp_path / "in/c").mkdir(parents=True)
+    encode(tmp_path / "in/c/a.ts", make_frames(40, 5, 96, 128), "mpegts", "libx264", options={"g": "40"})
+    planned = measure_plan(plan_extract(tmp_path / "in", tmp_path / "s.zarr", make_settings(engine="opencv")))
+    extract(tmp_path / "in", tmp_path / "s.zarr", engine="opencv", scheduler="sync")
+    assert planned.estimate.size_bytes == pytest.approx(stored_bytes(tmp_path / "s.zarr"), rel=0.25)
+
+
 def test_an_import_is_foretold_within_a_quarter(videos, tmp_path):
     extract(videos, tmp_path / "a.zarr", engine="opencv", scheduler="sync")
     export(flowstore.open_store(tmp_path / "a.zarr"), tmp_path / "out", "tsn", scheduler="sync")
