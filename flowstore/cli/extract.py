@@ -105,7 +105,12 @@ def _list_params(context: click.Context, param: click.Parameter, algorithm: str 
 @click.option(
     "--size", type=Size(), metavar="WxH", help="Resize frames to this size in pixels.  [default: as they are]"
 )
-@click.option("--fps", type=float, metavar="FPS", help="Thin videos to so many frames a second.  [default: all frames]")
+@click.option(
+    "--fps",
+    type=float,
+    metavar="FPS",
+    help="Thin videos to so many frames per second; folders of frames by --source-fps.  [default: all frames]",
+)
 @compression_option
 @click.option(
     "--list",
@@ -123,7 +128,7 @@ def _list_params(context: click.Context, param: click.Parameter, algorithm: str 
     "--source-fps",
     type=float,
     metavar="F",
-    help="Frame rate of folders of frames, for the times of their flows.  [default: the store's, or not known]",
+    help="Frame rate of folders of frames, for the times of their flows and --fps.  [default: the store's, or none]",
 )
 @click.option(
     "--allow-gaps", is_flag=True, help="Take frames whose numbers have gaps or are of several series, with a warning."

@@ -219,8 +219,6 @@ def make_plan(
     if is_overwriting:
         _check_outside(sources, storage)
     notes = [*discovery.notes, *check_names(sources, storage), *estimator_of(settings).notes]
-    if settings.fps is not None and any(source.kind == "frames" for source in sources):
-        raise ArgumentError("--fps thins video files, and not folders of frames: leave it out, or use --step")
     is_new = not _has_store(storage, settings, is_overwriting)
     by_state: defaultdict[_State, list[VideoSource]] = defaultdict(list)
     guest = guest_versions(settings.algorithm)
@@ -231,6 +229,11 @@ def make_plan(
     changed = by_state["changed"] + by_state["damaged"]
     todo = by_state["absent"] + changed + (by_state["failed"] if is_retrying else [])
     ordered = _longest_first(todo)
+    if settings.fps is not None and any(source.kind == "frames" and source.fps is None for source in ordered):
+        raise ArgumentError(
+            f"--fps {settings.fps:g} takes frames by a clock, which folders of frames do not have: give their frame "
+            "rate by --source-fps"
+        )
     if kept := by_state["kept"]:
         notes.append(f"{len(kept)} sources cannot be read any more; their stored flow is kept: {_listed(kept)}")
     if damaged := by_state["damaged"]:
@@ -448,8 +451,8 @@ def plan_extract(
     allow_gaps : bool
         Whether frames whose numbers are no series of a constant stride are taken in natural order.
     source_fps : float, optional
-        Frames per second of folders of frames, which have no clock of their own: times of flows are counted by it.
-        By default that of the folders which the store has already.
+        Frames per second of folders of frames, which have no clock of their own: times of flows are counted by it, and
+        frames are thinned by it. By default that of the folders which the store has already.
     list_file, include, exclude, limit, part
         Which videos to take; see `flowstore.sources.selection.select_sources`.
     retry_failed : bool

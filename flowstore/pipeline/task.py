@@ -224,9 +224,11 @@ def _extract(task: VideoTask, tick: Tick) -> VideoRecord:
         for flow in chain((first,), flows):
             writer.append(encoder.encode(flow))
             tick(1)
-        after = source.files().fingerprint()
+        files = source.files()
+        after = files.fingerprint()
         if before is None or not after.has_stamps_of(before):
             raise DecodeError("the source changed while it was read")
+        is_thinned_folder = source.kind == "frames" and settings.fps is not None
         return writer.commit(
             VideoRecord(
                 class_name=source.class_name,
@@ -240,6 +242,8 @@ def _extract(task: VideoTask, tick: Tick) -> VideoRecord:
                 fps=reader.fps,
                 times_s=tuple(round(time, _TIME_DIGITS) for time in reader.times_s),
                 frame_numbers=tuple(reader.frame_numbers),
+                source_fps=source.fps if is_thinned_folder else None,
+                n_source_frames=len(files.names) if is_thinned_folder else 0,
                 damage=reader.damage,
                 statistics=encoder.statistics(),
                 warnings=(*reader.warnings, *frames.warnings),

@@ -43,7 +43,7 @@ from flowstore.sources.containers import (
     words_of,
 )
 from flowstore.sources.frames import Frame
-from flowstore.sources.sampling import constant_rate, nearest_to_ticks
+from flowstore.sources.sampling import Thinning
 
 # Besides one frame a byte: a file that gives more is one that makes a decoder go round in circles.
 _FRAMES_ALWAYS_POSSIBLE = 1000
@@ -101,27 +101,15 @@ class VideoFile:
             yield converter.color(frame)
 
     def _read(self, fps: float | None) -> Iterator[tuple[VideoFrame, _Converter]]:
-        times: list[float] = []
-        self.damage, self.warnings, self.times_s, self.frame_numbers, self.fps = "", [], [], [], None
+        thinning = Thinning(fps)
+        self.damage, self.warnings, self.times_s, self.frame_numbers, self.fps = "", [], [], thinning.numbers, None
         with open_video(self.path) as opened:
             decoding, converter = _Decoding(self.path, opened), _Converter()
-            sought = self._sought(decoding.frames(), opened)
-            frames = ((time, (number, frame)) for number, (time, frame) in enumerate(sought))
-            for time, (number, frame) in frames if fps is None else nearest_to_ticks(frames, fps):
-                times.append(time)
-                if fps is not None:
-                    self.frame_numbers.append(number)
+            for frame in thinning.take(self._sought(decoding.frames(), opened)):
                 yield frame, converter
-            nominal, tolerance_s = header_rate(opened.stream), decoding.tick_s
-            if fps is not None and (nominal is None or fps < nominal):
-                # Each frame is the one nearest to its tick, at most half a frame of the source away.
-                nominal, tolerance_s = fps, max(tolerance_s, 0.5 * decoding.longest_s)
-            self.fps = constant_rate(times, nominal, tolerance_s)
-            if self.fps is None and len(times) > 1:
-                self.fps = (len(times) - 1) / (times[-1] - times[0])
-                self.times_s = [time - times[0] for time in times]
+            self.fps, self.times_s = thinning.clock(header_rate(opened.stream), decoding.tick_s, decoding.longest_s)
             self.damage, self.warnings = decoding.judge()
-        if self.damage and not (self.keep_damaged and times):
+        if self.damage and not (self.keep_damaged and thinning.times_s):
             raise DecodeError(self.damage)
 
     def _sought(self, frames: Iterator[tuple[float, VideoFrame]], opened: Opened) -> Iterator[tuple[float, VideoFrame]]:
