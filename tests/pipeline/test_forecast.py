@@ -31,7 +31,8 @@ def videos(tmp_path_factory):
     """A long still video, a busy one that begins still, and two short ones, one of small and one of large frames."""
     folder = tmp_path_factory.mktemp("forecast")
     write_avi(folder / "c/still.avi", frames=make_frames(1, 1, 96, 128) * 80)
-    write_avi(folder / "c/late.avi", frames=make_frames(1, 2, 96, 128) * 30 + make_frames(40, 2, 96, 128))
+    moving = make_frames(40, 2, 96, 128)
+    write_avi(folder / "c/late.avi", frames=moving[:1] * 30 + moving)
     write_avi(folder / "c/small.avi", frames=make_frames(12, 3, 48, 64))
     encode(folder / "c/large.mp4", make_frames(20, 4, 192, 256), "mp4", "libx264")
     return folder
