@@ -100,10 +100,12 @@ def extract(
         Videos at a time; all cores by default.
     scheduler : {"auto", "processes", "threads", "sync"} or address
         Where tasks run; an address such as ``tcp://host:8786`` is a running Dask cluster's.
-    list_file, source_template, allow_gaps, source_fps, retry_failed, keep_damaged
-        Which videos to take, and how; see `plan_extract`.
+    list_file, source_template, allow_gaps, source_fps
+        Which videos there are, and how they are read; see `plan_extract`.
     select, include, exclude, limit, part
-        Which of them; see `flowstore.sources.selection.select_sources`.
+        Which of them to take; see `flowstore.sources.selection.select_sources`.
+    retry_failed, keep_damaged
+        What becomes of those that fail; see `plan_extract`.
     overwrite : bool
         Whether the store is emptied first.
     progress : Progress, bool or None
