@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import click
 
-from flowstore.cli.console import print_json, print_result, say, stderr_console, working
+from flowstore.cli.console import print_json, print_result, print_shown, print_text, say, stderr_console, working
 from flowstore.cli.layouts import CUSTOM, choose_layout, layout_options
 from flowstore.cli.options import Place, Size, SpelledChoice, output_options, select_option, worker_options
 from flowstore.errors import ArgumentError
@@ -19,10 +19,12 @@ from flowstore.quantize.file_quantizer import FileEncoding
 def _list_layouts(context: click.Context, param: click.Parameter, is_asked: bool) -> None:
     if not is_asked:
         return
-    width = max(len(name) for name in LAYOUTS)
-    examples = max(len(layout.example) for layout in LAYOUTS.values())
+    from flowstore.cli.tables import Table
+
+    table = Table(is_text=True)
     for layout in LAYOUTS.values():
-        click.echo(f"{layout.name:{width}}  {layout.example:{examples}}  {layout.encoding:9}  {layout.used_by}")
+        table.add(layout.name, layout.example, layout.encoding, layout.used_by)
+    print_shown(table)
     context.exit(0)
 
 
@@ -128,9 +130,9 @@ def command(
         if is_json:
             print_json(planned.to_json() | {"estimated_bytes": size_bytes})
         else:
-            click.echo(f"{planned}, about {format_bytes(size_bytes)}")
+            print_text(f"{planned}, about {format_bytes(size_bytes)}")
             for note in planned.room_notes():
-                click.echo(f"note:     {note}")
+                print_text(f"note:     {note}")
         return 0
     progress = None if quiet else ConsoleProgress(stderr_console(), "export")
     with working():

@@ -95,9 +95,16 @@ class Outcome:
         return line
 
 
-def call(*args):
-    """Run a command in this process."""
-    out, err = io.StringIO(), io.StringIO()
+class Screen(io.StringIO):
+    """What a terminal shows; COLUMNS says how wide it is."""
+
+    def isatty(self):
+        return True
+
+
+def call(*args, stream=io.StringIO):
+    """Run a command in this process, whose output goes to two such streams."""
+    out, err = stream(), stream()
     argv, handler = sys.argv, signal.getsignal(signal.SIGTERM)
     sys.argv = ["flowstore", *map(os.fspath, args)]
     try:
