@@ -108,6 +108,17 @@ def _index_cells(row: Mapping[str, Any]) -> list[str]:
     return [row["class"], row["video"], str(row["n_flows"]), size, fps, mean, clipped, stored]
 
 
+def clips_html(
+    url: str, rows: Sequence[tuple[str, str]], items: Sequence[tuple[str, str, str, str]], n_items: int
+) -> str:
+    """Return what a notebook shows of a dataset of clips: what it gives, and of its first items what they hold."""
+    head = "".join(f"<th>{name}</th>" for name in ("item", "video", "label", "first flow"))
+    body = "".join(f"<tr>{''.join(f'<td>{_escape(cell)}</td>' for cell in item)}</tr>" for item in items)
+    more = n_items - len(items)
+    tail = f"<div>… and {count_text(more, 'more item')}; flows_of() and return_info=True tell of each</div>"
+    return _view("FlowClips", url, rows, (), f"<table><tr>{head}</tr>{body}</table>{tail if more else ''}")
+
+
 def thumbnail_html(record: VideoRecord, quantizer: Quantizer, read: Callable[[int], Codes] | None) -> str:
     """Return a small picture of a lively flow of a video with its name and scale.
 
