@@ -1,14 +1,19 @@
 """Commands that die at their n-th change of the file system, and what the same command makes of it when run again.
 
-Run as ``python dying.py FOLDER JOB FIRST EVERY`` it kills a job at the changes FIRST, FIRST + EVERY, ... and prints a
-line of JSON for each: what the job was about to do, and what is wrong after it was run again. It forks, so it has to be
-a process in which no thread was ever started.
+Run as ``python dying.py FOLDER JOB FIRST EVERY`` it takes what a job leaves that dies at the changes FIRST,
+FIRST + EVERY, ... and prints a line of JSON for each: what the job was about to do, and what is wrong after it was run
+again. It forks, so it has to be a process in which no thread was ever started.
+
+A job that dies leaves the files as they are at that moment, and nothing else: one run, copied at each change, gives
+what as many deaths do. With ``killed`` as a last argument the job does die each time, and has to leave what was copied.
 """
 
 import contextlib
+import importlib
 import io
 import json
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -23,23 +28,24 @@ _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "os.link", "os.symlink"}
 
 
-class Dying:
-    """An audit hook that ends the process at its n-th change below a folder, before it takes effect.
+class AtEveryChange:
+    """An audit hook that is told of each change below a folder before it takes effect.
 
     Parameters
     ----------
     root : str
         The folder; what stands beside it under a longer name, such as its lock, is part of it.
-    number : int
-        The change, from 0.
-    note : callable
-        Told what the process was about to do.
+    act : callable
+        ``act(number, change)``: the number of the change, from 0, and what the process was about to do.
     """
 
-    def __init__(self, root, number, note):
-        self.root, self.left, self.note = str(root), number, note
+    def __init__(self, root, act):
+        self.root, self.act = str(root), act
+        self.number, self.is_acting = 0, False
 
     def __call__(self, event, arguments):
+        if self.is_acting:
+            return
         if event == "open":
             path, _, flags = arguments
             is_change = bool(flags & _WRITING) and self._is_below(path)
@@ -51,11 +57,10 @@ class Dying:
         else:
             return
         if is_change:
-            if self.left == 0:
-                self.note(f"{event} {os.path.relpath(os.fsdecode(path), self.root) if os.path.isabs(path) else path}")
-                # As by SIGKILL: no handler, no exit function, nothing flushed.
-                os._exit(DIED)
-            self.left -= 1
+            self.is_acting = True
+            name = os.fsdecode(path)
+            self.act(self.number, f"{event} {os.path.relpath(name, self.root) if os.path.isabs(name) else name}")
+            self.number, self.is_acting = self.number + 1, False
 
     def _is_below(self, path):
         return isinstance(path, str | bytes | os.PathLike) and os.fsdecode(path).startswith(self.root)
@@ -165,7 +170,25 @@ def _prepare(tell, folder, job):
 
 
 def _die(tell, folder, job, number):
-    sys.addaudithook(Dying(folder / "s.zarr", number, tell))
+    def act(at, change):
+        if at == number:
+            tell(change)
+            # As by SIGKILL: no handler, no exit function, nothing flushed.
+            os._exit(DIED)
+
+    sys.addaudithook(AtEveryChange(folder / "s.zarr", act))
+    JOBS[job][1](folder)
+
+
+def _copy(tell, folder, job, place, first, every):
+    """Run a job, and copy at every so many changes what it would leave."""
+
+    def act(at, change):
+        if at >= first and (at - first) % every == 0:
+            shutil.copytree(folder, place / str(at))
+            tell([at, change])
+
+    sys.addaudithook(AtEveryChange(folder / "s.zarr", act))
     JOBS[job][1](folder)
 
 
@@ -173,9 +196,12 @@ def _run(tell, folder, job):
     tell(JOBS[job][1](folder))
 
 
-def _compare(tell, folder, reference):
-    """Tell what is wrong with a store whose job was run again."""
-    left, whole = content(folder / "s.zarr"), content(reference / "s.zarr")
+def _run_again(tell, folder, job, whole, worst):
+    """Run a job again; tell what is wrong with its exit code and with the store."""
+    code = JOBS[job][1](folder)
+    if code > worst:
+        tell(f"run again it ends with {code}, not {worst}")
+    left = content(folder / "s.zarr")
     for name in sorted(left.keys() | whole.keys()):
         if left.get(name) != whole.get(name):
             tell(f"{name} is {'stray' if name not in whole else 'missing' if name not in left else 'another'}")
@@ -185,32 +211,50 @@ def _compare(tell, folder, reference):
         tell(f"{name} is stray")
 
 
-def kill_everywhere(folder, job, first, every):
-    """Kill a job at every n-th change, run it again, and yield what came of it."""
-    start, reference, work = folder / "start", folder / "reference", folder / "work"
+def _left(folder):
+    """What a job left; of files in the making, which hold the time, the sizes, without the numbers in their names."""
+    files = {}
+    for name, data in content(folder / "s.zarr").items():
+        is_partial = name.endswith(".partial")
+        files[re.sub(r"\.\d+\.partial$", "", name), is_partial] = len(data) if is_partial else data
+    return files, set(os.listdir(folder))
+
+
+def kill_everywhere(folder, job, first, every, is_killed=False):
+    """Run a job again on what it leaves if it dies at every n-th change, and yield what came of it."""
+    start, reference, work, copies = (folder / name for name in ("start", "reference", "work", "copies"))
     start.mkdir(parents=True)
     assert in_child(_prepare, start, job) == (0, [])
     shutil.copytree(start, reference)
-    code, (exit_code,) = in_child(_run, reference, job)
+    code, (worst,) = in_child(_run, reference, job)
     assert code == 0
-    number = first
-    while True:
-        shutil.copytree(start, work)
-        code, told = in_child(_die, work, job, number)
-        if code == 0:
-            shutil.rmtree(work)
-            return
-        assert code == DIED, (code, told)
-        again = in_child(_run, work, job)
-        problems = [] if again[0] == 0 and again[1][0] <= exit_code else [f"run again: {again}, not {exit_code}"]
-        _, found = in_child(_compare, work, reference)
-        yield {"number": number, "before": told[0], "problems": problems + found}
+    whole = content(reference / "s.zarr")
+    shutil.copytree(start, work)
+    code, changes = in_child(_copy, work, job, copies, first, every)
+    assert code == 0
+    for number, change in changes:
+        problems = []
         shutil.rmtree(work)
-        number += every
+        # All of it where the job ran: a store knows its source by the path.
+        (copies / str(number)).rename(work)
+        if is_killed:
+            copied = _left(work)
+            shutil.rmtree(work)
+            shutil.copytree(start, work)
+            code, told = in_child(_die, work, job, number)
+            assert (code, len(told)) == (DIED, 1), (code, told)
+            if _left(work) != copied:
+                problems.append("a death leaves something else than the copy")
+        code, found = in_child(_run_again, work, job, whole, worst)
+        problems += found if code == 0 else [*found, f"run again it ends with {code}"]
+        yield {"number": number, "before": change, "problems": problems}
 
 
 if __name__ == "__main__":
-    place, name, begin, step = sys.argv[1:]
+    place, name, begin, step, *how = sys.argv[1:]
+    # Here, and not in each of the processes that are forked.
+    for module in ("cli.extract", "cli.verify", "estimators.opencv"):
+        importlib.import_module(f"flowstore.{module}")
     with contextlib.redirect_stderr(io.StringIO()):
-        for result in kill_everywhere(Path(place), name, int(begin), int(step)):
+        for result in kill_everywhere(Path(place), name, int(begin), int(step), is_killed=how == ["killed"]):
             print(json.dumps(result), flush=True)

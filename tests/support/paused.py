@@ -8,33 +8,17 @@ import os
 import signal
 import sys
 
-from dying import Dying
+from dying import AtEveryChange
 
 
-class Pausing(Dying):
-    """An audit hook, see `dying.Dying`; ``left`` is below 0 once it has stopped the process."""
-
-    def __call__(self, event, arguments):
-        if self.left < 0:
-            return
-        try:
-            super().__call__(event, arguments)
-        except _ReachedError:
-            self.left = -1
-            os.kill(os.getpid(), signal.SIGSTOP)
-
-
-class _ReachedError(Exception):
-    pass
-
-
-def reach(text):
-    raise _ReachedError
+def stop(number, change):
+    if number == 0:
+        os.kill(os.getpid(), signal.SIGSTOP)
 
 
 if __name__ == "__main__":
     from flowstore.cli.program import main
 
     folder, sys.argv[1:] = sys.argv[1], sys.argv[2:]
-    sys.addaudithook(Pausing(folder.rstrip("/") + "/", 0, reach))
+    sys.addaudithook(AtEveryChange(folder.rstrip("/") + "/", stop))
     main()

@@ -7,11 +7,8 @@ folder beside the target holds a file that must stay as it is, and no other may 
 import json
 import os
 import pickle
-import resource
 import shutil
 import struct
-import subprocess
-import sys
 import zipfile
 import zlib
 from pathlib import Path
@@ -22,6 +19,7 @@ import pytest
 from datasets import process_environment
 from numcodecs import blosc
 from numcodecs.zstd import Zstd
+from prepared import Prepared
 from store_factory import drop_digests, make_codes, write_store
 
 from flowstore.format.zarr_metadata import group_document
@@ -30,6 +28,7 @@ pytestmark = pytest.mark.system
 
 KEY = "wave/clip"
 ADDRESS_SPACE = 3 * 2**30
+LIMIT_S = 100
 N_FLOWS = 4
 
 
@@ -384,17 +383,14 @@ print("done")
 """
 
 
+@pytest.fixture(scope="module")
 def limited():
-    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
-
-
-def run_limited(code, *args, text=None):
+    """Return processes that may take so much and so long."""
     # One thread for each library: every thread's stack counts as address space.
     environment = process_environment(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1", NUMBA_NUM_THREADS="1")
-    command = [sys.executable, "-W", "ignore", "-c", code, *map(str, args)]
-    return subprocess.run(
-        command, input=text, capture_output=True, text=True, env=environment, preexec_fn=limited, timeout=100
-    )
+    processes = Prepared(address_space=ADDRESS_SPACE, limit_s=LIMIT_S, environment=environment)
+    yield processes
+    processes.close()
 
 
 def tree_names(folder):
@@ -418,11 +414,11 @@ def check_outside(outside):
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_store_is_read_without_harm(place, tmp_path, name):
+def test_a_hostile_store_is_read_without_harm(limited, place, tmp_path, name):
     root, _, outside = place
     HOSTILE[name](root, outside)
     before = tree_names(tmp_path)
-    done = run_limited(READ, root)
+    done = limited.run(READ, root)
     assert done.stdout.endswith("done\n"), done.stdout + done.stderr
     assert done.returncode == 0
     check_outside(outside)
@@ -431,12 +427,12 @@ def test_a_hostile_store_is_read_without_harm(place, tmp_path, name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
-def test_no_command_is_harmed_by_a_hostile_store(place, tmp_path, name):
+def test_no_command_is_harmed_by_a_hostile_store(limited, place, tmp_path, name):
     root, target, outside = place
     HOSTILE[name](root, outside)
     lines = ["\t".join(part.replace("STORE", str(root)).replace("TARGET", str(target)) for part in command)
              for command in COMMANDS.values()]  # fmt: skip
-    done = run_limited(RUN, text="\n".join(lines))
+    done = limited.run(RUN, text="\n".join(lines))
     assert done.stdout.endswith("done\n"), done.stdout[-500:] + done.stderr[-3000:]
     assert "Traceback" not in done.stderr, done.stderr[-3000:]
     codes = [int(line.split()[1]) for line in done.stderr.splitlines() if line.startswith("exit ")]
@@ -448,13 +444,13 @@ def test_no_command_is_harmed_by_a_hostile_store(place, tmp_path, name):
         assert not path.is_symlink()
 
 
-def test_the_honest_store_passes_under_the_same_limits(place):
+def test_the_honest_store_passes_under_the_same_limits(limited, place):
     root, target, _ = place
-    done = run_limited(READ, root)
+    done = limited.run(READ, root)
     assert done.stdout == "done\n", done.stdout + done.stderr
     lines = ["\t".join(part.replace("STORE", str(root)).replace("TARGET", str(target)) for part in command)
              for command in COMMANDS.values()]  # fmt: skip
-    done = run_limited(RUN, text="\n".join(lines))
+    done = limited.run(RUN, text="\n".join(lines))
     assert [line.split()[1] for line in done.stderr.splitlines() if line.startswith("exit ")] == ["0"] * len(COMMANDS)
 
 
@@ -477,10 +473,10 @@ def test_the_honest_store_passes_under_the_same_limits(place):
         ("chunks that span a sparse file", "for 4 chunks of at most 1536 bytes"),
     ],
 )
-def test_a_refusal_names_the_numbers(place, name, why):
+def test_a_refusal_names_the_numbers(limited, place, name, why):
     root, _, outside = place
     HOSTILE[name](root, outside)
-    assert why in run_limited(READ, root).stdout
+    assert why in limited.run(READ, root).stdout
 
 
 # ---- hostile zips
@@ -532,14 +528,14 @@ def lie_about_sizes(path):
 
 
 @pytest.mark.parametrize("name", HOSTILE_ZIPS)
-def test_a_hostile_zip_is_read_without_harm(place, tmp_path, name):
+def test_a_hostile_zip_is_read_without_harm(limited, place, tmp_path, name):
     root, target, outside = place
     path = tmp_path / "s.zip"
     HOSTILE_ZIPS[name](root, path)
-    done = run_limited(READ, path)
+    done = limited.run(READ, path)
     assert done.stdout.endswith("done\n"), done.stdout + done.stderr
     command = f"copy\t{path}\t{target}/copy.zarr\ncopy\t{path}\t{target}/copy.zip\nverify\t{path}\ninfo\t{path}"
-    done = run_limited(RUN, text=command)
+    done = limited.run(RUN, text=command)
     assert done.stdout.endswith("done\n")
     assert "Traceback" not in done.stderr, done.stderr[-3000:]
     check_outside(outside)

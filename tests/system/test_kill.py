@@ -28,11 +28,11 @@ SUPPORT = Path(__file__).parents[1] / "support"
 pytestmark = pytest.mark.system
 
 
-def kill_in_processes(folder, job, every, n_processes=1):
-    """Kill a job at every n-th change of the file system; return what came of each."""
+def kill_in_processes(folder, job, every, n_processes=1, *how):
+    """Have a job die at every n-th change of the file system; return what came of each."""
     started = [
         subprocess.Popen(
-            [sys.executable, str(SUPPORT / "dying.py"), str(folder / str(first)), job, str(first), str(every)],
+            [sys.executable, str(SUPPORT / "dying.py"), str(folder / str(first)), job, str(first), str(every), *how],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -49,7 +49,8 @@ def kill_in_processes(folder, job, every, n_processes=1):
 
 
 def test_killed_here_and_there(tmp_path):
-    results = kill_in_processes(tmp_path, "new", every=19)
+    """Deaths, each of which leaves what the copy at that change says."""
+    results = kill_in_processes(tmp_path, "new", 19, 1, "killed")
     assert {(result["before"], problem) for result in results for problem in result["problems"]} == set()
     assert len(results) > 8
 
