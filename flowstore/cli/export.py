@@ -80,6 +80,11 @@ def conversion_options(function: Callable[..., Any]) -> Callable[..., Any]:
     help="Write 'frame_dir total_frames label' too, of all or of a split: hmdb51:splits/:1. May be repeated.  "
     "[default: none]",
 )
+@click.option(
+    "--skip-unlisted",
+    is_flag=True,
+    help="Leave out of lists the videos that none can hold, such as with spaces; else they are refused.",
+)
 @click.option("--overwrite", is_flag=True, help="Write anew what is there already.")
 @click.option("--dry-run", is_flag=True, help="Print the plan, files and bytes, and write nothing.")
 @worker_options
