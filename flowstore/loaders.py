@@ -686,7 +686,7 @@ class FlowClips(Dataset[Item]):
         described = {
             "items": f"{count_text(len(self), 'item')}, {count_text(self.table.n_videos, 'video')} in "
             f"{count_text(len(self.classes), 'class')}",
-            "clips": f"{clips}{rule.length} flows, stride {rule.stride}, {rule.sampling}",
+            "clips": f"{clips}{count_text(rule.length, 'flow')}, stride {rule.stride}, {rule.sampling}",
             "flow": f"{self.dtype}, {self.layout}",
         }
         if self._frames is not None:

@@ -95,7 +95,7 @@ class Meter:
 
 
 class _MeterColumn(ProgressColumn):
-    """Videos, flows a second, time to go and failures, from the meter."""
+    """Videos, flows per second, time to go and failures, from the meter."""
 
     def __init__(self, meter: Meter) -> None:
         super().__init__()

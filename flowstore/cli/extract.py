@@ -105,14 +105,16 @@ def _list_params(context: click.Context, param: click.Parameter, algorithm: str 
 @click.option(
     "--size", type=Size(), metavar="WxH", help="Resize frames to this size in pixels.  [default: as they are]"
 )
-@click.option("--fps", type=float, metavar="FPS", help="Thin videos to so many frames a second.  [default: all frames]")
+@click.option(
+    "--fps", type=float, metavar="FPS", help="Thin videos to so many frames per second.  [default: all frames]"
+)
 @compression_option
 @click.option(
     "--list",
     "list_file",
     type=click.Path(),
     metavar="FILE",
-    help="Take only the videos of this file, a path a line.  [default: all]",
+    help="Take only the videos of this file, one path per line.  [default: all]",
 )
 @click.option(
     "--source-template",

@@ -90,7 +90,7 @@ def store_html(
 
 
 def index_html(rows: Sequence[Mapping[str, Any]], n_videos: int) -> str:
-    """Return what a notebook shows of an index: its first rows, a line a video."""
+    """Return what a notebook shows of an index: its first rows, one line per video."""
     names = ("class", "video", "flows", "size", "fps", "mean px", "clipped", "bytes")
     head = "".join(f"<th>{name}</th>" for name in names)
     body = "".join(f"<tr>{''.join(f'<td>{_escape(cell)}</td>' for cell in _index_cells(row))}</tr>" for row in rows)

@@ -98,7 +98,7 @@ def test_every_option_says_what_it_does_and_takes_by_default(command):
 
 def test_options_with_a_unit_state_it():
     shown = " ".join(call("extract", "--help").out.split())
-    for text in ("--bound PX", "--short-side PX", "--step FRAMES", "in pixels", "frames a second"):
+    for text in ("--bound PX", "--short-side PX", "--step FRAMES", "in pixels", "frames per second"):
         assert text in shown
 
 
