@@ -35,7 +35,7 @@ def command(folder: str, is_json: bool, quiet: bool, verbose: bool) -> int:
         print_text("\nNow in Python:\n")
         print_text("  import flowstore")
         print_text(f"  store = flowstore.open_store({report.store!r})")
-        print_text('  store["zoom/zoom_2"][5:15]        # float32 (10, 2, 120, 160), pixels')
+        print_text('  store["zoom/zoom_2"][5:15]  # pixels, (10, 2, 120, 160)')
     if worst > ERROR_ALLOWED_PX:
         say(f"the flow is off by {worst:.2f} px, more than {ERROR_ALLOWED_PX} px: please report this")
         return 1

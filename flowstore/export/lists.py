@@ -93,7 +93,7 @@ def find_unlisted(tasks: Iterable[ExportTask], is_skipping: bool) -> dict[str, s
         reason = _why_unlisted(task)
         if reason:
             unlisted[task.path] = task.video.key
-            reasons.append(f"{printable_name(task.video.key)}: {reason}")
+            reasons.append(f"{task.video.key}: {reason}")
         else:
             is_all = False
     if reasons and (is_all or not is_skipping):

@@ -311,7 +311,7 @@ def plan_export(
 def unlisted_text(unlisted: Mapping[str, str]) -> str:
     """Say which videos no list can hold."""
     more = " and others" if len(unlisted) > 1 else ""
-    first = printable_name(next(iter(unlisted.values())))
+    first = next(iter(unlisted.values()))
     return f"{count_text(len(unlisted), 'video')} with names that no list can hold: {first}{more}"
 
 

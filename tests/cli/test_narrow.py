@@ -9,7 +9,7 @@ import subprocess
 import termios
 
 import pytest
-from datasets import Screen, call, command_line, process_environment, write_video
+from datasets import Screen, call, command_line, process_environment, screen_lines, write_video
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
@@ -54,12 +54,6 @@ def screen(monkeypatch):
     stderr_console.cache_clear()
 
 
-def lines_of(text):
-    """What is left on the screen, a line each."""
-    plain = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", text.replace("\r\n", "\n"))
-    return [line.rpartition("\r")[2] for line in plain.split("\n")]
-
-
 def bare(text):
     return "".join(text.split())
 
@@ -96,7 +90,7 @@ SHOWN = [
 def test_every_line_fits(folder, screen, monkeypatch, args):
     monkeypatch.chdir(folder)
     shown = call(*args, stream=Screen)
-    lines = lines_of(shown.out) + lines_of(shown.err)
+    lines = screen_lines(shown.out) + screen_lines(shown.err)
     assert {line: cell_len(line) for line in lines if cell_len(line) > COLUMNS} == {}
     # Wrapped, not cut: every word that a pipe gets is there, but for how long it took.
     is_timed = args[0] in ("stats", "verify") or args == ["export", STORE, IMAGES]
@@ -124,7 +118,7 @@ def test_a_terminal_says_how_wide_it_is(folder):
         data += part
     os.close(parent)
     assert process.wait(60) == 0, data
-    lines = lines_of(data.decode())
+    lines = screen_lines(data.decode())
     assert max(map(cell_len, lines)) <= COLUMNS
     assert HD in lines
 

@@ -9,7 +9,8 @@ import sys
 
 import click
 import pytest
-from datasets import call, command_line, process_environment, run, tree, write_dataset, write_video
+from datasets import call, command_line, process_environment, run, screen_lines, tree, write_dataset, write_video
+from rich.cells import cell_len
 
 import flowstore
 from flowstore.cli.program import cli
@@ -376,9 +377,9 @@ def test_export_of_a_store_without_flow(tmp_path):
 
 @pytest.mark.slow
 def test_demo_runs_from_nothing_and_again(tmp_path):
-    done = run("demo", tmp_path / "demo")
-    assert done.code == 0, done.err
-    assert "mean error 0." in done.out
+    lines = screen_lines(on_terminal("demo", tmp_path / "demo", COLUMNS="60"))
+    assert "mean error 0." in " ".join(" ".join(lines).split())
+    assert max(map(cell_len, lines)) <= 60
     assert (tmp_path / "demo" / "flow.png").stat().st_size > 1000
     again = run("demo", tmp_path / "demo", "--json")
     assert again.code == 0, again.err

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -100,6 +101,12 @@ class Screen(io.StringIO):
 
     def isatty(self):
         return True
+
+
+def screen_lines(text):
+    """What is left on a screen, one line each."""
+    plain = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", text.replace("\r\n", "\n"))
+    return [line.rpartition("\r")[2] for line in plain.split("\n")]
 
 
 def call(*args, stream=io.StringIO):
