@@ -14,7 +14,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-LIBRARIES = ("flowstore", "numpy", "numba", "opencv-python", "zarr", "numcodecs", "dask", "torch", "torchvision")
+LIBRARIES = (
+    *("flowstore", "numpy", "numba", "opencv-python", "zarr", "numcodecs", "dask", "torch", "torchvision"),
+    # What others read flow with: alternatives.py.
+    *("h5py", "hdf5plugin", "lmdb", "tensorstore", "zarrs"),
+)
 
 
 def describe_machine() -> dict[str, Any]:

@@ -106,7 +106,10 @@ def _list_params(context: click.Context, param: click.Parameter, algorithm: str 
     "--size", type=Size(), metavar="WxH", help="Resize frames to this size in pixels.  [default: as they are]"
 )
 @click.option(
-    "--fps", type=float, metavar="FPS", help="Thin videos to so many frames per second.  [default: all frames]"
+    "--fps",
+    type=float,
+    metavar="FPS",
+    help="Thin videos to so many frames per second; folders of frames by --source-fps.  [default: all frames]",
 )
 @compression_option
 @click.option(
@@ -125,7 +128,7 @@ def _list_params(context: click.Context, param: click.Parameter, algorithm: str 
     "--source-fps",
     type=float,
     metavar="F",
-    help="Frame rate of folders of frames, for the times of their flows.  [default: the store's, or not known]",
+    help="Frame rate of folders of frames, for the times of their flows and --fps.  [default: the store's, or none]",
 )
 @click.option(
     "--allow-gaps", is_flag=True, help="Take frames whose numbers have gaps or are of several series, with a warning."
@@ -167,7 +170,7 @@ def command(
     A STORE that exists goes on with its own settings; defaults are those of a new one.
     """
     from flowstore.pipeline.plan import plan_extract
-    from flowstore.pipeline.run import run_plan
+    from flowstore.pipeline.run import measure_plan, run_plan
     from flowstore.pipeline.settings import choose_settings
 
     settings, engine_note = choose_settings(store, settings_options, overwrite)
@@ -189,4 +192,4 @@ def command(
         keep_damaged=keep_damaged,
         overwrite=overwrite,
     )
-    return carry_out(plan, run_plan, workers, scheduler, dry_run, is_json, quiet, verbose)
+    return carry_out(plan, measure_plan, run_plan, workers, scheduler, dry_run, is_json, quiet, verbose)

@@ -104,7 +104,7 @@ def command(
     Codes are kept as they are where a store holds such codes; the plan says so, or by how much they can differ.
     """
     from flowstore.importer.origin import ImportOptions
-    from flowstore.importer.run import plan_import, run_import
+    from flowstore.importer.run import measure_import, plan_import, run_import
 
     chosen = _choose_layout(
         layout_name,
@@ -124,4 +124,4 @@ def command(
         retry_failed=retry_failed,
         overwrite=overwrite,
     )
-    return carry_out(plan, run_import, workers, scheduler, dry_run, is_json, quiet, verbose)
+    return carry_out(plan, measure_import, run_import, workers, scheduler, dry_run, is_json, quiet, verbose)

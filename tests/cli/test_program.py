@@ -199,7 +199,9 @@ def test_dry_run_prints_the_plan_and_writes_nothing(source, tmp_path):
     assert planned.code == 0
     assert planned.err == ""
     assert "videos:   4 in 2 classes: 4 to extract, 0 done\n" in planned.out
-    assert re.search(r"estimate: 1[0-9] frames, [\d.]+ kB of flow", planned.out)
+    assert re.search(
+        r"estimate: 1[0-9] frames, about [\d.]+ kB of flow and 1 s of one worker, as measured on \d+ flows", planned.out
+    )
     assert re.search(r"memory:   at most [\d.]+ MB per worker process \(frames up to 32×24", planned.out)
     assert "to do:    run/v0 (run/v0.avi)\n" in planned.out
     values = json.loads(call("extract", source, tmp_path / "flow.zarr", "--dry-run", "--json").out)

@@ -244,7 +244,8 @@ def test_options_that_cannot_be_used(source, tmp_path, options, reason):
 def test_fps_with_frame_folders(tmp_path):
     write_frames(tmp_path / "in" / "c" / "v", 4)
     line = refused(tmp_path, "extract", tmp_path / "in", tmp_path / "flow.zarr", "--fps", "5")
-    assert "--fps thins video files, and not folders of frames" in line
+    assert "--fps 5 takes frames by a clock, which folders of frames do not have: give their frame rate by" in line
+    assert "--source-fps" in line
 
 
 def test_export_options_that_cannot_be_used(source, tmp_path):
