@@ -25,7 +25,7 @@ from flowstore.format.record import VideoRecord
 from flowstore.format.root import RootAttributes, check_outside_stores, read_root
 from flowstore.format.settings import ExtractSettings
 from flowstore.names import count_text, escape_name, format_bytes, printable_name, video_path
-from flowstore.quantize.encoder import are_loops_compiled, has_numba
+from flowstore.quantize.encoder import are_loops_compiled, compile_loops, has_numba
 from flowstore.quantize.error_bounded import check_below_bound
 from flowstore.storage.keys import Storage
 from flowstore.storage.local import LocalStorage
@@ -120,6 +120,8 @@ class CopyPlan:
         stored_bytes = sum(record.size_bytes for record in self.todo)
         if not self.is_sampled:
             return stored_bytes
+        if self.added_error_px is not None and has_numba():
+            compile_loops(True)
         settings, storage = self.root.settings, self.source.storage
         records = [record for record in self.todo if record.n_flows]
         stops = np.cumsum([record.n_flows * record.height * record.width for record in records])
