@@ -53,5 +53,5 @@ def carry_out(
         for record in report.failures:
             say_failure(record.class_name, record.name, record.reason)
     if quiet and report.n_failed_before:
-        say(f"{report.n_failed_before} failed before and were not tried again (--retry-failed)")
+        say(f"{report.n_failed_before} failed before, not tried again (--retry-failed)")
     return 0 if report.is_all_well else 1
