@@ -21,7 +21,7 @@ from flowstore.estimators.registry import is_guest, library_versions, make_estim
 from flowstore.format.codec import set_single_threaded
 from flowstore.format.record import VideoRecord
 from flowstore.format.settings import ExtractSettings
-from flowstore.jobs.job import Tick
+from flowstore.jobs.job import WORKER, Tick
 from flowstore.names import count_text, now_utc, printable_name, video_path
 from flowstore.quantize.encoder import FlowEncoder
 from flowstore.quantize.error_bounded import Tolerance
@@ -267,6 +267,7 @@ class _FrameStream:
         """Yield each flow, float32 (2, H, W) in pixels; the array is overwritten by the next."""
         settings = self.settings
         estimator = make_estimator(settings.algorithm, settings.engine, settings.params)
+        estimator.worker = WORKER.get()
         stream: CheckedStream | None = None
         for frame in self._frames(estimator.frames):
             if stream is None:

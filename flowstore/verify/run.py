@@ -176,6 +176,7 @@ class _Run:
         self.settings = None if root is None else root.settings
         self._n_planned = None if root is None else root.n_planned
         self.notes: list[str] = []
+        self.doubts: list[str] = []
         self._tell(faults)
         if root is None:
             self.notes.append(
@@ -230,7 +231,7 @@ class _Run:
             # What was named as damaged or lost is not counted again.
             n_missing = max(0, (self._n_planned or 0) - len(known))
             if n_missing:
-                self.notes.append(missing_text(self._n_planned, n_missing))
+                self.doubts.append(missing_text(self._n_planned, n_missing))
             return
         missing = [
             Fault("missing", path, "not in the store", source.class_name, source.name, remedy="extract")
@@ -247,7 +248,7 @@ class _Run:
         good = [found for found in self._findings.values() if found.record is not None and found.record.is_ok]
         n_gone = sum(not found.is_source_readable for found in good)
         if n_gone:
-            self.notes.append(f"{count_text(n_gone, 'video')} without a readable source: only the flow was checked")
+            self.doubts.append(f"{count_text(n_gone, 'video')} without a readable source: only the flow was checked")
 
     def compare(self, settings: ExtractSettings, sample: int) -> None:
         """Extract a sample anew, and compare."""
@@ -303,8 +304,9 @@ class _Run:
             faults=tuple(sorted(self.faults, key=lambda fault: (fault.path, fault.flows or (0, 0)))),
             mended=tuple(mended.lines) if mended else (),
             n_left=mended.n_left if mended else len(self.faults),
-            notes=(*self.notes, *damage_notes(records)),
+            notes=(*self.notes, *self.doubts, *damage_notes(records)),
             seconds=seconds,
+            doubts=tuple(self.doubts),
         )
 
 
