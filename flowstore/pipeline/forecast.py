@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flowstore.errors import DecodeError, FlowStoreError
+from flowstore.errors import FlowStoreError
 from flowstore.estimators.registry import make_estimator
 from flowstore.format.codec import codec_for
 from flowstore.format.settings import IMPORTED, ExtractSettings
 from flowstore.format.shards import frames_per_shard, index_size
 from flowstore.names import MIB, format_bytes
-from flowstore.pipeline.task import one_video
+from flowstore.pipeline.task import VideoError, one_video
 from flowstore.sources.images import configured_opencv
 from flowstore.sources.sampling import scaled_size
 from flowstore.sources.source import VideoSource
@@ -93,6 +93,8 @@ class Estimate:
         Of one worker for all; None where that was not measured.
     problem : str
         Why nothing could be measured, if that was tried.
+    parts : tuple
+        Of the flow to come: what a measurement looks at.
     """
 
     n_probed: int
@@ -235,8 +237,18 @@ def _look(
     part: _Part, inside: float, settings: ExtractSettings, encode_part: EncodePart, n_flows: int, batch: int
 ) -> _Look:
     """Look at some flows of a video, from about a share of its length on."""
-    codec = codec_for(settings.compression, settings.quantizer.dtype.name)
     start = inside * max(0.0, 1 - (n_flows + settings.step) / part.n_used)
+    try:
+        return _look_from(start, part, settings, encode_part, n_flows, batch)
+    except VideoError:
+        # Not every file can be begun everywhere.
+        return _look_from(0.0, part, settings, encode_part, n_flows, batch)
+
+
+def _look_from(
+    start: float, part: _Part, settings: ExtractSettings, encode_part: EncodePart, n_flows: int, batch: int
+) -> _Look:
+    codec = codec_for(settings.compression, settings.quantizer.dtype.name)
     times, size_bytes = [perf_counter()], 0
     with one_video():
         for codes in encode_part(part.source, settings, start, n_flows):
@@ -244,7 +256,7 @@ def _look(
             times.append(perf_counter())
     n_made = len(times) - 1
     if not n_made:
-        raise DecodeError(f"{part.source.key} gave no flow")
+        raise VideoError(f"{part.source.key} gave no flow")
     # The flows before the last batch wait for the first frames, and for what a stream makes once.
     n_timed = batch if n_made >= 2 * batch else n_made
     seconds = (times[-1] - times[-1 - n_timed]) / n_timed

@@ -31,7 +31,8 @@ def videos(tmp_path_factory):
     """A long still video, a busy one that begins still, and two short ones, one of small and one of large frames."""
     folder = tmp_path_factory.mktemp("forecast")
     write_avi(folder / "c/still.avi", frames=make_frames(1, 1, 96, 128) * 80)
-    write_avi(folder / "c/late.avi", frames=make_frames(1, 2, 96, 128) * 30 + make_frames(40, 2, 96, 128))
+    moving = make_frames(40, 2, 96, 128)
+    write_avi(folder / "c/late.avi", frames=moving[:1] * 30 + moving)
     write_avi(folder / "c/small.avi", frames=make_frames(12, 3, 48, 64))
     encode(folder / "c/large.mp4", make_frames(20, 4, 192, 256), "mp4", "libx264")
     return folder
@@ -128,6 +129,15 @@ def test_a_look_begins_where_it_is_asked_to(videos, name):
         number = min(range(len(every)), key=lambda n: np.abs(every[n].astype(int) - found).sum())
         assert number == pytest.approx(share * len(every), abs=1)
         np.testing.assert_array_equal(found, every[number])
+
+
+def test_where_a_video_cannot_be_begun_in_the_middle_its_beginning_is_looked_at(tmp_path):
+    """A transport stream has no index: FFmpeg finds no key frame behind the only one."""
+    (tmp_path / "in/c").mkdir(parents=True)
+    encode(tmp_path / "in/c/a.ts", make_frames(40, 5, 96, 128), "mpegts", "libx264", options={"g": "40"})
+    planned = measure_plan(plan_extract(tmp_path / "in", tmp_path / "s.zarr", make_settings(engine="opencv")))
+    extract(tmp_path / "in", tmp_path / "s.zarr", engine="opencv", scheduler="sync")
+    assert planned.estimate.size_bytes == pytest.approx(stored_bytes(tmp_path / "s.zarr"), rel=0.25)
 
 
 def test_an_import_is_foretold_within_a_quarter(videos, tmp_path):

@@ -46,8 +46,8 @@ What paid: vectors said outright instead of loops that LLVM may or may not vecto
 on it: a prototype in plain loops was 1.8-2 times as fast as OpenCV); loads side by side instead of gathers
 (a whole pair takes 1.6 times as long with gathers alone, the update three times). What did not: a path of its own
 for neighbors displaced by one and the same whole part, and one for whole parts that differ by one at most (both
-within 3 % of the loop over taps). What is left out, for the reason below: float32 in the expansion, 0.06 ms a pair
-less, and windows that are summed anew for each pixel, in whole vectors, some 3 % less.
+within 3 % of the loop over taps). What is left out, for the reason below: float32 in the expansion, 0.06 ms per
+pair less, and windows that are summed anew for each pixel, in whole vectors, some 3 % less.
 
 How close to OpenCV
 -------------------
