@@ -53,7 +53,7 @@ How close to OpenCV
 -------------------
 With the default parameters 86 of 1 065 million codes of the ``centred`` encoding (bound 20) differ, each by one, over
 111 clips, most of them re-cut from real ones; the largest difference is 0.004 px. OpenCV's flow of the transposed
-frames differs from its own in 80 times as many (``benchmarks/bench_agreement.py``).
+frames differs from its own in a share 90 times as large (``benchmarks/bench_agreement.py``).
 
 All is rounded in OpenCV's order, its constants included. It has to be: a pixel whose displaced point lies outside the
 frame counts in another way, and where a picture stands still the flow at its left and upper border is ±1e-9 px, so
