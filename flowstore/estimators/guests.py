@@ -7,9 +7,11 @@ that it comes from, whose version stands in each record.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib
 import importlib.util
+import sys
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, packages_distributions, version
 from pathlib import Path
@@ -69,7 +71,13 @@ def guest_engine(entry: EntryPoint) -> str:
         return _EXTRA_ENGINE
     if entry.dist is not None:
         return entry.dist.name
-    owners = packages_distributions().get(entry.module.partition(".")[0])
+    return _owner(entry.module.partition(".")[0], tuple(sys.path))
+
+
+@functools.cache
+def _owner(package: str, path: tuple[str, ...]) -> str:
+    """Return the distribution on `sys.path` that holds a package: a look at all of them takes half a second."""
+    owners = packages_distributions().get(package)
     return owners[0] if owners else UNPACKAGED
 
 
