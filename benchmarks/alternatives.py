@@ -38,6 +38,15 @@ class Alternative:
     def missing(self) -> list[str]:
         return [package for package in self.needs if importlib.util.find_spec(package) is None]
 
+    def lay_out(self, codes: Codes, store: Path, work: Path) -> Path:
+        """Return what `open` takes: the store, or a folder below `work` that the codes were written into."""
+        if self.write is None:
+            return store
+        folder = work / f"alternative {self.name}"
+        folder.mkdir()
+        self.write(codes, folder)
+        return folder
+
 
 def _iter_jpegs(codes: Codes) -> Iterator[tuple[str, bytes]]:
     for key, flows in codes.items():
@@ -189,3 +198,11 @@ ALTERNATIVES = (
     Alternative("JPEGs in one .zip", _open_zip, _write_zip, is_lossy=True),
     Alternative("JPEGs in LMDB", _open_lmdb, _write_lmdb, ("lmdb",), is_lossy=True),
 )
+
+
+def find_installed() -> tuple[list[Alternative], list[str]]:
+    """Return the alternatives whose packages are here, and a line about each of the others."""
+    left_out = [
+        f"{one.name} is left out: {' and '.join(one.missing)} not installed" for one in ALTERNATIVES if one.missing
+    ]
+    return [one for one in ALTERNATIVES if not one.missing], left_out

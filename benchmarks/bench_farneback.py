@@ -193,9 +193,10 @@ def count_work(stream):
             height * width * n_blur + blurred_rows * width * n_blur,
             height * width * 5 + pixels * 4,
         )
-        add("expansion", pixels * (16 * p.poly_n + 11), pixels * 24)
-        # 10 for positions and weights, 20 to sample, 24 for the equations; both frames and flow are read.
-        add("update", p.iterations * pixels * 54, p.iterations * pixels * 48)
+        # Float64 counts twice. A tap is 8 down, 9 across and 6 across in float64; 4 to begin, 8 in float64 to end.
+        add("expansion", pixels * ((8 + 9 + 2 * 6) * p.poly_n + 4 + 2 * 8), pixels * 24)
+        # 10 for positions and weights, 40 to sample, 32 for the equations; both frames and flow are read.
+        add("update", p.iterations * pixels * 82, p.iterations * pixels * 48)
         # Float64 counts twice: 5 sums down (1 + 4), 5 across, 22 to solve and one division as 16.
         across = 2 * 5 * (run + window // run + window % run - 2)
         add("blur and solve", p.iterations * pixels * (25 + across + 2 * (22 + 16)), p.iterations * pixels * 8)

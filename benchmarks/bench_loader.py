@@ -1,4 +1,4 @@
-"""Batches for training: a store against a JPEG folder, both through `torch.utils.data.DataLoader`.
+"""Batches for training through a `DataLoader`: a store, a JPEG folder, and what people might take instead.
 
 Two workers, batches of 32, random windows of 10 flows at 320×240, uint8 out of both: flow alone, and flow beside the
 frame that it starts from; and from the folder the frame alone, which costs both sides the same. The JPEG dataset opens
@@ -6,6 +6,10 @@ frame that it starts from; and from the folder the frame alone, which costs both
 code does; the store is read by `FlowClips` with its own, and its frames from the same JPEG files. The same clips in
 the same order, compared before any timing; the contenders take turns. Files are in the page cache: a round that does
 not count sees to it. "torch's own collate" is the store without ``collate_fn=dataset.collate``.
+
+Whole flow is also read by what else a person might pick (alternatives.py, which says what has to be installed), from
+the same codes: opened in each worker at its first clip, for what one process opened no other may use, and left to
+torch's own collate. What is lossless has to give the store's codes. Bytes are those of the disk's blocks.
 
 What did not pay for a frame beside 10 flows at 224×224, in processor time of one process: LZ4 and the frame's JPEG
 take seven tenths of the store's clip, and the folder's clip takes 3.1 times those two alone. Another build of
@@ -25,6 +29,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -32,9 +37,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from alternatives import FLOWSTORE, JPEG, Alternative, find_installed
+from clips import disk_use
 from measuring import alternate, describe_machine, format_table, summarize, write_results
 from torch.utils.data import DataLoader, Dataset
 
+import flowstore
 from flowstore.demo import write_video
 from flowstore.export import export
 from flowstore.layouts.flow_names import flow_finder
@@ -47,6 +55,8 @@ from flowstore.transforms import Crop
 SIZE = 240, 320
 LENGTH, BATCH, N_WORKERS = 10, 32, 2
 CROP = 224
+OWN_COLLATE = f"{FLOWSTORE}, torch's own collate"
+WHOLE_FLOW = "flow, 320×240"
 
 
 class JpegClips(Dataset):
@@ -84,6 +94,26 @@ class JpegClips(Dataset):
         return (flow if rgb is None else (rgb, flow)), label
 
 
+class AlternativeClips(Dataset):
+    """The clips of whole flow as another reader gives them; every worker opens it for itself."""
+
+    def __init__(self, alternative: Alternative, place: Path, clips: FlowClips) -> None:
+        self.alternative, self.place, self.read = alternative, place, None
+        drawn = [clips.flows_of(number) for number in range(len(clips))]
+        self.items = [(key, int(flows[0, 0]), clips.class_to_idx[key.split("/")[0]]) for key, flows in drawn]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, number: int) -> tuple[torch.Tensor, int]:
+        if self.read is None:
+            self.read = self.alternative.open(self.place)
+        key, start, label = self.items[number]
+        clip = np.empty((LENGTH, 2, *SIZE), np.uint8)
+        self.read(key, start, clip)
+        return torch.from_numpy(clip.reshape(2 * LENGTH, *SIZE)), label
+
+
 def make_data(videos: Path | None, root: Path) -> str:
     """Write a store and JPEG folders of the same codes; return where the videos came from."""
     origin = "real clips"
@@ -102,10 +132,10 @@ def make_data(videos: Path | None, root: Path) -> str:
     return origin
 
 
-def compare(flow: DataLoader, jpeg: DataLoader, n_batches: int) -> dict[str, float]:
-    """Raise unless both give the same labels, and codes as near as JPEG of quality 95 leaves them."""
+def compare(flow: DataLoader, other: DataLoader, n_batches: int, is_lossy: bool) -> dict[str, float]:
+    """Raise unless both give the same labels and codes, or codes as near as JPEG of quality 95 leaves them."""
     worst_mean = worst_p999 = 0.0
-    for _, (mine, labels), (theirs, their_labels) in zip(range(n_batches), flow, jpeg, strict=False):
+    for _, (mine, labels), (theirs, their_labels) in zip(range(n_batches), flow, other, strict=False):
         if not isinstance(mine, torch.Tensor):
             (rgb, mine), (their_rgb, theirs) = mine, theirs
             if not torch.equal(rgb, their_rgb):
@@ -115,7 +145,7 @@ def compare(flow: DataLoader, jpeg: DataLoader, n_batches: int) -> dict[str, flo
         difference = np.abs(mine.numpy().astype(np.int16) - theirs.numpy())
         worst_mean = max(worst_mean, float(difference.mean()))
         worst_p999 = max(worst_p999, float(np.percentile(difference[:4], 99.9)))
-    if worst_mean > 1.5 or worst_p999 > 16:
+    if (worst_mean > 1.5 or worst_p999 > 16) if is_lossy else worst_mean:
         raise SystemExit(f"outputs differ by {worst_mean:.2f} codes in the mean, {worst_p999:.0f} at 99.9 %")
     return {"mean_difference_codes": worst_mean, "p99_9_difference_codes": worst_p999}
 
@@ -153,6 +183,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench_loader_") as temporary:
         root = Path(temporary)
         origin = make_data(options.videos, root)
+        installed, left_out = find_installed()
+        others = {one.name: one for one in installed if one.name not in (FLOWSTORE, JPEG)}
+        store = flowstore.open_store(root / "flow.zarr")
+        codes = {video.key: video.codes[:] for video in store.iter_videos()}
+        places = {FLOWSTORE: root / "flow.zarr", JPEG: root / "jpeg"}
+        places |= {name: one.lay_out(codes, places[FLOWSTORE], root) for name, one in others.items()}
+        n_flows = sum(map(len, codes.values()))
+        bytes_per_flow = {name: disk_use(place) / n_flows for name, place in places.items()}
+        bytes_per_flow[OWN_COLLATE] = bytes_per_flow[FLOWSTORE]
+        lossy = {JPEG, *(one.name for one in others.values() if one.is_lossy)}
+        del codes
         contenders, timed, differences = {}, {}, {}
         for case, (crop, has_flow, has_frames) in cases.items():
             # With "all" an item is a clip, so that both sides are asked for the same ones.
@@ -169,12 +210,16 @@ def main() -> None:
             order = np.random.default_rng(0).integers(len(clips), size=BATCH * options.batches).tolist()
             shared = {"batch_size": BATCH, "sampler": order, "num_workers": N_WORKERS}
             folder = JpegClips(root / "jpeg", root / "frames", clips, crop, has_flow, has_frames)
-            loaders = {"JPEG folder": DataLoader(folder, **shared)}
+            loaders = {JPEG: DataLoader(folder, **shared)}
             if has_flow:
-                loaders["store"] = DataLoader(clips, collate_fn=clips.collate, **shared)
-                loaders["store, torch's own collate"] = DataLoader(clips, **shared)
-                differences[case] = compare(loaders["store"], loaders["JPEG folder"], 4)
+                loaders[FLOWSTORE] = DataLoader(clips, collate_fn=clips.collate, **shared)
+                loaders[OWN_COLLATE] = DataLoader(clips, **shared)
+            if case == WHOLE_FLOW:
+                for name, one in others.items():
+                    loaders[name] = DataLoader(AlternativeClips(one, places[name], clips), **shared)
             for name, loader in loaders.items():
+                if has_flow and name != FLOWSTORE:
+                    differences[case, name] = compare(loaders[FLOWSTORE], loader, 4, name in lossy)
                 seconds = timed[case, name] = {"first": [], "batch": []}
                 contenders[case, name] = lambda loader=loader, seconds=seconds: run_epoch(loader, seconds)
         n_videos = clips.table.n_videos
@@ -185,25 +230,35 @@ def main() -> None:
                 values.clear()
         alternate(contenders, options.rounds)
     rows, results = [], {}
-    names = ("store", "store, torch's own collate", "JPEG folder")
     for case in cases:
-        rates = {
-            name: [BATCH / value for value in timed[case, name]["batch"]] for name in names if (case, name) in timed
-        }
-        if case in differences:
-            results[case] = differences[case]
-        for name, values in rates.items():
-            rate, first = summarize(values), summarize(timed[case, name]["first"])
-            ratio = summarize([mine / theirs for mine, theirs in zip(values, rates["JPEG folder"], strict=True)])
-            results[f"{case}: {name}"] = {"clips_per_s": rate, "first_batch_s": first, "ratio": ratio}
-            times = f"{ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})" if name != names[-1] else "1"
-            rows.append([case, name, f"{rate['median']:.0f}", f"{first['median']:.2f}", times])
+        rates = {name: [BATCH / value for value in timed[case, name]["batch"]] for at, name in timed if at == case}
+        results[case] = {}
+        for name in sorted(rates, key=lambda name: -statistics.median(rates[name])):
+            rate, first = summarize(rates[name]), summarize(timed[case, name]["first"])
+            ratio = summarize([mine / theirs for mine, theirs in zip(rates[name], rates[JPEG], strict=True)])
+            difference = differences.get((case, name), {})
+            results[case][name] = {"clips_per_s": rate, "first_batch_s": first, "ratio": ratio, **difference}
+            times = f"{ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})" if name != JPEG else "1"
+            said = f"{name} (lossy)" if name in lossy and cases[case][1] else name
+            size = f"{bytes_per_flow[name] / 1e3:.1f}" if case == WHOLE_FLOW else ""
+            rows.append([case, said, f"{rate['median']:.0f}", f"{first['median']:.2f}", times, size])
+    for line in left_out:
+        print(line)
     print(
         f"{describe_machine()['processor']}, {options.rounds} rounds of {options.batches} batches of {BATCH}, medians; "
         f"{N_WORKERS} workers, {LENGTH} flows, uint8, warm page cache; {origin}, {n_videos} videos\n"
     )
-    print(format_table(["", "from", "clips/s", "first batch, s", "times the JPEG folder"], rows))
-    write_results(options.json, "loader", {"origin": origin, "n_videos": n_videos, "cases": results})
+    header = ["", "from", "clips/s", "first batch, s", "times the JPEG folder", "kB per flow on disk"]
+    print(format_table(header, rows))
+    results = {
+        "origin": origin,
+        "n_videos": n_videos,
+        "cases": results,
+        "bytes_per_flow": bytes_per_flow,
+        "lossy": sorted(lossy),
+        "left_out": left_out,
+    }
+    write_results(options.json, "loader", results)
 
 
 if __name__ == "__main__":

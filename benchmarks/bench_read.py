@@ -26,8 +26,8 @@ import time
 from pathlib import Path
 
 import numpy as np
-from alternatives import ALTERNATIVES, FLOWSTORE, JPEG, ZARR, Alternative, Codes, Reader
-from clips import HEIGHT, WIDTH, evict, extract_store, find_videos
+from alternatives import FLOWSTORE, JPEG, ZARR, Alternative, Codes, Reader, find_installed
+from clips import HEIGHT, WIDTH, disk_use, evict, extract_store, find_videos
 from measuring import describe_machine, format_table, summarize, write_results
 from numcodecs import blosc
 
@@ -71,12 +71,6 @@ def check_reader(alternative: Alternative, read: Reader, codes: Codes) -> None:
                 raise SystemExit(f"{alternative.name} does not give what was written: {key} from {start} on")
 
 
-def disk_use(folder: Path) -> int:
-    """Return the bytes of the disk's blocks that the files take: a small file takes more than it holds."""
-    os.sync()
-    return sum(512 * path.stat().st_blocks for path in folder.rglob("*") if path.is_file())
-
-
 def draw_windows(store: flowstore.FlowStore, n_windows: int) -> list[tuple[str, int]]:
     """Draw windows of videos drawn by their number of flows, both ends of every video included."""
     generator = random.Random(0)
@@ -100,8 +94,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick:
         options.windows, options.cold = 30, 3
-    missing = {one.name: one.missing for one in ALTERNATIVES if one.missing}
-    chosen = [one for one in ALTERNATIVES if not one.missing]
+    chosen, left_out = find_installed()
     with tempfile.TemporaryDirectory(prefix="bench_read_") as folder:
         work = Path(folder)
         videos, origin = find_videos(options.video, work)
@@ -109,14 +102,10 @@ def main() -> None:
         store = extract_store(videos, root, compression=options.compression)
         copy(root, unpacked, compression="none")
         codes = {video.key: video.codes[:] for video in store.iter_videos()}
-        chosen.append(Alternative(UNPACKED, lambda _: chosen[0].open(unpacked)))
-        places, readers = {}, {}
-        for number, one in enumerate(chosen):
-            places[one.name] = unpacked if one.name == UNPACKED else root
-            if one.write is not None:
-                places[one.name] = work / f"alternative_{number}"
-                places[one.name].mkdir()
-                one.write(codes, places[one.name])
+        places, readers = {one.name: one.lay_out(codes, root, work) for one in chosen}, {}
+        chosen.append(Alternative(UNPACKED, chosen[0].open))
+        places[UNPACKED] = unpacked
+        for one in chosen:
             readers[one.name] = one.open(places[one.name])
             check_reader(one, readers[one.name], codes)
         sizes = {name: disk_use(place) for name, place in places.items()}
@@ -163,13 +152,13 @@ def main() -> None:
             ("flowstore's time over decoding alone", warm[FLOWSTORE], warm[DECODING]),
         )
     }
-    for name, packages in missing.items():
-        print(f"{name} is left out: {' and '.join(packages)} not installed")
+    for line in left_out:
+        print(line)
     print(
         f"{origin}, {options.compression}; {describe_machine()['processor']}, one process, milliseconds a window; "
         f"load average of the machine {load:.0f}\n"
     )
-    header = ["windows of 10 flows", "warm, median", "fastest", "cold, median", "fastest", "kB a flow on disk"]
+    header = ["windows of 10 flows", "warm, median", "fastest", "cold, median", "fastest", "kB per flow on disk"]
     print(format_table(header, rows) + "\n")
     for name, ratio in ratios.items():
         print(f"{name}: {ratio['median']:.2f}, of the fastest windows {ratio['min']:.2f}")
@@ -179,6 +168,7 @@ def main() -> None:
         "cold_seconds": cold_summaries,
         "bytes_a_flow": {name: size / n_flows for name, size in sizes.items()},
         "lossy": sorted(lossy),
+        "left_out": left_out,
         "ratios": ratios,
         "load": load,
     }

@@ -1,4 +1,4 @@
-"""What the benchmarks of reading share: clips as codes of 320×240, a JPEG folder, cold files."""
+"""What the benchmarks of reading share: clips as codes of 320×240, a JPEG folder, bytes on disk, cold files."""
 
 from __future__ import annotations
 
@@ -61,6 +61,12 @@ def read_jpegs(folder: Path, start: int, out: np.ndarray) -> None:
     for number, flow in enumerate(out, start + 1):
         for component, name in zip(flow, "xy", strict=True):
             component[...] = cv2.imread(str(folder / f"flow_{name}_{number:05d}.jpg"), cv2.IMREAD_GRAYSCALE)
+
+
+def disk_use(folder: Path) -> int:
+    """Return the bytes of the disk's blocks that the files take: a small file takes more than it holds."""
+    os.sync()
+    return sum(512 * path.stat().st_blocks for path in folder.rglob("*") if path.is_file())
 
 
 def evict(*folders: Path) -> None:

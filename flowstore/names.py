@@ -171,6 +171,20 @@ def format_bytes(size: float) -> str:
     return f"{size:.1f} TB"
 
 
+def format_duration(seconds: float) -> str:
+    """Return a length of time for people, in two digits or in hours and minutes.
+
+    Examples
+    --------
+    >>> format_duration(0.4), format_duration(42.3), format_duration(320), format_duration(9000)
+    ('1 s', '42 s', '5 min', '2 h 30 min')
+    """
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def count_text(count: int, noun: str) -> str:
     """Return a count with its noun.
 

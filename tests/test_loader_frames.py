@@ -336,13 +336,11 @@ def spelled_scene(n_frames, seed):
     return frames, places
 
 
-# A folder of frames has no clock.
 @pytest.mark.parametrize(
     ("kind", "step", "fps"),
-    [("folder", 1, None), ("folder", 2, None)]
-    + [
+    [
         (kind, step, fps)
-        for kind in ("constant rate", "variable rate")
+        for kind in ("folder", "constant rate", "variable rate")
         for step, fps in [(1, None), (2, None), (1, 10.0), (2, 12.5)]
     ],
 )
@@ -356,7 +354,10 @@ def test_extracted_flow_starts_from_the_frames_given(tmp_path, kind, step, fps):
         write_folder(tmp_path / "videos/a/x", frames)
     else:
         write_rgb_video(tmp_path / "videos/a/x.mkv", frames, times)
-    extract(tmp_path / "videos", tmp_path / "flow.zarr", step=step, fps=fps, engine="opencv", scheduler="sync")
+    options = {"step": step, "fps": fps, "engine": "opencv", "scheduler": "sync"}
+    if kind == "folder":
+        options["source_fps"] = 30
+    extract(tmp_path / "videos", tmp_path / "flow.zarr", **options)
     taken = list(range(n_frames))
     if fps is not None:
         ticks = np.arange(0, (times[-1] + 1) / 30, 1 / fps)
@@ -386,6 +387,26 @@ def test_a_store_that_does_not_say_which_frames_it_took(tmp_path):
             ArgumentError, match="a/x: the store does not say which frames were taken for 10 per second"
         ):
             dataset[0]
+
+
+@pytest.mark.parametrize("missing", [8, 20])
+def test_a_frame_that_a_thinned_folder_lacks_is_not_passed_over(tmp_path, missing):
+    """Frames of another size than those that were extracted: told apart by their number alone."""
+    for name in ("x", "y"):
+        write_folder(tmp_path / "videos/a" / name, spelled_frames(21), "{}.png", first=0)
+        write_folder(tmp_path / "twice/a" / name, spelled_frames(21, 2), "{}.png", first=0)
+    options = {"engine": "opencv", "scheduler": "sync", "source_fps": 30, "fps": 10}
+    extract(tmp_path / "videos", tmp_path / "s.zarr", **options)
+    (tmp_path / f"twice/a/x/{missing}.png").unlink()
+    dataset = FlowClips(tmp_path / "s.zarr", 3, frames=tmp_path / "twice")
+    with pytest.raises(SourceError, match=r"a/x: .*x holds 20 frames, its flow was made of 21"):
+        dataset[0]
+    assert dataset[1][0][0].shape == (3, 2 * HEIGHT, 2 * WIDTH)
+    # Nor in the folder that was extracted, where the frames have the size that they had.
+    dataset = FlowClips(tmp_path / "s.zarr", 3, frames=tmp_path / "videos")
+    (tmp_path / "videos/a/x/20.png").write_bytes(b"")
+    with pytest.raises(SourceError, match=r"a/x: .* has changed since its flow was made"):
+        dataset[0]
 
 
 @pytest.mark.parametrize("n_frames", [20, 33])

@@ -8,7 +8,7 @@ import json
 import sys
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 import click
 
@@ -16,9 +16,10 @@ from flowstore.errors import ClusterError, ExportError, FlowStoreError, FlowStor
 from flowstore.names import printable_name
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
 EXIT_STOPPED = 130
+_PIPED_COLUMNS = 10_000
 
 
 @functools.cache
@@ -48,8 +49,33 @@ def working() -> Iterator[None]:
 
 
 def say(text: str) -> None:
-    """Print a line for people, to stderr."""
-    click.echo(text, err=True)
+    """Print lines for people, to stderr."""
+    _print_fitted(text, sys.stderr)
+
+
+def print_text(text: str) -> None:
+    """Print lines of a result, to stdout."""
+    _print_fitted(text, sys.stdout)
+
+
+def _print_fitted(text: str, stream: TextIO) -> None:
+    if stream.isatty():
+        from flowstore.terminal import fit_lines, terminal_columns
+
+        text = fit_lines(text, terminal_columns(stream))
+    click.echo(text, stream)
+
+
+def print_shown(*parts: RenderableType) -> None:
+    """Print texts and tables of a result, to stdout."""
+    from rich.console import Console
+
+    from flowstore.terminal import terminal_columns
+
+    # A program that reads them, such as grep, finds each row in one line.
+    console = Console(highlight=False, width=terminal_columns(sys.stdout) or _PIPED_COLUMNS)
+    for part in parts:
+        console.print(part)
 
 
 @contextlib.contextmanager
@@ -91,4 +117,4 @@ def print_result(result: Result, is_json: bool, quiet: bool, text: str | None = 
     if is_json:
         print_json(result.to_json())
     elif not quiet:
-        click.echo(str(result) if text is None else text)
+        print_text(str(result) if text is None else text)

@@ -62,7 +62,7 @@ def command(
         select = ()
     # A word alone is a class.
     planned = plan_copy(source, dest, compression, select, overwrite, max_error)
-    lines = planned.lines()
+    lines = [] if quiet else planned.lines()
     if verbose:
         lines += [f"to do:  {key}" for key in planned.keys]
     if dry_run:

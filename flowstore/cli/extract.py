@@ -7,7 +7,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from flowstore.cli.console import say
+from flowstore.cli.console import print_text, say
 from flowstore.cli.options import (
     Part,
     Place,
@@ -60,7 +60,7 @@ def _list_params(context: click.Context, param: click.Parameter, algorithm: str 
     from flowstore.estimators.registry import default_params
 
     for key, value in default_params(algorithm).items():
-        click.echo(f"{key}={value}")
+        print_text(f"{key}={value}")
     context.exit(0)
 
 
@@ -105,14 +105,19 @@ def _list_params(context: click.Context, param: click.Parameter, algorithm: str 
 @click.option(
     "--size", type=Size(), metavar="WxH", help="Resize frames to this size in pixels.  [default: as they are]"
 )
-@click.option("--fps", type=float, metavar="FPS", help="Thin videos to so many frames a second.  [default: all frames]")
+@click.option(
+    "--fps",
+    type=float,
+    metavar="FPS",
+    help="Thin videos to so many frames per second; folders of frames by --source-fps.  [default: all frames]",
+)
 @compression_option
 @click.option(
     "--list",
     "list_file",
     type=click.Path(),
     metavar="FILE",
-    help="Take only the videos of this file, a path a line.  [default: all]",
+    help="Take only the videos of this file, one path per line.  [default: all]",
 )
 @click.option(
     "--source-template",
@@ -123,7 +128,7 @@ def _list_params(context: click.Context, param: click.Parameter, algorithm: str 
     "--source-fps",
     type=float,
     metavar="F",
-    help="Frame rate of folders of frames, for the times of their flows.  [default: the store's, or not known]",
+    help="Frame rate of folders of frames, for the times of their flows and --fps.  [default: the store's, or none]",
 )
 @click.option(
     "--allow-gaps", is_flag=True, help="Take frames whose numbers have gaps or are of several series, with a warning."
@@ -165,7 +170,7 @@ def command(
     A STORE that exists goes on with its own settings; defaults are those of a new one.
     """
     from flowstore.pipeline.plan import plan_extract
-    from flowstore.pipeline.run import run_plan
+    from flowstore.pipeline.run import measure_plan, run_plan
     from flowstore.pipeline.settings import choose_settings
 
     settings, engine_note = choose_settings(store, settings_options, overwrite)
@@ -187,4 +192,4 @@ def command(
         keep_damaged=keep_damaged,
         overwrite=overwrite,
     )
-    return carry_out(plan, run_plan, workers, scheduler, dry_run, is_json, quiet, verbose)
+    return carry_out(plan, measure_plan, run_plan, workers, scheduler, dry_run, is_json, quiet, verbose)

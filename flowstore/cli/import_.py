@@ -47,7 +47,10 @@ def _choose_layout(name: str | None, class_folder: bool, file_format: Any, **tem
     default=None,
 )
 @click.option(
-    "--encoding", type=SpelledChoice(get_args(FileEncoding)), help="Of the files' numbers.  [default: the layout's]"
+    "--encoding",
+    type=SpelledChoice(get_args(FileEncoding)),
+    metavar="NAME",
+    help=f"Of the files' numbers: {', '.join(get_args(FileEncoding))}.  [default: the layout's]",
 )
 @click.option(
     "--bound",
@@ -101,7 +104,7 @@ def command(
     Codes are kept as they are where a store holds such codes; the plan says so, or by how much they can differ.
     """
     from flowstore.importer.origin import ImportOptions
-    from flowstore.importer.run import plan_import, run_import
+    from flowstore.importer.run import measure_import, plan_import, run_import
 
     chosen = _choose_layout(
         layout_name,
@@ -121,4 +124,4 @@ def command(
         retry_failed=retry_failed,
         overwrite=overwrite,
     )
-    return carry_out(plan, run_import, workers, scheduler, dry_run, is_json, quiet, verbose)
+    return carry_out(plan, measure_import, run_import, workers, scheduler, dry_run, is_json, quiet, verbose)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 def carry_out(
     plan: ExtractPlan,
+    measure: Callable[[ExtractPlan, Progress | None], ExtractPlan],
     run: Callable[[ExtractPlan, int | None, str, Progress | None], ExtractReport],
     workers: int | None,
     scheduler: str,
@@ -25,13 +26,18 @@ def carry_out(
     verbose: bool,
 ) -> int:
     """Print a plan, carry it out unless it is a dry run, and return the exit code."""
-    from flowstore.pipeline.run import resolve_scheduler
+    from flowstore.pipeline.run import is_worth_measuring, resolve_scheduler
     from flowstore.progress import ConsoleProgress
 
     where, n_workers = resolve_scheduler(scheduler, workers, plan)
+    progress = None if quiet else ConsoleProgress(stderr_console(), plan.verb)
+    is_shown = not quiet or (dry_run and is_json)
+    if is_shown and (dry_run or is_worth_measuring(plan)):
+        plan = measure(plan, progress)
     lines = plan.lines()
     if plan.todo:
-        lines.append(f"workers:  {n_workers} ({where}), {plan.estimate.describe_memory(where, n_workers)}")
+        memory, time = plan.estimate.describe_memory(where, n_workers), plan.describe_time(where, n_workers)
+        lines.append(f"workers:  {n_workers} ({where}), {memory}{time}")
     if verbose:
         lines += [f"to do:    {video.key} ({printable_name(video.relative_path)})" for video in plan.todo]
     if dry_run:
@@ -40,7 +46,6 @@ def carry_out(
     if not quiet:
         for line in lines:
             say(line)
-    progress = None if quiet else ConsoleProgress(stderr_console(), plan.verb)
     with working():
         report = run(plan, workers, scheduler, progress)
     print_result(report, is_json, quiet)
@@ -48,5 +53,5 @@ def carry_out(
         for record in report.failures:
             say_failure(record.class_name, record.name, record.reason)
     if quiet and report.n_failed_before:
-        say(f"{report.n_failed_before} failed before and were not tried again (--retry-failed)")
+        say(f"{report.n_failed_before} failed before, not tried again (--retry-failed)")
     return 0 if report.is_all_well else 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from flowstore.cli.console import print_json, say, working
+from flowstore.cli.console import print_json, print_text, say, working
 from flowstore.cli.options import Place, output_options
 
 
@@ -44,5 +44,5 @@ def command(places: tuple[str, ...], dry_run: bool, is_json: bool, quiet: bool, 
         print_json({"removed": 0 if dry_run else n_removed, "found": n_removed})
     elif not quiet:
         counted = count_text(n_removed, "video")
-        click.echo(f"{counted} would be removed" if dry_run else f"removed {counted}")
+        print_text(f"{counted} would be removed" if dry_run else f"removed {counted}")
     return 0

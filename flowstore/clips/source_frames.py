@@ -15,7 +15,7 @@ from flowstore.clips.table import ClipTable, TextColumn
 from flowstore.errors import DecodeError, SourceError
 from flowstore.format.record import VideoRecord
 from flowstore.layouts.flow_names import flow_finder
-from flowstore.names import video_path
+from flowstore.names import count_text, video_path
 from flowstore.sources.discovery import LIST_SUFFIXES, discover
 from flowstore.sources.fingerprint import SourceFiles, one_file, several_files
 from flowstore.sources.frames import Frame
@@ -76,11 +76,13 @@ class SourceFrames:
         self._is_folder = np.array([video.kind == "frames" for video in found])
         self._namings: list[_Naming] = []
         self._naming_of = np.full(len(found), -1, np.int32)
+        self._n_images = np.zeros(len(found), np.int64)
         self._flow_patterns: dict[int, tuple[str, ...]] = {}
         known: dict[_Naming, int] = {}
         n_frames = index.column("n_frames")[table.index_rows].tolist()
         for row in np.flatnonzero(self._is_folder).tolist():
             names = found[row].frame_names()
+            self._n_images[row] = len(names)
             if not is_thinned and len(names) != n_frames[row]:
                 raise SourceError(f"{found[row].key}: {_wrong_number(found[row].path, names, n_frames[row])}")
             naming = _Naming.of(names)
@@ -104,19 +106,21 @@ class SourceFrames:
 
     def check_same(self, row: int, record: VideoRecord) -> None:
         """Refuse a video that is not of the frames that its flow was made of; to be called once for each."""
-        path, is_folder = self._paths[row], self._is_folder[row]
+        path, is_folder, n_images = self._paths[row], self._is_folder[row], int(self._n_images[row])
         if self._is_own:
-            names = self._frame_names(row, range(record.n_frames)) if is_folder else ()
+            names = self._frame_names(row, range(n_images)) if is_folder else ()
             files = several_files(path, names) if is_folder else one_file(path)
             if change := _size_change(files, record, "frames" if is_folder else "video"):
                 raise SourceError(change)
-        elif not is_folder:
-            n_found, n_made = count_frames(path), record.n_frames
-            if record.frame_numbers:
-                n_made = record.frame_numbers[-1] + 1
+        else:
+            n_found, n_made = n_images if is_folder else count_frames(path), record.n_frames
             is_part = bool(record.frame_numbers or record.damage)
+            if record.n_source_frames:
+                n_made, is_part = record.n_source_frames, False
+            elif record.frame_numbers:
+                n_made = record.frame_numbers[-1] + 1
             if n_found is not None and (n_found < n_made or (n_found > n_made and not is_part)):
-                raise SourceError(f"{path} holds {n_found} frames, its flow was made of {n_made}")
+                raise SourceError(f"{path} holds {count_text(n_found, 'frame')}, its flow was made of {n_made}")
         self.checked.add(row)
 
     @configured_opencv()
@@ -179,7 +183,8 @@ def _find(source: str, index: VideoIndex, table: ClipTable) -> list[VideoSource]
         else:
             found.append(video)
     if missing:
-        raise SourceError(f"frames: {source} has no frames of {len(missing)} videos, the first is {missing[0]}")
+        videos = count_text(len(missing), "video")
+        raise SourceError(f"frames: {source} has no frames of {videos}, the first is {missing[0]}")
     return found
 
 
@@ -203,7 +208,7 @@ def _discovered(source: str) -> dict[str, VideoSource]:
 
 
 def _wrong_number(folder: str, names: list[str], n_expected: int) -> str:
-    said = f"{folder} holds {len(names)} frames, its flow was made of {n_expected}"
+    said = f"{folder} holds {count_text(len(names), 'frame')}, its flow was made of {n_expected}"
     parts = [_NUMBERED.fullmatch(name) for name in sorted(names, key=natural_key)]
     for one, other in pairwise(part for part in parts if part is not None):
         if one[1] == other[1] and int(other[2]) > int(one[2]) + 1:

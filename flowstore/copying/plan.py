@@ -6,26 +6,38 @@ that a second run knows its own copy.
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from time import perf_counter
 from typing import Any
 
+import numpy as np
+
 from flowstore.arguments import check_path, check_positive
-from flowstore.copying.task import VideoCopy, is_same_video
-from flowstore.errors import ArgumentError, ChecksumError, StoreFormatError, StoreNotFoundError
+from flowstore.copying.task import VideoCopy, is_same_video, packed_size
+from flowstore.errors import ArgumentError, ChecksumError, StoreError, StoreFormatError, StoreNotFoundError
 from flowstore.format.codec import Compression
 from flowstore.format.record import VideoRecord
 from flowstore.format.root import RootAttributes, check_outside_stores, read_root
 from flowstore.format.settings import ExtractSettings
 from flowstore.names import count_text, escape_name, format_bytes, printable_name, video_path
+from flowstore.quantize.encoder import are_loops_compiled, compile_loops, has_numba
 from flowstore.quantize.error_bounded import check_below_bound
 from flowstore.storage.keys import Storage
 from flowstore.storage.local import LocalStorage
 from flowstore.storage.places import check_place, open_storage, room_notes
 from flowstore.store.open import FlowStore, Place, open_store
 from flowstore.store.tree import read_record, video_paths
+from flowstore.store.video import Video
 from flowstore.store.writer import is_intact
+
+# Flows that are packed to see what a copy will take, one of so many at most, and for how long.
+_N_SAMPLES, _FLOWS_A_SAMPLE, _SAMPLING_S = 24, 8, 1.0
+_GOLDEN_SECTION = (math.sqrt(5) - 1) / 2
 
 
 @dataclass(frozen=True)
@@ -92,20 +104,55 @@ class CopyPlan:
         return sum(record.n_flows for record in self.todo)
 
     @property
+    def is_packed_anew(self) -> bool:
+        """Whether flow is packed, and not copied as it is."""
+        return self.compression is not None or self.added_error_px is not None
+
+    @functools.cached_property
+    def is_sampled(self) -> bool:
+        """Whether `size_bytes` is an estimate, by packing some flows; kernels are not compiled for it."""
+        is_slow = self.added_error_px is not None and has_numba() and not are_loops_compiled(True)
+        return self.is_packed_anew and not is_slow
+
+    @functools.cached_property
     def size_bytes(self) -> int:
-        """Bytes of flow to copy, as the source has packed them."""
-        return sum(record.size_bytes for record in self.todo)
+        """Bytes of flow that the copy takes, where it is not sampled as the source has packed them."""
+        stored_bytes = sum(record.size_bytes for record in self.todo)
+        if not self.is_sampled:
+            return stored_bytes
+        if self.added_error_px is not None and has_numba():
+            compile_loops(True)
+        settings, storage = self.root.settings, self.source.storage
+        records = [record for record in self.todo if record.n_flows]
+        stops = np.cumsum([record.n_flows * record.height * record.width for record in records])
+        until = perf_counter() + _SAMPLING_S
+        shares = []
+        for number in range(min(_N_SAMPLES, math.ceil(self.n_flows / _FLOWS_A_SAMPLE))):
+            at = (0.5 + number * _GOLDEN_SECTION) % 1.0 * float(stops[-1])
+            index = int(np.searchsorted(stops, at, side="right"))
+            record = records[index]
+            n_pixels = record.height * record.width
+            flow = record.n_flows - 1 - int((float(stops[index]) - at) / n_pixels)
+            video = Video(storage, _path(record), record, self.source.settings)
+            # What is damaged is not copied.
+            with contextlib.suppress(StoreError):
+                size_bytes = packed_size(video, max(0, flow), settings.compression, self.added_error_px)
+                shares.append(size_bytes / n_pixels)
+            if perf_counter() > until:
+                break
+        return round(float(stops[-1]) * float(np.mean(shares))) if shares else stored_bytes
 
     def lines(self) -> list[str]:
         """Return the plan as lines of text."""
         state = "new" if self.is_new else "emptied first" if self.is_overwritten else "resumed"
-        is_anew = self.compression is not None or self.added_error_px is not None
+        is_anew = self.is_packed_anew
         how = f"packed anew, {self.root.settings.compression}" if is_anew else "chunks as they are"
+        word = "about " if self.is_sampled else "at most " if is_anew else ""
         lines = [
             f"from:   {self.source.url}",
             f"to:     {self.dest_url} ({state})",
             f"videos: {len(self.todo)} to copy, {self.n_done} done; {count_text(self.n_flows, 'flow')}, "
-            f"{format_bytes(self.size_bytes)} ({how})",
+            f"{word}{format_bytes(self.size_bytes)} ({how})",
         ]
         if self.added_error_px is not None:
             lines.append(

@@ -1,6 +1,6 @@
 """Copying a store: to another place, into one ``.zip``, or with another compression.
 
-Carries out a plan: one task a video, commits last, then the index.
+Carries out a plan: one task per video, commits last, then the index.
 """
 
 from __future__ import annotations

@@ -167,6 +167,14 @@ def _pack_as_is(source: Storage, folder: str, video: Video, layout: zarr_metadat
     yield _Packed(source.read(f"{folder}/zarr.json") or b"")
 
 
+def packed_size(video: Video, number: int, compression: Compression, added_error_px: float | None) -> int:
+    """Return the bytes of one flow of a video as a copy packs it anew, with its entry in a shard's index."""
+    (codes,) = video.read_codes(number, number + 1)
+    if added_error_px is not None:
+        _Requantizer(video.quantizer, codes.shape, added_error_px).change(codes)
+    return len(codec_for(compression, video.quantizer.dtype.name).encode(codes)) + shards.index_size(1)
+
+
 class _Requantizer:
     """Chooses codes anew for flow that is stored already, within an error that comes on top."""
 

@@ -21,7 +21,7 @@ from flowstore.estimators.parameters import (
     tvl1_params,
 )
 from flowstore.estimators.protocol import Estimator, FlowStream
-from flowstore.opencv import cv2
+from flowstore.opencv import cv2, replace_command
 
 
 class PairStream(FlowStream):
@@ -179,7 +179,7 @@ class OpenCVTvl1(Estimator):
         if not hasattr(getattr(cv2, "optflow", None), "DualTVL1OpticalFlow_create"):
             raise EstimatorError(
                 "tvl1: the engine opencv needs OpenCV's contrib modules, which are not installed: "
-                "take the engine numba, or pip uninstall opencv-python && pip install opencv-contrib-python"
+                f"take the engine numba, or {replace_command(is_contrib=True)}"
             )
         self.params = tvl1_params(params)
 

@@ -40,8 +40,8 @@ class VideoRecord:
     height, width : int
         Of each flow, in pixels; 0 for a failed video.
     fps : float or None
-        Frames per second of the stored sequence, the mean where the rate is not constant; None for frame folders,
-        which have no clock.
+        Frames per second of the stored sequence, the mean where the rate is not constant; None for frame folders
+        whose rate nobody said.
     size_bytes : int
         Bytes of the stored flow.
     shard_sizes : tuple of int
@@ -62,6 +62,10 @@ class VideoRecord:
         Seconds from the first frame to each; empty where the rate is constant or there is no clock.
     frame_numbers : tuple of int
         Number in the source of each frame, where frames were thinned by a clock; empty where all were taken.
+    source_fps : float or None
+        Of a folder of frames that was thinned: frames per second of the folder, as it was said. Else None.
+    n_source_frames : int
+        Of a folder of frames that was thinned: frames in the folder. Else 0.
     damage : str
         Where the video is damaged and how much, of one whose flow before the damage was kept; else empty.
 
@@ -93,6 +97,8 @@ class VideoRecord:
     versions: dict[str, str] = field(default_factory=dict)
     times_s: tuple[float, ...] = ()
     frame_numbers: tuple[int, ...] = ()
+    source_fps: float | None = None
+    n_source_frames: int = 0
     damage: str = ""
 
     def __post_init__(self) -> None:
@@ -200,8 +206,8 @@ _STATISTICS_FIELDS: dict[str, Callable[[Any], bool]] = {
 _RECORD_FIELDS: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("class_name", "name", "status", "source_path", "source_kind", "reason"), _is_text),
     **dict.fromkeys(("flow_digest", "created", "damage"), _is_text),
-    **dict.fromkeys(("n_frames", "n_flows", "height", "width", "size_bytes"), is_count),
-    "fps": lambda value: value is None or (is_number(value) and value > 0),
+    **dict.fromkeys(("n_frames", "n_flows", "height", "width", "size_bytes", "n_source_frames"), is_count),
+    **dict.fromkeys(("fps", "source_fps"), lambda value: value is None or (is_number(value) and value > 0)),
     "shard_sizes": _is_list_of(is_count),
     "shard_digests": _is_list_of(_is_text),
     "warnings": _is_list_of(_is_text),
@@ -213,7 +219,7 @@ _RECORD_FIELDS: dict[str, Callable[[Any], bool]] = {
 }
 
 
-_OPTIONAL_FIELDS = frozenset(("times_s", "frame_numbers", "damage"))
+_OPTIONAL_FIELDS = frozenset(("times_s", "frame_numbers", "source_fps", "n_source_frames", "damage"))
 
 
 def _check_fields(values: Any, fields: Mapping[str, Callable[[Any], bool]]) -> bool:

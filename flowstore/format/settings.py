@@ -38,7 +38,7 @@ class ExtractSettings:
     size : tuple of int or None
         ``(height, width)`` in pixels to which each frame is resized. Not together with `short_side`.
     fps : float or None
-        Frame rate to which videos are thinned before anything else.
+        Frame rate to which videos are thinned before anything else; of folders of frames by the rate that was said.
     compression : {"fast", "balanced", "small", "none"}
         Preset of the chunk codec.
     max_error_px : float or None

@@ -15,12 +15,12 @@ from flowstore.format.root import read_root
 from flowstore.format.settings import IMPORTED, ExtractSettings
 from flowstore.importer.folders import find_flow
 from flowstore.importer.origin import ImportOptions, Origin, find_origin
-from flowstore.importer.task import import_video, is_kept
+from flowstore.importer.task import encode_part, import_video, is_kept
 from flowstore.jobs.progress import Progress
 from flowstore.layouts.layout import Layout
 from flowstore.pipeline.plan import ExtractPlan, make_plan, stating_target
 from flowstore.pipeline.report import ExtractReport
-from flowstore.pipeline.run import run_plan
+from flowstore.pipeline.run import measure_plan, run_plan
 from flowstore.progress import choose_progress
 from flowstore.quantize.error_bounded import check_below_bound
 from flowstore.quantize.file_quantizer import FileQuantizer
@@ -86,6 +86,11 @@ def run_import(
 ) -> ExtractReport:
     """Carry out the plan of an import; see `flowstore.pipeline.run.run_plan`."""
     return run_plan(planned, workers, scheduler, progress, import_video)
+
+
+def measure_import(planned: ExtractPlan, progress: Progress | None = None) -> ExtractPlan:
+    """Return the plan of an import with bytes and time from a measurement."""
+    return measure_plan(planned, progress, encode_part)
 
 
 def plan_import(

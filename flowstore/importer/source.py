@@ -100,6 +100,21 @@ def read_flows(source: FlowSource) -> Iterator[FlowValues]:
         raise DecodeError(f"the last flow does not stand {times}: leave out --pad-last")
 
 
+def read_part(source: FlowSource, start: float, n_flows: int) -> Iterator[FlowValues]:
+    """Yield some flows of a video, from a share of its length on."""
+    if source.problem:
+        raise DecodeError(source.problem)
+    if source.layout.is_numbered:
+        first = int(start * source.n_files)
+        for index in range(first, min(first + n_flows, source.n_files)):
+            yield _read_one(source, source.paths(index))
+        return
+    with _open_video(source) as video:
+        first = int(start * video.n_flows)
+        for index in range(first, min(first + n_flows, video.n_flows)):
+            yield FlowValues(video.read_flow(index))
+
+
 def _checked(flows: Iterator[tuple[str, FlowValues]]) -> Iterator[FlowValues]:
     shape: tuple[int, ...] | None = None
     for name, flow in flows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
@@ -11,7 +12,8 @@ import numpy.typing as npt
 from flowstore.errors import ArgumentError, DecodeError
 from flowstore.estimators.registry import library_versions
 from flowstore.format.record import VideoRecord
-from flowstore.importer.source import FlowSource, read_flows
+from flowstore.format.settings import ExtractSettings
+from flowstore.importer.source import FlowSource, read_flows, read_part
 from flowstore.jobs.job import Tick
 from flowstore.names import now_utc
 from flowstore.pipeline.task import VideoError, VideoTask, commit_failure, ignore, one_video
@@ -19,6 +21,7 @@ from flowstore.quantize.encoder import CodeChooser
 from flowstore.quantize.file_quantizer import FileQuantizer
 from flowstore.quantize.motion import MotionAccumulator
 from flowstore.quantize.quantizer import Quantizer
+from flowstore.sources.source import VideoSource
 from flowstore.store.writer import VideoWriter
 
 # Rounding to float32 may take a value a little beyond the bound that it was clipped to.
@@ -73,6 +76,15 @@ def _import(task: VideoTask, tick: Tick) -> VideoRecord:
                 versions=library_versions(),
             )
         )
+
+
+def encode_part(source: VideoSource, settings: ExtractSettings, start: float, n_flows: int) -> Iterator[Values]:
+    """Yield what would be stored of some flows; see `flowstore.pipeline.task.encode_part`."""
+    if not isinstance(source, FlowSource):
+        raise ArgumentError(f"{source.key} is no source of flow files")
+    requantizer = Requantizer(source.quantizer, settings.quantizer, settings.max_error_px)
+    for flow in read_part(source, start, n_flows):
+        yield requantizer.encode(flow.values)
 
 
 def _warnings(n_unknown: int, n_reserved: int) -> tuple[str, ...]:

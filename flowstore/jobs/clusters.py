@@ -16,11 +16,12 @@ from typing import Any
 import dask
 
 from flowstore.errors import ArgumentError, ClusterError
+from flowstore.opencv import opencv_versions
 
 _CONNECT_TIMEOUT = "10s"
 _JOIN_TIMEOUT = "30s"
 # Between these, tasks and results travel; or they decide what the flow is.
-_SAME_VERSIONS = ("flowstore", "dask", "distributed", "numpy", "numcodecs", "numba", "opencv-python")
+_SAME_VERSIONS = ("flowstore", "dask", "distributed", "numpy", "numcodecs", "numba")
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -68,6 +69,7 @@ def describe_worker(
     for name in _SAME_VERSIONS:
         with contextlib.suppress(PackageNotFoundError):
             versions[name] = version(name)
+    versions |= opencv_versions()
     if needs is not None:
         versions |= needs()
     return versions, [path for path in paths if not os.path.exists(path)]

@@ -19,6 +19,11 @@ def with_clock(sources: Iterable[VideoSource], fps: float | None) -> tuple[Video
     return tuple(replace(source, fps=fps) if source.kind == "frames" else source for source in sources)
 
 
+def with_stored_clock(source: VideoSource, records: Iterable[VideoRecord]) -> VideoSource:
+    """Give a folder of frames the frame rate that the folders of some records share."""
+    return with_clock((source,), only_rate(rates_of(records)))[0]
+
+
 def check_clock(fps: float, sources: Sequence[VideoSource]) -> None:
     """Refuse a frame rate that is none, or that no source needs."""
     check_positive("source fps", fps)
@@ -34,8 +39,9 @@ def stored_rates(storage: Storage, sources: Iterable[VideoSource]) -> set[float 
 
 
 def rates_of(records: Iterable[VideoRecord]) -> set[float | None]:
-    """Return the frame rates of those records that are of folders of frames; None is one unknown."""
-    return {record.fps for record in records if record.is_ok and record.source_kind == "frames"}
+    """Return the frame rates of the folders of frames among the sources of some records; None is one unknown."""
+    folders = [record for record in records if record.is_ok and record.source_kind == "frames"]
+    return {record.fps if record.source_fps is None else record.source_fps for record in folders}
 
 
 def only_rate(rates: set[float | None]) -> float | None:

@@ -21,7 +21,15 @@ from flowstore.format.root import RootAttributes, check_outside_stores, read_roo
 from flowstore.format.settings import IMPORTED, ExtractSettings, describe_settings
 from flowstore.layouts.flow_names import flow_finder
 from flowstore.layouts.templates import source_pattern
-from flowstore.names import count_text, escape_name, fold_name, format_bytes, printable_name, video_path
+from flowstore.names import (
+    count_text,
+    escape_name,
+    fold_name,
+    format_bytes,
+    format_duration,
+    printable_name,
+    video_path,
+)
 from flowstore.opencv import check_opencv
 from flowstore.pipeline.clock import check_clock, only_rate, stored_rates, with_clock
 from flowstore.pipeline.forecast import Estimate, estimate_work
@@ -125,6 +133,14 @@ class ExtractPlan:
         """Videos of the source that the run takes."""
         return len(self.todo) + len(self.done) + len(self.failed)
 
+    def describe_time(self, scheduler: str, n_workers: int) -> str:
+        """Return how long so many workers take, as text behind something; empty where that is not known."""
+        if self.estimate.seconds is None or "://" in scheduler:
+            return ""
+        # Others wait for the longest video.
+        longest = self.todo[0].cost / (sum(source.cost for source in self.todo) or 1.0)
+        return f", about {format_duration(self.estimate.seconds * max(1 / n_workers, longest))}"
+
     def __str__(self) -> str:
         return "\n".join(self.lines())
 
@@ -148,14 +164,22 @@ class ExtractPlan:
             height, width = self.estimate.largest_frame
             is_sample = self.estimate.n_probed < len(self.todo)
             about = f", from a look at {count_text(self.estimate.n_probed, 'video')}" if is_sample else ""
+            problem = f" (nothing could be measured: {self.estimate.problem})" if self.estimate.problem else ""
+            how = f", a rough estimate{problem}"
+            if self.estimate.seconds is not None:
+                measured = count_text(self.estimate.n_measured, "flow")
+                how = f" and {format_duration(self.estimate.seconds)} of one worker, as measured on {measured}"
             seen = " in those" if is_sample else ""
             lines += [
                 f"estimate: {count_text(self.estimate.n_frames, 'frame')}, "
-                f"{format_bytes(self.estimate.size_bytes)} of flow{about}",
+                f"about {format_bytes(self.estimate.size_bytes)} of flow{how}{about}",
                 f"memory:   at most {format_bytes(self.estimate.memory_per_worker)} per worker process "
                 f"(frames up to {width}×{height}{seen}; {format_bytes(self.estimate.memory_per_video)} per video)",
             ]
-        return lines + [f"note:     {note}" for note in self.notes]
+        return lines + [f"note:     {note}" for note in self._notes()]
+
+    def _notes(self) -> list[str]:
+        return [*self.notes, *room_notes(self.storage, self.estimate.size_bytes)]
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as plain JSON values."""
@@ -169,8 +193,10 @@ class ExtractPlan:
             "n_changed": len(self.changed),
             "n_frames": self.estimate.n_frames,
             "size_bytes": self.estimate.size_bytes,
+            "n_measured": self.estimate.n_measured,
+            "worker_seconds": self.estimate.seconds,
             "memory_per_worker": self.estimate.memory_per_worker,
-            "notes": list(self.notes),
+            "notes": self._notes(),
         }
 
 
@@ -193,8 +219,6 @@ def make_plan(
     if is_overwriting:
         _check_outside(sources, storage)
     notes = [*discovery.notes, *check_names(sources, storage), *estimator_of(settings).notes]
-    if settings.fps is not None and any(source.kind == "frames" for source in sources):
-        raise ArgumentError("--fps thins video files, and not folders of frames: leave it out, or use --step")
     is_new = not _has_store(storage, settings, is_overwriting)
     by_state: defaultdict[_State, list[VideoSource]] = defaultdict(list)
     guest = guest_versions(settings.algorithm)
@@ -205,6 +229,11 @@ def make_plan(
     changed = by_state["changed"] + by_state["damaged"]
     todo = by_state["absent"] + changed + (by_state["failed"] if is_retrying else [])
     ordered = _longest_first(todo)
+    if settings.fps is not None and any(source.kind == "frames" and source.fps is None for source in ordered):
+        raise ArgumentError(
+            f"--fps {settings.fps:g} takes frames by a clock, which folders of frames do not have: give their frame "
+            "rate by --source-fps"
+        )
     if kept := by_state["kept"]:
         notes.append(f"{len(kept)} sources cannot be read any more; their stored flow is kept: {_listed(kept)}")
     if damaged := by_state["damaged"]:
@@ -214,7 +243,6 @@ def make_plan(
     if not is_new and not is_overwriting:
         notes += _version_notes(storage, settings)
     estimate = estimate_work(ordered, settings)
-    notes += room_notes(storage, estimate.size_bytes)
     return ExtractPlan(
         storage=storage,
         settings=settings,
@@ -423,8 +451,8 @@ def plan_extract(
     allow_gaps : bool
         Whether frames whose numbers are no series of a constant stride are taken in natural order.
     source_fps : float, optional
-        Frames per second of folders of frames, which have no clock of their own: times of flows are counted by it.
-        By default that of the folders which the store has already.
+        Frames per second of folders of frames, which have no clock of their own: times of flows are counted by it, and
+        frames are thinned by it. By default that of the folders which the store has already.
     list_file, include, exclude, limit, part
         Which videos to take; see `flowstore.sources.selection.select_sources`.
     retry_failed : bool

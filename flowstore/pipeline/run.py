@@ -17,17 +17,19 @@ from flowstore.format.settings import IMPORTED, ExtractSettings
 from flowstore.format.zarr_metadata import FORMAT
 from flowstore.jobs.job import Loss, Tick
 from flowstore.jobs.operation import Operation
-from flowstore.jobs.progress import Progress
+from flowstore.jobs.progress import Progress, SilentProgress
 from flowstore.jobs.schedulers import choose_scheduler
 from flowstore.names import count_text, now_utc, printable_name, video_path
+from flowstore.pipeline.forecast import EncodePart, measure
 from flowstore.pipeline.plan import ExtractPlan, check_settings, estimator_of, plan_extract
 from flowstore.pipeline.report import ExtractReport
 from flowstore.pipeline.settings import choose_settings
-from flowstore.pipeline.task import VideoTask, commit_failure, extract_video, failed_record
+from flowstore.pipeline.task import VideoTask, commit_failure, encode_part, extract_video, failed_record
 from flowstore.progress import choose_progress
 from flowstore.quantize.encoder import are_loops_compiled, compile_loops, has_numba
 from flowstore.storage.keys import writing
 from flowstore.storage.locks import SHARE_ADVICE
+from flowstore.storage.places import room_notes
 from flowstore.store.index import index_tree, is_indexed
 from flowstore.store.open import Place
 from flowstore.store.unfinished import remove_leftovers
@@ -177,6 +179,27 @@ def run_plan(
         if is_locked and not planned.is_part:
             remove_leftovers(planned.storage)
     return gathered.report(operation.seconds)
+
+
+def measure_plan(
+    planned: ExtractPlan, progress: Progress | None = None, encode_part: EncodePart = encode_part
+) -> ExtractPlan:
+    """Return a plan whose bytes and time are foretold from some flows, made now; kernels are compiled for them."""
+    if not planned.todo:
+        return planned
+    _prepare_engine(planned.settings, progress or SilentProgress())
+    return replace(planned, estimate=measure(planned.estimate, planned.settings, encode_part))
+
+
+def is_worth_measuring(planned: ExtractPlan) -> bool:
+    """Tell whether a run is so long that a measurement does not lengthen it, or may fill the disk.
+
+    A guest is not measured before a run: it may load models, or hold a device's memory that workers need.
+    """
+    algorithm = planned.settings.algorithm
+    if algorithm != IMPORTED and is_guest(algorithm):
+        return False
+    return not _is_small(planned) or bool(room_notes(planned.storage, planned.estimate.stored_bytes(1.0)))
 
 
 def _workers_of(planned: ExtractPlan, workers: int | None) -> int | None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -99,6 +100,23 @@ def describe_error(error: BaseException) -> str:
     if isinstance(error, FlowStoreError):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def encode_part(
+    source: VideoSource, settings: ExtractSettings, start: float, n_flows: int
+) -> Iterator[npt.NDArray[Any]]:
+    """Yield what would be stored of some flows, (2, H, W), from about a share of a video's length on; writes nothing.
+
+    Each array is overwritten by the next.
+    """
+    n_frames = n_flows + settings.step
+    frames = _FrameStream(source.open_part(start, n_frames, settings.fps), settings, n_most=n_frames)
+    encoder: FlowEncoder | None = None
+    for flow in frames.flows():
+        encoder = encoder or FlowEncoder(
+            settings.quantizer, flow.shape, settings.engine == "numba", settings.max_error_px
+        )
+        yield encoder.encode(flow)
 
 
 def commit_failure(task: VideoTask, reason: str) -> VideoRecord:
@@ -206,9 +224,11 @@ def _extract(task: VideoTask, tick: Tick) -> VideoRecord:
         for flow in chain((first,), flows):
             writer.append(encoder.encode(flow))
             tick(1)
-        after = source.files().fingerprint()
+        files = source.files()
+        after = files.fingerprint()
         if before is None or not after.has_stamps_of(before):
             raise DecodeError("the source changed while it was read")
+        is_thinned_folder = source.kind == "frames" and settings.fps is not None
         return writer.commit(
             VideoRecord(
                 class_name=source.class_name,
@@ -222,6 +242,8 @@ def _extract(task: VideoTask, tick: Tick) -> VideoRecord:
                 fps=reader.fps,
                 times_s=tuple(round(time, _TIME_DIGITS) for time in reader.times_s),
                 frame_numbers=tuple(reader.frame_numbers),
+                source_fps=source.fps if is_thinned_folder else None,
+                n_source_frames=len(files.names) if is_thinned_folder else 0,
                 damage=reader.damage,
                 statistics=encoder.statistics(),
                 warnings=(*reader.warnings, *frames.warnings),
@@ -237,6 +259,7 @@ class _FrameStream:
 
     reader: FrameReader
     settings: ExtractSettings
+    n_most: int | None = None
     n_frames: int = 0
     warnings: tuple[str, ...] = ()
 
@@ -259,5 +282,5 @@ class _FrameStream:
         settings, reader = self.settings, self.reader
         is_gray = kind == "gray"
         frames = reader.read_frames(settings.fps) if is_gray else map(to_rgb, reader.read_color_frames(settings.fps))
-        for frame in frames:
+        for frame in islice(frames, self.n_most):
             yield resize_frame(frame, *scaled_size(frame.shape[0], frame.shape[1], settings.short_side, settings.size))

@@ -81,7 +81,7 @@ def _source_of(video: Video, path: str) -> VideoSource:
         return found
     # What was extracted with gaps is read in the same order.
     flow = flow_finder()(path, list_folder(path).images)
-    return dataclasses.replace(found, flow_patterns=flow.patterns, allow_gaps=True)
+    return dataclasses.replace(found, flow_patterns=flow.patterns, allow_gaps=True, fps=video.record.source_fps)
 
 
 def _candidates(video: Video, source: str | os.PathLike[str] | None) -> list[str]:

@@ -16,6 +16,7 @@ from flowstore.errors import DecodeError
 from flowstore.opencv import cv2, has_opencv
 from flowstore.sources.frames import Frame
 from flowstore.sources.listing import list_frames
+from flowstore.sources.sampling import Thinning
 from flowstore.sources.series import order_frames
 
 # OpenCV's LOG_LEVEL_SILENT.
@@ -31,14 +32,17 @@ class FrameFolder:
     """A folder of images, in the order of the numbers in their names.
 
     Levels of 16 bits, of depth or heat, are scaled to 8 alike in the whole folder, with a warning that names the range.
+    With `source_fps` the frames have a clock of so many per second: the nth in that order, counted from 0, is at
+    ``n / source_fps`` seconds, whatever its number.
     """
 
     def __init__(
-        self, path: str, flow_patterns: Iterable[str] = (), allow_gaps: bool = False, fps: float | None = None
+        self, path: str, flow_patterns: Iterable[str] = (), allow_gaps: bool = False, source_fps: float | None = None
     ) -> None:
         self.path = path
+        self.source_fps = source_fps
         self.warnings: list[str] = []
-        self.fps = fps
+        self.fps = source_fps
         self.times_s: list[float] = []
         self.frame_numbers: list[int] = []
         self.damage = ""
@@ -62,10 +66,18 @@ class FrameFolder:
 
     def read_color_frames(self, fps: float | None = None) -> Iterator[Frame]:
         """Yield the frames in order as decoded; see `FrameReader.read_color_frames`."""
-        if fps is not None:
-            raise DecodeError(
-                "a folder of frames has no frame rate, so it cannot be thinned to another: leave out --fps"
-            )
+        rate, thinning = self.source_fps, Thinning(fps)
+        self.times_s, self.frame_numbers, self.fps = [], thinning.numbers, rate
+        if fps is None:
+            yield from self._decoded()
+        elif rate is None:
+            raise DecodeError("frames without a clock cannot be thinned by --fps: give their rate by --source-fps")
+        else:
+            yield from thinning.take((number / rate, frame) for number, frame in enumerate(self._decoded()))
+            self.fps, self.times_s = thinning.clock(rate, 0.0, 1 / rate)
+
+    def _decoded(self) -> Iterator[Frame]:
+        """Yield all frames: what is wrong with one tells of the folder, also where the frame is not wanted."""
         shape: tuple[int, ...] | None = None
         scale: npt.NDArray[np.uint8] | None = None
         n_bits = 0

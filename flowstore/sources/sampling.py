@@ -45,6 +45,42 @@ def nearest_to_ticks(frames: Iterable[tuple[float, T]], fps: float) -> Iterator[
         yield held
 
 
+class Thinning:
+    """One pass through the frames of a source that has a clock: gives those wanted, and keeps which and when.
+
+    `fps`: take the frames nearest to the ticks of a clock of so many frames per second; None takes all.
+    """
+
+    def __init__(self, fps: float | None) -> None:
+        self._fps = fps
+        self.times_s: list[float] = []
+        self.numbers: list[int] = []
+
+    def take(self, frames: Iterable[tuple[float, T]]) -> Iterator[T]:
+        """Yield the frames wanted of ``(seconds, frame)``; holds one back."""
+        numbered = ((time, (number, frame)) for number, (time, frame) in enumerate(frames))
+        for time, (number, frame) in numbered if self._fps is None else nearest_to_ticks(numbered, self._fps):
+            self.times_s.append(time)
+            if self._fps is not None:
+                self.numbers.append(number)
+            yield frame
+
+    def clock(self, nominal: float | None, tick_s: float, longest_s: float) -> tuple[float | None, list[float]]:
+        """Return frames per second of those taken, and the seconds from the first to each where the rate varies.
+
+        `nominal`: the rate that the source states; `tick_s`: seconds by which its times may be off; `longest_s`: the
+        longest time from one of its frames to the next.
+        """
+        times = self.times_s
+        if self._fps is not None and (nominal is None or self._fps < nominal):
+            # Each frame is the one nearest to its tick, at most half a frame of the source away.
+            nominal, tick_s = self._fps, max(tick_s, 0.5 * longest_s)
+        rate = constant_rate(times, nominal, tick_s)
+        if rate is not None or len(times) < 2:
+            return rate, []
+        return (len(times) - 1) / (times[-1] - times[0]), [time - times[0] for time in times]
+
+
 def constant_rate(times_s: Sequence[float], nominal: float | None, tolerance_s: float) -> float | None:
     """Return the rate at which frames come where it is constant, None where it is not or cannot be told.
 
@@ -56,8 +92,10 @@ def constant_rate(times_s: Sequence[float], nominal: float | None, tolerance_s: 
     if len(times_s) < 2:
         return nominal
     span = times_s[-1] - times_s[0]
+    # A frame taken lies up to half a frame and the slack of a tick from it; and the sums here are rounded too.
+    allowed_s = tolerance_s + 2 * _SLACK_S
     for rate in (nominal, (len(times_s) - 1) / span):
-        if rate and all(abs(time - times_s[0] - i / rate) <= tolerance_s for i, time in enumerate(times_s)):
+        if rate and all(abs(time - times_s[0] - i / rate) <= allowed_s for i, time in enumerate(times_s)):
             return rate
     return None
 

@@ -107,6 +107,18 @@ class VideoSource:
             raise DecodeError(self.problem)
         return self._open_folder() if self.kind == "frames" else VideoFile(self.path, keep_damaged)
 
+    def open_part(self, start: float, n_frames: int, fps: float | None = None) -> FrameReader:
+        """Return a reader for a look at some frames, thinned to `fps`, from about a share of the length on."""
+        if self.problem:
+            raise DecodeError(self.problem)
+        if self.kind != "frames":
+            return VideoFile(self.path, start=start)
+        folder = self._open_folder()
+        first = round(start * len(folder.names))
+        thinned_by = max(1.0, self.fps / fps) if self.fps and fps else 1.0
+        folder.names = folder.names[first : first + math.ceil(n_frames * thinned_by)]
+        return folder
+
     def decoder_versions(self) -> dict[str, str]:
         """Return the versions of what decodes the frames."""
         return decoder_versions() if self.kind == "video" else opencv_versions()

@@ -6,6 +6,8 @@ Owns PyAV; holds one frame at a time. Must not import anything that computes flo
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import math
 import os
 import struct
@@ -41,7 +43,7 @@ from flowstore.sources.containers import (
     words_of,
 )
 from flowstore.sources.frames import Frame
-from flowstore.sources.sampling import constant_rate, nearest_to_ticks
+from flowstore.sources.sampling import Thinning
 
 # Besides one frame a byte: a file that gives more is one that makes a decoder go round in circles.
 _FRAMES_ALWAYS_POSSIBLE = 1000
@@ -56,6 +58,8 @@ _BLANK_BYTES = 16
 _UNCOMPRESSED = frozenset(("rawvideo", "r210", "v210", "v410", "ayuv", "y41p", "yuv4", "wrapped_avframe"))
 # So many frame intervals without a frame are a gap.
 _GAP = 1.5
+# Decoded on the way from a key frame to where a look begins: a tenth of a second's work.
+_MOST_PIXELS_PASSED = 2**25
 # The entry and its key.
 _INDEX_OVERHEAD_BYTES = 600
 # Of some 20 000 videos of 10 s.
@@ -63,10 +67,14 @@ _INDICES = RecentCache(limit_bytes=2**26)
 
 
 class VideoFile:
-    """A video file: its frames upright, in the order they are shown, and the time of each."""
+    """A video file: its frames upright, in the order they are shown, and the time of each.
 
-    def __init__(self, path: str, keep_damaged: bool = False) -> None:
+    `start`: where to begin, a share of the file's length, about: for a look at some frames.
+    """
+
+    def __init__(self, path: str, keep_damaged: bool = False, start: float = 0.0) -> None:
         self.path = path
+        self.start = start
         self.keep_damaged = keep_damaged
         self.fps: float | None = None
         self.times_s: list[float] = []
@@ -93,27 +101,30 @@ class VideoFile:
             yield converter.color(frame)
 
     def _read(self, fps: float | None) -> Iterator[tuple[VideoFrame, _Converter]]:
-        times: list[float] = []
-        self.damage, self.warnings, self.times_s, self.frame_numbers, self.fps = "", [], [], [], None
+        thinning = Thinning(fps)
+        self.damage, self.warnings, self.times_s, self.frame_numbers, self.fps = "", [], [], thinning.numbers, None
         with open_video(self.path) as opened:
             decoding, converter = _Decoding(self.path, opened), _Converter()
-            frames = ((time, (number, frame)) for number, (time, frame) in enumerate(decoding.frames()))
-            for time, (number, frame) in frames if fps is None else nearest_to_ticks(frames, fps):
-                times.append(time)
-                if fps is not None:
-                    self.frame_numbers.append(number)
+            for frame in thinning.take(self._sought(decoding.frames(), opened)):
                 yield frame, converter
-            nominal, tolerance_s = header_rate(opened.stream), decoding.tick_s
-            if fps is not None and (nominal is None or fps < nominal):
-                # Each frame is the one nearest to its tick, at most half a frame of the source away.
-                nominal, tolerance_s = fps, max(tolerance_s, 0.5 * decoding.longest_s)
-            self.fps = constant_rate(times, nominal, tolerance_s)
-            if self.fps is None and len(times) > 1:
-                self.fps = (len(times) - 1) / (times[-1] - times[0])
-                self.times_s = [time - times[0] for time in times]
+            self.fps, self.times_s = thinning.clock(header_rate(opened.stream), decoding.tick_s, decoding.longest_s)
             self.damage, self.warnings = decoding.judge()
-        if self.damage and not (self.keep_damaged and times):
+        if self.damage and not (self.keep_damaged and thinning.times_s):
             raise DecodeError(self.damage)
+
+    def _sought(self, frames: Iterator[tuple[float, VideoFrame]], opened: Opened) -> Iterator[tuple[float, VideoFrame]]:
+        """Return the frames from where to begin on; none was decoded yet."""
+        container, stream, _ = opened
+        length_s = header_length_s(container, stream)
+        if not self.start or not length_s or not stream.time_base:
+            return frames
+        first = (stream.start_time or 0) + round(self.start * length_s / stream.time_base)
+        with contextlib.suppress(av.FFmpegError), av.logging.Capture():
+            container.seek(first, stream=stream)
+        # A group of pictures may be a whole film.
+        passed = itertools.count()
+        n_most, first_s = _MOST_PIXELS_PASSED // (self.height * self.width or 1), float(first * stream.time_base)
+        return itertools.dropwhile(lambda timed: timed[0] < first_s and next(passed) < n_most, frames)
 
 
 def decoder_versions() -> dict[str, str]:

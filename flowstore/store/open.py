@@ -142,14 +142,14 @@ class FlowStore:
 
     @property
     def videos(self) -> VideoIndex:
-        """The index: one row a video, failed ones among them."""
+        """The index: one row per video, failed ones among them."""
         if self._index is None:
             self._index = read_index(self.storage, self.settings.quantizer.encoding)
         return self._index
 
     @property
     def flows(self) -> FlowIndex:
-        """The flows of all videos, one row a flow, from the index."""
+        """The flows of all videos, one row per flow, from the index."""
         return FlowIndex(self.videos)
 
     @property
@@ -323,7 +323,7 @@ class FlowStore:
         ----------
         label : str or sequence of str, optional
             Of one class: the tree's children are its videos. Of several, by default of all: they are the classes, and
-            the videos theirs. Some 500 videos a second: every record is read, and every video labelled.
+            the videos theirs. Some 500 videos per second: every record is read, and every video labelled.
 
         Returns
         -------

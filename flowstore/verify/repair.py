@@ -14,7 +14,7 @@ from flowstore.format.root import drop_consolidated
 from flowstore.format.settings import ExtractSettings
 from flowstore.jobs.progress import Progress
 from flowstore.names import is_shortened, now_utc, printable_name, unescape_name
-from flowstore.pipeline.clock import only_rate, rates_of, with_clock
+from flowstore.pipeline.clock import with_stored_clock
 from flowstore.pipeline.plan import ExtractPlan
 from flowstore.pipeline.run import run_plan
 from flowstore.sources.source import VideoSource
@@ -170,8 +170,7 @@ def _give_up(mended: Mended, path: str, faults: list[Fault]) -> None:
 def _with_stored_clock(subject: Subject, path: str) -> VideoSource:
     """Return a source; a folder of frames with the frame rate of its record, or else with that of the others."""
     record = subject.records.get(path)
-    rates = rates_of(subject.records.values() if record is None else [record])
-    return with_clock([subject.sources[path]], only_rate(rates))[0]
+    return with_stored_clock(subject.sources[path], subject.records.values() if record is None else [record])
 
 
 def _is_flow_whole(faults: list[Fault]) -> bool:

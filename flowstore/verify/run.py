@@ -19,6 +19,7 @@ from flowstore.layouts.flow_names import flow_finder
 from flowstore.layouts.templates import source_pattern
 from flowstore.names import count_text, missing_text, printable_name, unescape_name, video_path
 from flowstore.opencv import check_opencv
+from flowstore.pipeline.clock import with_stored_clock
 from flowstore.pipeline.plan import check_names
 from flowstore.pipeline.run import needs_of_workers
 from flowstore.pipeline.task import Comparison, VideoTask, compare_video
@@ -257,7 +258,8 @@ class _Run:
         ]
         chosen = random.Random(0).sample(good, min(sample, len(good)))
         sources = self._sources or {}
-        tasks = [VideoTask(sources[path], settings, self._storage) for path in chosen]
+        clocked = [with_stored_clock(sources[path], [self.records[path]]) for path in chosen]
+        tasks = [VideoTask(source, settings, self._storage) for source in clocked]
         n_flows = sum(self.records[path].n_flows for path in chosen)
         with self._operation.telling(len(tasks), n_flows):
             self._operation.run(compare_video, tasks, self._take_comparison, _compare_lost, n_flows < SMALL_FLOWS)

@@ -420,6 +420,13 @@ def test_the_plan_writes_nothing(store, tmp_path):
     assert run_copy(planned).n_videos == 4
 
 
+@pytest.mark.parametrize("options", [{}, {"compression": "small"}, {"compression": "none"}, {"max_error": 0.2}])
+def test_the_plan_foretells_bytes_within_a_quarter(store, tmp_path, options):
+    planned = plan_copy(store, tmp_path / "c.zarr", **options)
+    assert planned.size_bytes == pytest.approx(run_copy(planned).size_bytes, rel=0.25)
+    assert ("about" in planned.lines()[2]) is bool(options)
+
+
 def test_the_command(store, tmp_path):
     outcome = call("copy", store, tmp_path / "c.zarr", "--dry-run", "--json")
     assert outcome.code == 0

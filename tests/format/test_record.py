@@ -34,6 +34,8 @@ common = {
     "fingerprint": st.none() | fingerprints,
     "n_frames": st.integers(0, 10**6),
     "fps": st.none() | st.floats(0.1, 1000),
+    "source_fps": st.none() | st.floats(0.1, 1000),
+    "n_source_frames": st.integers(0, 10**6),
     "warnings": st.lists(st.text(), max_size=3).map(tuple),
     "versions": st.dictionaries(st.text(), st.text(), max_size=3),
 }
@@ -102,6 +104,7 @@ GOOD = good_record().to_json()
         {name: value for name, value in GOOD.items() if name != "class_name"},
         {name: value for name, value in GOOD.items() if name != "source_kind"},
         GOOD | {"color": "red"},
+        GOOD | {"source_fps": 0},
         GOOD | {"shard_sizes": 5},
         GOOD | {"shard_sizes": None},
         GOOD | {"fingerprint": {"size_bytes": 1}},

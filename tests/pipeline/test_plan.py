@@ -74,7 +74,7 @@ def test_the_printed_plan(videos, tmp_path):
         "settings: farneback (opencv), uint8 centred ±15 px, short side 24 px, step 2, compression small",
         "params:   winsize 9",
         "videos:   4 in 2 classes: 4 to extract, 0 done",
-        f"estimate: 53 frames, {format_bytes(estimate.size_bytes)} of flow",
+        f"estimate: 53 frames, about {format_bytes(estimate.size_bytes)} of flow, a rough estimate",
         f"memory:   at most {format_bytes(estimate.memory_per_worker)} per worker process "
         f"(frames up to 32×24; {format_bytes(estimate.memory_per_video)} per video)",
     ]
@@ -244,8 +244,9 @@ def test_a_choice_that_leaves_nothing_is_refused(videos, tmp_path):
 
 
 def test_fps_needs_a_clock(videos, tmp_path):
-    with pytest.raises(ArgumentError, match="--fps thins video files, and not folders of frames"):
+    with pytest.raises(ArgumentError, match=r"--fps 10 takes frames by a clock, which folders of .* by --source-fps"):
         plan_extract(videos, tmp_path / "s.zarr", settings(fps=10.0))
+    assert plan_extract(videos, tmp_path / "s.zarr", settings(fps=10.0), source_fps=25).n_videos == 4
     assert plan_extract(videos, tmp_path / "s.zarr", settings(fps=10.0), exclude=["frames"]).n_videos == 3
 
 
@@ -339,15 +340,21 @@ def test_a_pattern_may_be_a_plain_string():
     assert select_sources(sources, exclude="*mov*") == tuple(sources)
 
 
-def test_the_estimate_counts_frames_as_they_are_thinned(tmp_path):
-    write_avi(tmp_path / "videos/c/a.avi", 40, seed=1)
+@pytest.mark.parametrize("kind", ["video", "frames"])
+def test_the_estimate_counts_frames_as_they_are_thinned(tmp_path, kind):
+    if kind == "video":
+        write_avi(tmp_path / "videos/c/a.avi", 40, seed=1)
+    else:
+        write_frames(tmp_path / "videos/c/a", 40)
+    source_fps = None if kind == "video" else 25
     every = plan_extract(tmp_path / "videos", tmp_path / "s.zarr", settings()).estimate
     options = settings(fps=5, step=2)
-    thinned = plan_extract(tmp_path / "videos", tmp_path / "s.zarr", options).estimate
-    extract(tmp_path / "videos", tmp_path / "s.zarr", engine="opencv", fps=5, step=2)
+    thinned = plan_extract(tmp_path / "videos", tmp_path / "s.zarr", options, source_fps=source_fps).estimate
+    extract(tmp_path / "videos", tmp_path / "s.zarr", engine="opencv", fps=5, step=2, source_fps=source_fps)
     n_frames = flowstore.open_store(tmp_path / "s.zarr")["c/a"].record.n_frames
     assert abs(thinned.n_frames - n_frames) <= 1
-    assert thinned.size_bytes == round(every.size_bytes * (thinned.n_frames - 2) / 39)
+    raw_bytes = 2 * HEIGHT * WIDTH
+    assert every.stored_bytes(1.0) - thinned.stored_bytes(1.0) == (39 - (thinned.n_frames - 2)) * (raw_bytes + 16)
 
 
 def test_frames_of_a_known_rate_have_times(videos, tmp_path):
@@ -389,3 +396,27 @@ def test_a_store_goes_on_with_the_clock_of_its_folders_of_frames(tmp_path):
     assert "they were stored with: 25 or none" in go_on(source_fps=30)
     go_on(overwrite=True)
     assert flowstore.open_store(store)["c/a"].record.fps is None
+
+
+def test_a_store_of_thinned_folders_goes_on_with_the_rate_of_their_frames(tmp_path):
+    source, store = tmp_path / "in", tmp_path / "s.zarr"
+    for name in ("a", "b", "d"):
+        write_frames(source / "c" / name, 12)
+    options = {"scheduler": "sync"}
+    assert extract(source, store, **OPTIONS, **options, fps=10, source_fps=25, include=["c/a"]).is_all_well
+    # 25 and not the 10 that are left of them.
+    assert "folders of frames get the store's frame rate, 25" in plan_extract(source, store, settings(fps=10.0)).notes
+    assert extract(source, store, **options, include=["c/b"]).is_all_well
+    records = [flowstore.open_store(store)[f"c/{name}"].record for name in "ab"]
+    assert [record.frame_numbers for record in records] == 2 * [(0, 3, 5, 8, 10)]
+    assert [(record.fps, record.source_fps, record.n_source_frames) for record in records] == 2 * [(10.0, 25.0, 12)]
+    # Another rate is for those that are not done.
+    assert extract(source, store, **options, source_fps=20).is_all_well
+    records = [flowstore.open_store(store)[f"c/{name}"].record for name in "abd"]
+    assert [record.source_fps for record in records] == [25.0, 25.0, 20.0]
+    assert records[2].frame_numbers == (0, 2, 4, 6, 8, 10)
+    # With two rates there, a new folder needs to be told; when nothing is to do, nothing does.
+    assert extract(source, store, **options).is_all_well
+    write_frames(source / "c/e", 12)
+    with pytest.raises(ArgumentError, match="--fps 10 takes frames by a clock"):
+        extract(source, store, **options)

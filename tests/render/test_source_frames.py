@@ -64,6 +64,16 @@ def test_a_thinned_video_is_thinned_alike(videos, tmp_path):
         np.testing.assert_array_equal(frame, wanted)
 
 
+def test_a_thinned_folder_is_thinned_alike(videos, tmp_path):
+    options = ["--fps", "5", "--source-fps", "10", "--include", "folder"]
+    store = extract(videos, tmp_path / "flow.zarr", *options)
+    source_frames, _ = find_source_frames(store["d/folder"], videos)
+    # Read anew each time.
+    for _ in range(2):
+        for frame, wanted in zip(source_frames.read([0, 1, 3]), frames_of(8)[[0, 2, 6]], strict=True):
+            np.testing.assert_array_equal(frame, wanted[..., ::-1])
+
+
 def test_a_source_that_is_too_short_is_an_error(videos, tmp_path):
     store = extract(videos, tmp_path / "flow.zarr")
     source_frames, _ = find_source_frames(store["c/film"], videos)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowstore.errors import ArgumentError
-from flowstore.sources.sampling import constant_rate, nearest_to_ticks, scaled_size
+from flowstore.sources.sampling import Thinning, constant_rate, nearest_to_ticks, scaled_size
 
 RATES = [
     Fraction(30),
@@ -42,6 +42,16 @@ def test_the_frame_nearest_to_each_tick_is_taken(source):
         # In exact arithmetic: the nearest to tick k, the later of two that are as near.
         nearest = [math.floor(k * source / target + Fraction(1, 2)) for k in range(2000)]
         assert taken(times, float(target)) == [index for index in nearest if index < 2000], target
+
+
+@pytest.mark.parametrize("source", RATES, ids=float)
+def test_frames_of_a_constant_rate_have_one_when_thinned(source):
+    for target in RATES:
+        for n_frames in (2, 3, 2000):
+            thinning = Thinning(float(target))
+            numbers = list(thinning.take((index / float(source), index) for index in range(n_frames)))
+            assert thinning.numbers == numbers
+            assert thinning.clock(float(source), 0, 1 / float(source)) == (float(min(source, target)), []), target
 
 
 @given(

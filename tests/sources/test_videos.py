@@ -192,6 +192,28 @@ def test_gaps_are_refused_or_allowed_with_a_warning(tmp_path, frames):
     assert len(reader.warnings) == 1
 
 
+def test_a_folder_of_frames_is_thinned_by_the_clock_that_was_said(tmp_path, frames):
+    folder = write_frames(tmp_path / "f", frames, "img_{}.png")
+    with pytest.raises(DecodeError, match=r"frames without a clock cannot be thinned by --fps: .* by --source-fps"):
+        next(FrameFolder(str(folder)).read_frames(10))
+    reader = FrameFolder(str(folder), source_fps=25)
+    # Ticks at 0, 2.5, 5, 7.5 and 10; the later of two that are as near.
+    for fps, numbers, rate in ((10.0, [0, 3, 5, 8, 10], 10.0), (50.0, list(range(12)), 25.0), (None, [], 25.0)):
+        found = list(reader.read_color_frames(fps))
+        np.testing.assert_array_equal(found, frames[numbers] if fps else frames)
+        assert (reader.frame_numbers, reader.times_s, reader.fps) == (numbers, [], rate)
+    # By place in the order, as times are counted: a gap takes none.
+    (folder / "img_2.png").unlink()
+    reader = FrameFolder(str(folder), allow_gaps=True, source_fps=25)
+    np.testing.assert_array_equal(list(reader.read_color_frames(12.5)), frames[[0, 3, 5, 7, 9, 11]])
+    assert reader.frame_numbers == [0, 2, 4, 6, 8, 10]
+    # A frame that is not wanted tells of the folder, too, as it does in a video file.
+    data = (folder / "img_3.png").read_bytes()
+    (folder / "img_3.png").write_bytes(data[: len(data) // 2])
+    with pytest.raises(DecodeError, match=r"img_3\.png is cut off"):
+        list(reader.read_frames(12.5))
+
+
 def with_exif_orientation(jpeg, orientation):
     """Return a JPEG with an Exif segment (TIFF 6.0, tag 0x0112) put behind its first marker."""
     tiff = b"MM\x00\x2a" + struct.pack(">IHHHIHHI", 8, 1, 0x0112, 3, 1, orientation, 0, 0)

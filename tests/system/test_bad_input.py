@@ -244,7 +244,8 @@ def test_options_that_cannot_be_used(source, tmp_path, options, reason):
 def test_fps_with_frame_folders(tmp_path):
     write_frames(tmp_path / "in" / "c" / "v", 4)
     line = refused(tmp_path, "extract", tmp_path / "in", tmp_path / "flow.zarr", "--fps", "5")
-    assert "--fps thins video files, and not folders of frames" in line
+    assert "--fps 5 takes frames by a clock, which folders of frames do not have: give their frame rate by" in line
+    assert "--source-fps" in line
 
 
 def test_export_options_that_cannot_be_used(source, tmp_path):
@@ -362,13 +363,13 @@ def test_failed_videos_are_left_retried_or_replaced(bad_source, tmp_path):
 
     again = call("extract", bad_source, store)
     assert again.code == 1
-    assert f"{len(REASONS)} failed before and were not tried again (--retry-failed)" in again.out
+    assert f"{len(REASONS)} failed before, not tried again (--retry-failed)" in again.out
     assert "failed c/" not in again.err
     assert tree(store) == before
     quiet = call("extract", bad_source, store, "--quiet")
     assert quiet.code == 1
     assert quiet.out == ""
-    assert "failed before and were not tried again" in quiet.error_line
+    assert "failed before, not tried again" in quiet.error_line
 
     retried = call("extract", bad_source, store, "--retry-failed")
     assert retried.code == 1

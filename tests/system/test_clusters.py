@@ -5,6 +5,7 @@ import re
 import signal
 import socket
 
+import cv2
 import pytest
 from datasets import call, partial_files, tree, write_dataset, write_video
 from processes import DEADLINE_S, cluster, started, wait_until
@@ -158,6 +159,18 @@ def test_another_version_on_a_worker_is_refused(tmp_path):
         line = refusal(tmp_path, address)
     assert "has other versions: flowstore 9.9.9 there, " in line
     assert line.endswith("Install the same everywhere")
+
+
+@pytest.mark.slow
+def test_another_opencv_on_a_worker_is_refused_by_what_is_imported(tmp_path):
+    write_dataset(tmp_path / "videos", n_videos=1)
+    (tmp_path / "site").mkdir()
+    # Whichever package a worker has it from, the module's version counts.
+    (tmp_path / "site" / "cv2.py").write_text("__version__ = '4.0.1'\n")
+    path = os.pathsep.join([str(tmp_path / "site"), str(flowstore.__path__[0]).removesuffix("flowstore")])
+    with cluster(tmp_path, n_workers=1, worker_environment={"PYTHONPATH": path}) as (address, _):
+        line = refusal(tmp_path, address)
+    assert line.endswith(f"has other versions: opencv 4.0.1 there, {cv2.__version__} here. Install the same everywhere")
 
 
 @pytest.mark.slow

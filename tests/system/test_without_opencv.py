@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,17 @@ import flowstore
 pytestmark = pytest.mark.system
 
 NO_LIBRARY = "libGL.so.1: cannot open shared object file: No such file or directory"
+# What a test environment may have: any of the four packages.
+INSTALLED = sorted(
+    {found.name for found in distributions() if found.name.startswith("opencv-")},
+    key=lambda name: ("headless" in name, "contrib" in name),
+)
+HEADLESS = "opencv-contrib-python-headless" if "contrib" in str(INSTALLED) else "opencv-python-headless"
+REPLACE = f"pip uninstall -y {' '.join(INSTALLED)} && pip install {HEADLESS}"
 WAYS_OUT = {
-    NO_LIBRARY: "install the system's library (libgl1 on Debian and Ubuntu), or pip uninstall opencv-python && "
-    "pip install opencv-python-headless, which needs none",
-    "No module named 'cv2'": "pip install opencv-python-headless",
+    NO_LIBRARY: "install the system's libraries (libgl1 and libglib2.0-0 on Debian and Ubuntu), "
+    f"or {REPLACE}, which needs none",
+    "No module named 'cv2'": REPLACE,
 }
 READING = (
     "--help",

@@ -108,19 +108,50 @@ def test_flow_that_is_whole_is_not_given_up_for_a_file_that_is_none(source, extr
     np.testing.assert_array_equal(flowstore.open_store(extracted)["run/v0"].codes[:], codes)
 
 
-def test_a_folder_of_frames_that_is_extracted_again_keeps_its_clock(tmp_path):
+@pytest.mark.parametrize("fps", [None, 10])
+def test_a_folder_of_frames_that_is_extracted_again_keeps_its_clock(tmp_path, fps):
     for name in ("v0", "v1"):
         folder = tmp_path / "videos/run" / name
         folder.mkdir(parents=True)
-        for number, frame in enumerate(make_frames(4, seed=1)):
+        for number, frame in enumerate(make_frames(8, seed=1)):
             cv2.imwrite(str(folder / f"{number}.png"), frame)
     store = tmp_path / "s.zarr"
-    extract(tmp_path / "videos", store, engine="opencv", scheduler="sync", source_fps=25)
+    extract(tmp_path / "videos", store, engine="opencv", scheduler="sync", source_fps=25, fps=fps)
+    before = flowstore.open_store(store)["run/v0"]
+    codes, numbers = before.codes[:], before.record.frame_numbers
+    assert numbers == ((0, 3, 5) if fps else ())
     flip(store / "run/v0/flow/c.0.0.0.0", 20)
     (store / "run/v1/zarr.json").write_bytes(b"lost")
     report = verify(store, source=tmp_path / "videos", repair=True)
     assert sorted(report.mended)[:2] == ["extracted run/v0 again", "extracted run/v1 again"]
-    assert [flowstore.open_store(store)[f"run/{name}"].record.fps for name in ("v0", "v1")] == [25.0, 25.0]
+    for name in ("v0", "v1"):
+        video = flowstore.open_store(store)[f"run/{name}"]
+        assert (video.record.fps, video.record.frame_numbers) == (fps or 25, numbers)
+        np.testing.assert_array_equal(video.codes[:], codes)
+
+
+def test_a_change_in_a_thinned_folder_is_found_whether_the_frame_is_used_or_not(tmp_path):
+    """As a video file is another one wherever its bytes differ."""
+    frames = make_frames(9, seed=1)
+    for name in ("used", "unused"):
+        (tmp_path / "videos/run" / name).mkdir(parents=True)
+        for number, frame in enumerate(frames):
+            cv2.imwrite(str(tmp_path / f"videos/run/{name}/{number}.png"), frame)
+    store = tmp_path / "s.zarr"
+    extract(tmp_path / "videos", store, engine="opencv", scheduler="sync", source_fps=30, fps=10)
+    before = flowstore.open_store(store)["run/used"]
+    codes, numbers = before.codes[:], before.record.frame_numbers
+    assert numbers == (0, 3, 6)
+    for name, number in (("used", 3), ("unused", 4)):
+        cv2.imwrite(str(tmp_path / f"videos/run/{name}/{number}.png"), 255 - frames[number])
+    report = verify(store, source=tmp_path / "videos", deep=True)
+    assert [(fault.kind, fault.path) for fault in report.faults] == [("source", "run/unused"), ("source", "run/used")]
+    assert verify(store, source=tmp_path / "videos", repair=True).is_all_well
+    after = flowstore.open_store(store)
+    assert [after[f"run/{name}"].record.frame_numbers for name in ("used", "unused")] == [numbers, numbers]
+    assert (after["run/used"].codes[:] != codes).any()
+    np.testing.assert_array_equal(after["run/unused"].codes[:], codes)
+    assert verify(store, source=tmp_path / "videos", deep=True).faults == ()
 
 
 def test_a_damaged_record_is_not_counted_as_missing_too(extracted):

@@ -13,10 +13,10 @@ Coefficients of a pixel's polynomial, in the order of OpenCV's: the linear ones 
 y², x², xy. Products, in the same way: with A = [[r4, r6], [r6, r5]] and b = (r2, r3), the entries (1,1),
 (1,2), (2,2) of AᵀA and the two of Aᵀb.
 
-Order of rounding. Blurring, shrinking and enlarging follow OpenCV's order to the bit, fused multiply-adds
-included: where a displaced point lies on the border of the frame its last bit decides whether it is inside,
-and one flow in some hundreds of real ones shows it. The expansion and the sums do not: there float32
-changes 1 code in 100 000.
+Order of rounding. Where a displaced point lies on the border of the frame its last bit decides whether it is
+inside, and where a picture stands still whole borders lie there. So all rounds as OpenCV does on x86-64, float32
+where that has float32: with fused multiply-adds to blur, shrink and enlarge, without them elsewhere. The sums
+over a window alone are in another order, in float64.
 """
 
 import numpy as np
@@ -158,7 +158,14 @@ def shrink(
 
 
 @kernel
-def expand(image: Floats, level: Indices, taps: Floats, inverse: Floats, lines: Floats, coefficients: Floats) -> None:
+def expand(
+    image: Floats,
+    level: Indices,
+    taps: Floats,
+    inverse: NDArray[np.float64],
+    lines: Floats,
+    coefficients: Floats,
+) -> None:
     """Fit a quadratic polynomial around each pixel."""
     w, h, stride = level[0], level[1], level[2]
     n = taps.size // 3 - 1
@@ -175,9 +182,9 @@ def expand(image: Floats, level: Indices, taps: Floats, inverse: Floats, lines: 
                 above = load(image, PAD + max(y - k, 0) * stride + x)
                 below = load(image, PAD + min(y + k, h - 1) * stride + x)
                 both = above + below
-                t0 = fma(both, splat(g[k]), t0)
-                t1 = fma(below - above, splat(xg[k]), t1)
-                t2 = fma(both, splat(xxg[k]), t2)
+                t0 = t0 + both * splat(g[k])
+                t1 = t1 + (below - above) * splat(xg[k])
+                t2 = t2 + both * splat(xxg[k])
             store(lines, left + x, t0)
             store(lines, reach + left + x, t1)
             store(lines, 2 * reach + left + x, t2)
@@ -189,28 +196,30 @@ def expand(image: Floats, level: Indices, taps: Floats, inverse: Floats, lines: 
         row = PAD + y * 5 * stride
         for x in range(0, w, 16):
             at0, at1, at2 = left + x, reach + left + x, 2 * reach + left + x
-            b1 = load(lines, at0) * splat(g[0])
-            b2 = splat(_F0)
-            b3 = load(lines, at1) * splat(g[0])
-            b4 = splat(_F0)
-            b5 = load(lines, at2) * splat(g[0])
-            b6 = splat(_F0)
+            b1 = to_f64(load(lines, at0) * splat(g[0]))
+            b2 = splat(0.0)
+            b3 = to_f64(load(lines, at1) * splat(g[0]))
+            b4 = splat(0.0)
+            b5 = to_f64(load(lines, at2) * splat(g[0]))
+            b6 = splat(0.0)
             for k in range(1, n + 1):
                 gk, xgk, xxgk = splat(g[k]), splat(xg[k]), splat(xxg[k])
                 before, after = load(lines, at0 - k), load(lines, at0 + k)
-                both = after + before
-                b1 = fma(both, gk, b1)
-                b4 = fma(both, xxgk, b4)
-                b2 = fma(after - before, xgk, b2)
+                both = to_f64(after + before)
+                # Products of two float32 are exact in float64, so these two round alike fused or not.
+                b1 = fma(both, to_f64(gk), b1)
+                b4 = fma(both, to_f64(xxgk), b4)
+                b2 = b2 + to_f64((after - before) * xgk)
                 before, after = load(lines, at1 - k), load(lines, at1 + k)
-                b3 = fma(after + before, gk, b3)
-                b6 = fma(after - before, xgk, b6)
-                b5 = fma(load(lines, at2 + k) + load(lines, at2 - k), gk, b5)
-            store(coefficients, row + x, b3 * ig11)
-            store(coefficients, row + stride + x, b2 * ig11)
-            store(coefficients, row + 2 * stride + x, fma(b5, ig33, b1 * ig03))
-            store(coefficients, row + 3 * stride + x, fma(b4, ig33, b1 * ig03))
-            store(coefficients, row + 4 * stride + x, b6 * ig55)
+                b3 = b3 + to_f64((after + before) * gk)
+                b6 = b6 + to_f64((after - before) * xgk)
+                b5 = b5 + to_f64((load(lines, at2 + k) + load(lines, at2 - k)) * gk)
+            b1 = b1 * ig03
+            store(coefficients, row + x, to_f32(b3 * ig11))
+            store(coefficients, row + stride + x, to_f32(b2 * ig11))
+            store(coefficients, row + 2 * stride + x, to_f32(b1 + b5 * ig33))
+            store(coefficients, row + 3 * stride + x, to_f32(b1 + b4 * ig33))
+            store(coefficients, row + 4 * stride + x, to_f32(b6 * ig55))
 
 
 @kernel
@@ -307,11 +316,11 @@ def update_row(
                         weight = select(ox == splat(np.int32(i)), one - fx, zero)
                         weight = select(ox == splat(np.int32(i - 1)), fx, weight) * across
                         at = PAD + j * 5 * stride + x + i
-                        s2 = fma(weight, load(r1, at), s2)
-                        s3 = fma(weight, load(r1, at + stride), s3)
-                        s4 = fma(weight, load(r1, at + 2 * stride), s4)
-                        s5 = fma(weight, load(r1, at + 3 * stride), s5)
-                        s6 = fma(weight, load(r1, at + 4 * stride), s6)
+                        s2 = s2 + weight * load(r1, at)
+                        s3 = s3 + weight * load(r1, at + stride)
+                        s4 = s4 + weight * load(r1, at + 2 * stride)
+                        s5 = s5 + weight * load(r1, at + 3 * stride)
+                        s6 = s6 + weight * load(r1, at + 4 * stride)
             else:
                 index = oy * splat(np.int32(5 * stride)) + ox + to_i32(column)
                 for j in range(2):
@@ -323,11 +332,11 @@ def update_row(
                         if i == 1:
                             weight = fx * across
                         at = PAD + j * 5 * stride + i
-                        s2 = fma(weight, gather(r1, at, index, inside), s2)
-                        s3 = fma(weight, gather(r1, at + stride, index, inside), s3)
-                        s4 = fma(weight, gather(r1, at + 2 * stride, index, inside), s4)
-                        s5 = fma(weight, gather(r1, at + 3 * stride, index, inside), s5)
-                        s6 = fma(weight, gather(r1, at + 4 * stride, index, inside), s6)
+                        s2 = s2 + weight * gather(r1, at, index, inside)
+                        s3 = s3 + weight * gather(r1, at + stride, index, inside)
+                        s4 = s4 + weight * gather(r1, at + 2 * stride, index, inside)
+                        s5 = s5 + weight * gather(r1, at + 3 * stride, index, inside)
+                        s6 = s6 + weight * gather(r1, at + 4 * stride, index, inside)
                 s2 = select(inside, s2, zero)
                 s3 = select(inside, s3, zero)
                 s4 = select(inside, s4, zero)
@@ -337,8 +346,8 @@ def update_row(
         r4 = (load(r0, row0 + 2 * stride + x) + s4) * share
         r5 = (load(r0, row0 + 3 * stride + x) + s5) * share
         r6 = (load(r0, row0 + 4 * stride + x) + s6) * select(inside, quarter, half)
-        r2 = fma(r4, dy, fma(r6, dx, (load(r0, row0 + x) - s2) * half))
-        r3 = fma(r6, dy, fma(r5, dx, (load(r0, row0 + stride + x) - s3) * half))
+        r2 = (load(r0, row0 + x) - s2) * half + (r4 * dy + r6 * dx)
+        r3 = (load(r0, row0 + stride + x) - s3) * half + (r6 * dy + r5 * dx)
         weight = load(fade, fade_at + x)
         r2 = r2 * weight
         r3 = r3 * weight
@@ -346,11 +355,11 @@ def update_row(
         r5 = r5 * weight
         r6 = r6 * weight
         square = r6 * r6
-        store(ring, out + x, fma(r4, r4, square))
+        store(ring, out + x, r4 * r4 + square)
         store(ring, out + stride + x, (r4 + r5) * r6)
-        store(ring, out + 2 * stride + x, fma(r5, r5, square))
-        store(ring, out + 3 * stride + x, fma(r4, r2, r6 * r3))
-        store(ring, out + 4 * stride + x, fma(r6, r2, r5 * r3))
+        store(ring, out + 2 * stride + x, r5 * r5 + square)
+        store(ring, out + 3 * stride + x, r4 * r2 + r6 * r3)
+        store(ring, out + 4 * stride + x, r6 * r2 + r5 * r3)
 
 
 @kernel
@@ -406,7 +415,7 @@ def weigh_down(
             for k in range(1, window.size):
                 above = load(ring, (max(y - k, 0) % n_slots) * 5 * stride + at + x)
                 below = load(ring, (min(y + k, h - 1) % n_slots) * 5 * stride + at + x)
-                total = fma(above + below, splat(window[k]), total)
+                total = total + (above + below) * splat(window[k])
             store(lines, plane * span + left + x, to_f64(total))
 
 
@@ -449,19 +458,20 @@ def solve_row(
         g11, g12, g22, h1, h2 = zero, zero, zero, zero, zero
         at = left + x
         if gaussian:
-            center = splat(np.float64(window[0]))
-            g11 = load(lines, at) * center
-            g12 = load(lines, at + span) * center
-            g22 = load(lines, at + 2 * span) * center
-            h1 = load(lines, at + 3 * span) * center
-            h2 = load(lines, at + 4 * span) * center
+            center = splat(window[0])
+            w1 = to_f32(load(lines, at)) * center
+            w2 = to_f32(load(lines, at + span)) * center
+            w3 = to_f32(load(lines, at + 2 * span)) * center
+            w4 = to_f32(load(lines, at + 3 * span)) * center
+            w5 = to_f32(load(lines, at + 4 * span)) * center
             for k in range(1, m + 1):
-                weight = splat(np.float64(window[k]))
-                g11 = fma(load(lines, at - k) + load(lines, at + k), weight, g11)
-                g12 = fma(load(lines, at + span - k) + load(lines, at + span + k), weight, g12)
-                g22 = fma(load(lines, at + 2 * span - k) + load(lines, at + 2 * span + k), weight, g22)
-                h1 = fma(load(lines, at + 3 * span - k) + load(lines, at + 3 * span + k), weight, h1)
-                h2 = fma(load(lines, at + 4 * span - k) + load(lines, at + 4 * span + k), weight, h2)
+                weight = splat(window[k])
+                w1 = w1 + (to_f32(load(lines, at - k)) + to_f32(load(lines, at + k))) * weight
+                w2 = w2 + (to_f32(load(lines, at + span - k)) + to_f32(load(lines, at + span + k))) * weight
+                w3 = w3 + (to_f32(load(lines, at + 2 * span - k)) + to_f32(load(lines, at + 2 * span + k))) * weight
+                w4 = w4 + (to_f32(load(lines, at + 3 * span - k)) + to_f32(load(lines, at + 3 * span + k))) * weight
+                w5 = w5 + (to_f32(load(lines, at + 4 * span - k)) + to_f32(load(lines, at + 4 * span + k))) * weight
+            g11, g12, g22, h1, h2 = to_f64(w1), to_f64(w2), to_f64(w3), to_f64(w4), to_f64(w5)
         else:
             for k in range(n_runs):
                 piece = at + 5 * span - m + k * run
@@ -545,7 +555,7 @@ _I32, _I64, _INT, _REAL = types.int32[::1], types.int64[::1], types.int64, types
 
 KERNELS = (
     (shrink, (_U8, _F32, _I64, _I64, _I32, _F32, _I64, _F32, _F32, _F32, _F32, _F32, _I64, _I64)),
-    (expand, (_F32, _I64, _F32, _F32, _F32, _F32)),
+    (expand, (_F32, _I64, _F32, _F64, _F32, _F32)),
     (enlarge, (_F32, _I64, _F32, _I64, _I32, _F32, _I64, _F32, _REAL, _F32)),
     (iterate, (_F32, _F32, _F32, _F32, _F32, _I64, _F32, _F64, _F64, _F32, _REAL, _I64, _I64)),
 )

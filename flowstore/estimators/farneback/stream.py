@@ -49,25 +49,26 @@ on it: a prototype in plain loops was 1.8-2 times as fast as OpenCV); loads side
 about the square root of their width instead of runs of 1, 2, 4, ... (a third of "blur and solve"), and from a
 whole vector on (a tenth). What did not: a path of its own for neighbors displaced by one and the same whole
 part, and one for whole parts that differ by one at most (both within 3 % of the loop over taps). What is left
-out: float32 for the horizontal sums, 0.1 ms a pair less, for the reason below.
+out: float32 for the horizontal sums, 0.1 ms per pair less, and for the expansion, 0.06, for the reason below.
 
 How close to OpenCV
 -------------------
-With the default parameters 1 code in 100 000 of the ``centred`` encoding (bound 20) differs on real clips, by
-one; the worst of 770 pairs has 3 in 10 000. Now and then some are 2 to 5 off: at a border that a displaced
-point meets to the last bit, or in a patch without a second direction. OpenCV's flow of the transposed frames
-differs from its own in more codes, and by more (``benchmarks/bench_agreement.py``).
+With the default parameters the flow is OpenCV's but for float64 sums in another order. In 13 videos re-cut from real
+clips, packed again and half of them mirrored, all 176 million codes of the ``centred`` encoding (bound 20) were equal,
+and the largest difference was 0.02 px, in a patch without a second direction. On many more clips:
+``benchmarks/bench_agreement.py``.
 
-Two choices keep it there. Frames are blurred and sampled, and flow is enlarged, in OpenCV's order of rounding:
-where a displaced point lies on the border of the frame its last bit decides whether it counts, and one real
-flow in 700 shows it. And windows are summed in float64: along an edge the 2 by 2 systems are nearly singular,
-and rounding is what is left when the large parts cancel. Float32 in the expansion and for the products makes
-no such difference. Two things are beyond reach:
+What OpenCV rounds to float32 is rounded here in the same order, its constants included. It has to be: a pixel whose
+displaced point lies outside the frame counts in another way, and where a picture stands still the flow at its left
+and upper border is ±1e-9 px, so that the last bit decides. With fused multiply-adds and an expansion in float32 alone,
+1 code in 100 000 of real clips differed by one, and in 3 of 13 videos some at the border by 2 or 3; that saved 3 % of
+the time. The order is that of OpenCV's builds for x86-64. Builds for other processors may fuse, and then are as far
+from this flow as that. Two things are left:
 
 - *small windows, many iterations.* Averaged over few pixels, systems along any straight edge are nearly
   singular and every iteration multiplies the rounding of the one before. OpenCV then gives another flow for
-  the transposed frames, which differs from its own as much as this one does: with ``winsize=5`` by up to 132
-  codes. Such combinations are refused (`kernel_parameters`): no other code can reproduce that flow;
+  the transposed frames: with ``winsize=5`` one that differs by up to 132 codes. Such combinations are refused
+  (`kernel_parameters`);
 - *images without a second direction*, such as drawn diagonal stripes, where every window is singular. No
   parameter tells these, so they are computed, and the flow along the stripes means as little as it does in
   OpenCV, which gives another for the frames turned by 180 degrees.
@@ -107,8 +108,8 @@ from flowstore.estimators.farneback.kernels import KERNELS, PAD, enlarge, expand
 from flowstore.estimators.parameters import GAUSSIAN_WINDOW, Params, farneback_params
 from flowstore.estimators.protocol import FlowStream
 
-# Smallest window for 1, 2, 3 and more iterations whose flow is more than rounding: measured on real clips
-# as the smallest that keeps every code within one of OpenCV's and 99.9 % equal.
+# Smallest window for 1, 2, 3 and more iterations whose flow is more than rounding: measured on real clips as the
+# smallest that, all rounded in another order than OpenCV's, kept every code within one of its and 99.9 % equal.
 _SMALLEST_BOX = (4, 6, 8, 12)
 _SMALLEST_GAUSSIAN = (6, 10, 15, 21)
 

@@ -49,7 +49,7 @@ def blur_weights(scale: float) -> Floats:
     return np.asarray((weights / weights.sum()).astype(np.float32))
 
 
-def polynomial_taps(n: int, sigma: float) -> tuple[Floats, Floats]:
+def polynomial_taps(n: int, sigma: float) -> tuple[Floats, NDArray[np.float64]]:
     """Make the filters of the polynomial expansion over a window of ``2 * n + 1`` pixels.
 
     References
@@ -59,15 +59,21 @@ def polynomial_taps(n: int, sigma: float) -> tuple[Floats, Floats]:
     x = np.arange(-n, n + 1)
     rough = np.exp(-x * x / (2 * sigma * sigma)).astype(np.float32).astype(np.float64)
     g = (rough * (1 / rough.sum())).astype(np.float32)
-    wide = g.astype(np.float64)
-    m0, m2, m4 = wide.sum(), (wide * x**2).sum(), (wide * x**4).sum()
-    moments = np.diag([m0 * m0, m0 * m2, m0 * m2, m0 * m4, m0 * m4, m2 * m2])
-    moments[0, 3:5] = moments[3:5, 0] = m0 * m2
-    moments[3, 4] = moments[4, 3] = m2 * m2
+    # In OpenCV moments are sums in float64 of products in float32, multiplied from left to right.
+    x32 = x.astype(np.float32)
+    y32 = x32[:, None]
+    weight = g[:, None] * g
+    square = weight * x32 * x32
+    m0, m2, m4, m22 = (
+        product.sum(dtype=np.float64) for product in (weight, square, square * x32 * x32, square * y32 * y32)
+    )
+    moments = np.diag([m0, m2, m2, m4, m4, m22])
+    moments[0, 3:5] = moments[3:5, 0] = m2
+    moments[3, 4] = moments[4, 3] = m22
     inverse = np.linalg.inv(moments)
-    taps = np.stack([wide, x * wide, x * x * wide])[:, n:].astype(np.float32)
+    taps = np.stack([g, x32 * g, x32 * x32 * g])[:, n:]
     picked = [inverse[1, 1], inverse[0, 3], inverse[3, 3], inverse[5, 5]]
-    return taps.ravel(), np.array(picked, np.float32)
+    return taps.ravel(), np.array(picked)
 
 
 def gaussian_window(m: int) -> Floats:
