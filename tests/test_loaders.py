@@ -522,6 +522,7 @@ def test_more_batches_are_kept_than_files_may_be_open(place):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.filterwarnings("ignore:.* of its index left out")
 def test_a_store_that_changed_since_is_said_to_have(tmp_path):
     place = tmp_path / "s.zarr"
     storage = write_store(place, {"a/x": make_codes(20, seed=1), "a/y": make_codes(20, seed=2)})

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 import click
 
 from flowstore.errors import ClusterError, ExportError, FlowStoreError, FlowStoreWarning, StoreError
-from flowstore.names import printable_name
+from flowstore.names import count_text, printable_name
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -35,8 +35,11 @@ class WorkError(FlowStoreError):
 
 
 @contextlib.contextmanager
-def working() -> Iterator[None]:
-    """Mark the part of a command in which work is done, so that an error there is no refusal."""
+def working(resumes: bool = False) -> Iterator[None]:
+    """Mark the part of a command in which work is done, so that an error there is no refusal.
+
+    `resumes`: the same command goes on from what was finished.
+    """
     try:
         yield
     except (StoreError, ExportError, ClusterError) as error:
@@ -44,7 +47,7 @@ def working() -> Iterator[None]:
     except KeyboardInterrupt:
         # Ends the line in which a terminal shows ^C.
         click.echo(err=True)
-        say("stopped; what was finished is kept, and the same command goes on from there")
+        say("stopped; what was finished is kept, and the same command goes on from there" if resumes else "stopped")
         sys.exit(EXIT_STOPPED)
 
 
@@ -92,6 +95,14 @@ def saying_warnings() -> Iterator[None]:
 
         warnings.showwarning = say_or_show
         yield
+
+
+def say_doubts(missing: str, n_left_out: int = 0) -> None:
+    """Print what a quiet command says all the same: planned videos that are missing, and failed ones left out."""
+    if missing:
+        say(missing)
+    if n_left_out:
+        say(f"{count_text(n_left_out, 'failed video')} left out")
 
 
 def say_failure(class_name: str, name: str, reason: str) -> None:

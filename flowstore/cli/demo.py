@@ -19,7 +19,7 @@ def command(folder: str, is_json: bool, quiet: bool, verbose: bool) -> int:
     from flowstore.demo import ERROR_ALLOWED_PX, run_demo
     from flowstore.progress import ConsoleProgress
 
-    with working():
+    with working(resumes=True):
         report = run_demo(folder, False if quiet else ConsoleProgress(stderr_console(), "extract"))
     worst = max(report.errors_px.values())
     if is_json:

@@ -7,7 +7,16 @@ from typing import Any, get_args
 
 import click
 
-from flowstore.cli.console import print_json, print_result, print_shown, print_text, say, stderr_console, working
+from flowstore.cli.console import (
+    print_json,
+    print_result,
+    print_shown,
+    print_text,
+    say,
+    say_doubts,
+    stderr_console,
+    working,
+)
 from flowstore.cli.layouts import CUSTOM, choose_layout, layout_options
 from flowstore.cli.options import Place, Size, SpelledChoice, output_options, select_option, worker_options
 from flowstore.errors import ArgumentError
@@ -140,12 +149,13 @@ def command(
                 print_text(f"note:     {note}")
         return 0
     progress = None if quiet else ConsoleProgress(stderr_console(), "export")
-    with working():
+    with working(resumes=True):
         report = run_export(planned, options.overwrite, workers, scheduler, progress)
     print_result(report, is_json, quiet)
     if quiet:
         for failure in report.failures:
             say(f"failed {failure.key}: {failure.problem}")
+        say_doubts(report.missing, report.n_left_out)
     return 0 if report.is_all_well else 1
 
 

@@ -46,7 +46,7 @@ def carry_out(
     if not quiet:
         for line in lines:
             say(line)
-    with working():
+    with working(resumes=True):
         report = run(plan, workers, scheduler, progress)
     print_result(report, is_json, quiet)
     if quiet or is_json:

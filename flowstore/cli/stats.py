@@ -7,7 +7,7 @@ from typing import Any
 import click
 from rich.text import Text
 
-from flowstore.cli.console import print_json, print_shown, say, stderr_console, working
+from flowstore.cli.console import print_json, print_shown, say, say_doubts, stderr_console, working
 from flowstore.cli.options import Place, output_options, select_option, worker_options
 from flowstore.cli.tables import Table
 from flowstore.stats.report import GroupStats, StatsReport
@@ -120,6 +120,7 @@ def command(
     if quiet:
         for key, reason in report.failures.items():
             say(f"failed {key}: {reason}")
+        say_doubts(report.missing, report.n_left_out)
     return 0 if report.is_all_well else 1
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from zarr.abc.store import Store
 
-from flowstore.arguments import check_whole
+from flowstore.arguments import check_whole, suggest_path
 from flowstore.caches import RecentCache
 from flowstore.errors import (
     ArgumentError,
@@ -89,7 +89,13 @@ def open_store(place: Place) -> FlowStore:
     flowstore.errors.StoreNotFoundError: ...nowhere.zarr: no store here...
     """
     storage = open_storage(place)
-    return FlowStore(storage, read_root(storage))
+    try:
+        root = read_root(storage)
+    except StoreNotFoundError as error:
+        if storage.folder is None or os.path.lexists(storage.folder):
+            raise
+        raise StoreNotFoundError(f"{error}{suggest_path(storage.folder)}") from error
+    return FlowStore(storage, root)
 
 
 class FlowStore:
