@@ -14,8 +14,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from flowstore.opencv import opencv_versions
+
 LIBRARIES = (
-    *("flowstore", "numpy", "numba", "opencv-python", "zarr", "numcodecs", "dask", "torch", "torchvision"),
+    *("flowstore", "numpy", "numba", "zarr", "numcodecs", "dask", "torch", "torchvision"),
     # What others read flow with: alternatives.py.
     *("h5py", "hdf5plugin", "lmdb", "tensorstore", "zarrs"),
 )
@@ -33,6 +35,7 @@ def describe_machine() -> dict[str, Any]:
             versions[name] = version(name)
         except PackageNotFoundError:
             versions[name] = "not installed"
+    versions |= opencv_versions()
     return {
         "processor": model,
         "cores": os.cpu_count(),

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import difflib
 import math
 import operator
 import os
 from typing import Any, get_args
 
 from flowstore.errors import ArgumentError
-from flowstore.names import suggest_name
+from flowstore.names import printable_name, suggest_name
 
 ParameterValue = int | float | bool | str
+# Of the folder above a path that does not exist: of more names none is looked for that is near.
+_MOST_NAMES = 10_000
 
 
 def check_whole(name: str, value: Any, least: int, most: int | None = None) -> None:
@@ -124,3 +128,16 @@ def existing_place(path: str) -> str:
     while not os.path.exists(path):
         path = os.path.dirname(path)
     return path
+
+
+def suggest_path(path: str) -> str:
+    """Return a hint at the path that was meant by one that does not exist; empty where none is near."""
+    path = os.path.abspath(path)
+    above = existing_place(path)
+    wrong, _, below = os.path.relpath(path, above).partition(os.sep)
+    with contextlib.suppress(OSError):
+        for name in difflib.get_close_matches(wrong, os.listdir(above)[:_MOST_NAMES], n=1):
+            found = os.path.join(above, name)
+            whole = os.path.join(found, below) if below else found
+            return f"; did you mean {printable_name(whole if os.path.exists(whole) else found)}?"
+    return ""

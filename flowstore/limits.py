@@ -10,7 +10,7 @@ from typing import Any
 
 from flowstore.errors import ArgumentError, StoreFormatError
 
-# A day of video at 30 frames a second has a document of half of this.
+# A day of video at 30 frames per second has a document of half of this.
 MAX_DOCUMENT_BYTES = 2**25
 MAX_SIDE_PX = 65_535
 MAX_FLOW_BYTES = 2**30
@@ -28,14 +28,14 @@ def check_flow_size(height: int, width: int, n_flows: int, size_bytes: int) -> N
     >>> check_flow_size(50_000, 60_000, 1, 2_000_000)
     Traceback (most recent call last):
     ...
-    flowstore.errors.ArgumentError: flow of 60000×50000 px takes 6000000000 bytes a flow, at most 1073741824 can be
+    flowstore.errors.ArgumentError: flow of 60000×50000 px takes 6000000000 bytes per flow, at most 1073741824 can be
     """
     flow_bytes = 2 * height * width
     if min(height, width) < 1:
         raise ArgumentError(f"flow of {width}×{height} px")
     if max(height, width) > MAX_SIDE_PX or flow_bytes > MAX_FLOW_BYTES:
         raise ArgumentError(
-            f"flow of {width}×{height} px takes {flow_bytes} bytes a flow, at most {MAX_FLOW_BYTES} can be"
+            f"flow of {width}×{height} px takes {flow_bytes} bytes per flow, at most {MAX_FLOW_BYTES} can be"
         )
     if n_flows * MIN_CHUNK_BYTES > size_bytes or n_flows * flow_bytes > size_bytes * MAX_PACKING:
         raise ArgumentError(

@@ -680,16 +680,35 @@ class FlowClips(Dataset[Item]):
         shared.sent = items, labels, infos
         return shared
 
-    def __repr__(self) -> str:
+    def _described(self) -> dict[str, str]:
         rule = self.table.rule
         clips = f"{rule.clips} clips of " if rule.clips > 1 else ""
-        frames = "" if self._frames is None else f"; frames of {self._frames.source}, {self.frames_at}"
-        return (
-            f"<FlowClips {self._store.url}: {count_text(len(self), 'item')}, "
-            f"{count_text(self.table.n_videos, 'video')} in {count_text(len(self.classes), 'class')}; "
-            f"{clips}{rule.length} flows, stride {rule.stride}, {rule.sampling}; {self.dtype}, "
-            f"{self.layout}{frames}>"
-        )
+        described = {
+            "items": f"{count_text(len(self), 'item')}, {count_text(self.table.n_videos, 'video')} in "
+            f"{count_text(len(self.classes), 'class')}",
+            "clips": f"{clips}{count_text(rule.length, 'flow')}, stride {rule.stride}, {rule.sampling}",
+            "flow": f"{self.dtype}, {self.layout}",
+        }
+        if self._frames is not None:
+            described["frames"] = f"frames of {self._frames.source}, {self.frames_at}"
+        return described
+
+    def __repr__(self) -> str:
+        return f"<FlowClips {self._store.url}: {'; '.join(self._described().values())}>"
+
+    def _repr_html_(self) -> str:
+        from flowstore.notebook.views import clips_html
+
+        epoch, rank = (self.epoch, self._current_rank()) if self.table.rule.is_training else (0, 0)
+        items = []
+        for number in range(min(len(self), _N_SHOWN)):
+            draw = self.table.draw(number, epoch, rank=rank)
+            starts = ", ".join(map(str, draw.flows[:, 0].tolist()))
+            items.append((str(number), self._key(draw), self.classes[draw.target], starts))
+        rows = [*self._described().items()]
+        rows += [("transform", name_of(self.transform))] if self.transform is not None else []
+        rows += [("epoch", str(epoch))] if self.table.rule.is_training else []
+        return clips_html(self._store.url, rows, items, len(self))
 
 
 def _split_transform(

@@ -213,14 +213,15 @@ def missing_text(n_planned: int | None, n_missing: int) -> str:
     Examples
     --------
     >>> missing_text(36, 32)
-    '32 of 36 planned videos are missing: run the same command again, or wait for the run to end'
+    '32 of 36 planned videos are missing: wait for the run to end, or extract, import or copy again without --part'
     >>> missing_text(36, 0)
     ''
     """
     if not n_missing:
         return ""
     verb = "is" if n_missing == 1 else "are"
-    what_to_do = "run the same command again, or wait for the run to end"
+    # A store does not know which command fills it, nor whether that took a part only.
+    what_to_do = "wait for the run to end, or extract, import or copy again without --part"
     return f"{n_missing} of {n_planned} planned videos {verb} missing: {what_to_do}"
 
 

@@ -14,8 +14,11 @@ from rich.text import Text
 
 from flowstore.jobs.progress import Progress as Shown
 from flowstore.names import count_text, printable_name
+from flowstore.terminal import FittedText
 
 _PLAIN_LINE_EVERY_S = 10.0
+_NARROWEST_BAR, _WIDEST_BAR = 4, 24
+_COLUMNS_OF_COUNTS = 66
 
 
 def format_eta(seconds: float | None) -> str:
@@ -92,7 +95,7 @@ class Meter:
 
 
 class _MeterColumn(ProgressColumn):
-    """Videos, flows a second, time to go and failures, from the meter."""
+    """Videos, flows per second, time to go and failures, from the meter."""
 
     def __init__(self, meter: Meter) -> None:
         super().__init__()
@@ -133,10 +136,12 @@ class ConsoleProgress:
             return
         meter = self._meter = Meter(n_videos, n_flows)
         if self._console.is_terminal:
-            columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24))
-            self._bar = Progress(
-                *columns, _MeterColumn(meter), TimeElapsedColumn(), console=self._console, transient=True
-            )
+            columns: list[ProgressColumn] = [SpinnerColumn(), TextColumn("{task.description}"), _MeterColumn(meter)]
+            # What is left beside the counts.
+            if (bar_width := self._console.width - _COLUMNS_OF_COUNTS) >= _NARROWEST_BAR:
+                columns.insert(2, BarColumn(bar_width=min(bar_width, _WIDEST_BAR)))
+                columns.append(TimeElapsedColumn())
+            self._bar = Progress(*columns, console=self._console, transient=True)
             self._bar.add_task(self._verb, total=1.0)
             self._bar.start()
         self._ticker = threading.Thread(target=self._tick, daemon=True)
@@ -168,11 +173,17 @@ class ConsoleProgress:
 
     def _say(self, label: str, style: str, text: str) -> None:
         # A `Text` is shown as it is: file names hold what would be markup or emoji codes.
-        self._console.print(Text.assemble((label, style), " ", printable_name(text)), soft_wrap=True)
+        self._show(Text.assemble((label, style), " ", printable_name(text)))
 
     def note(self, text: str) -> None:
         """Show a line."""
-        self._console.print(Text(printable_name(text)), soft_wrap=True)
+        self._show(Text(printable_name(text)))
+
+    def _show(self, text: Text) -> None:
+        if not self._console.is_terminal:
+            self._console.print(text, soft_wrap=True)
+            return
+        self._console.print(FittedText(text))
 
     def stop(self) -> None:
         """End the display."""

@@ -13,8 +13,11 @@ from flowstore.export import export
 from flowstore.export.plan import ExportOptions
 from flowstore.importer import import_flow
 from flowstore.importer.origin import ImportOptions
+from flowstore.layouts.layout import custom_layout
 from flowstore.pipeline import extract
 from flowstore.pipeline.settings import make_settings
+from flowstore.quantize.file_quantizer import FileQuantizer
+from flowstore.quantize.quantizer import Quantizer
 from flowstore.render import render
 from flowstore.stats import stats
 from flowstore.stats.plot import plot_stats
@@ -197,6 +200,9 @@ def test_either_spelling_is_taken_on_the_command_line(tmp_path, words, found):
 def test_either_spelling_is_taken_from_python():
     assert make_settings(encoding="centered") == make_settings(encoding="centred")
     assert Crop(4, "centre").where == "center"
+    assert Quantizer("centered", 15) == Quantizer("centred", 15)
+    assert FileQuantizer("centered", 15) == FileQuantizer("centred", 15)
+    assert custom_layout("{class}/{video}/{number:04d}.jpg", packing="rgb", encoding="centered").encoding == "centred"
     assert ExportOptions(encoding="centered").encoding == "centred"
     assert ImportOptions(encoding="centered", store_encoding="centered").store_encoding == "centred"
     with pytest.raises(ArgumentError, match="encoding is 'centring'"):

@@ -521,6 +521,7 @@ def test_more_batches_are_kept_than_files_may_be_open(place):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.filterwarnings("ignore:.* of its index left out")
 def test_a_store_that_changed_since_is_said_to_have(tmp_path):
     place = tmp_path / "s.zarr"
     storage = write_store(place, {"a/x": make_codes(20, seed=1), "a/y": make_codes(20, seed=2)})
@@ -563,6 +564,31 @@ def test_each_fetch_of_a_sampler_with_replacement_draws_anew(place, sampling):
                 assert np.array_equal(dataset.flows_of(0, epoch, fetch)[1], info["flows"][row])
     assert len({told[:-1] for told in drawn}) >= 44
     assert {told[-1] for told in drawn} == set(range(16))
+
+
+@pytest.mark.parametrize(("sampling", "clips"), [("random", 1), ("tsn", 3), ("all", 1)])
+def test_video_and_start_of_each_item_are_told(place, sampling, clips):
+    """By the item itself, in workers and through torch's own collate, before it is read, and in a notebook."""
+    dataset = FlowClips(place, 3, clips, sampling=sampling, transform=Crop(8), dtype="uint8", return_info=True)
+    dataset.set_epoch(4)
+    html = dataset._repr_html_()
+    items = {}
+    for flow, labels, info in DataLoader(dataset, 4, num_workers=2):
+        for row, (number, name) in enumerate(zip(info["number"].tolist(), info["name"], strict=True)):
+            starts = info["flows"][row, :, 0].tolist()
+            items[number] = name, dataset.classes[labels[row]], starts
+            assert dataset.flows_of(number, epoch=4)[1][:, 0].tolist() == starts
+            top, left, height, width = info["crop"][row].int().tolist()
+            codes = VIDEOS[name][starts[0] : starts[0] + 3, :, top : top + height, left : left + width]
+            clip = flow[row] if clips == 1 else flow[row, 0]
+            if len(VIDEOS[name]) >= 3:
+                np.testing.assert_array_equal(clip.numpy(), codes.reshape(6, 8, 8))
+    assert len(items) == len(dataset)
+    cells = [f"<td>{item}</td><td>{name}</td><td>{label}</td>" for item, (name, label, _) in sorted(items.items())]
+    starts = [f"<td>{', '.join(map(str, found))}</td>" for _, (*_, found) in sorted(items.items())]
+    rows = [cell + start in html for cell, start in zip(cells, starts, strict=True)]
+    assert rows == [number < 5 for number in range(len(items))]
+    assert ("more items" in html) == (sampling == "all")
 
 
 def test_ranks_draw_apart_where_nobody_tells_the_epoch(place, monkeypatch):

@@ -8,17 +8,18 @@ import json
 import sys
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 import click
 
 from flowstore.errors import ClusterError, ExportError, FlowStoreError, FlowStoreWarning, StoreError
-from flowstore.names import printable_name
+from flowstore.names import count_text, printable_name
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
 EXIT_STOPPED = 130
+_PIPED_COLUMNS = 10_000
 
 
 @functools.cache
@@ -34,8 +35,11 @@ class WorkError(FlowStoreError):
 
 
 @contextlib.contextmanager
-def working() -> Iterator[None]:
-    """Mark the part of a command in which work is done, so that an error there is no refusal."""
+def working(resumes: bool = False) -> Iterator[None]:
+    """Mark the part of a command in which work is done, so that an error there is no refusal.
+
+    `resumes`: the same command goes on from what was finished.
+    """
     try:
         yield
     except (StoreError, ExportError, ClusterError) as error:
@@ -43,13 +47,38 @@ def working() -> Iterator[None]:
     except KeyboardInterrupt:
         # Ends the line in which a terminal shows ^C.
         click.echo(err=True)
-        say("stopped; what was finished is kept, and the same command goes on from there")
+        say("stopped; what was finished is kept, and the same command goes on from there" if resumes else "stopped")
         sys.exit(EXIT_STOPPED)
 
 
 def say(text: str) -> None:
-    """Print a line for people, to stderr."""
-    click.echo(text, err=True)
+    """Print lines for people, to stderr."""
+    _print_fitted(text, sys.stderr)
+
+
+def print_text(text: str) -> None:
+    """Print lines of a result, to stdout."""
+    _print_fitted(text, sys.stdout)
+
+
+def _print_fitted(text: str, stream: TextIO) -> None:
+    if stream.isatty():
+        from flowstore.terminal import fit_lines, terminal_columns
+
+        text = fit_lines(text, terminal_columns(stream))
+    click.echo(text, stream)
+
+
+def print_shown(*parts: RenderableType) -> None:
+    """Print texts and tables of a result, to stdout."""
+    from rich.console import Console
+
+    from flowstore.terminal import terminal_columns
+
+    # A program that reads them, such as grep, finds each row in one line.
+    console = Console(highlight=False, width=terminal_columns(sys.stdout) or _PIPED_COLUMNS)
+    for part in parts:
+        console.print(part)
 
 
 @contextlib.contextmanager
@@ -66,6 +95,14 @@ def saying_warnings() -> Iterator[None]:
 
         warnings.showwarning = say_or_show
         yield
+
+
+def say_doubts(missing: str, n_left_out: int = 0) -> None:
+    """Print what a quiet command says all the same: planned videos that are missing, and failed ones left out."""
+    if missing:
+        say(missing)
+    if n_left_out:
+        say(f"{count_text(n_left_out, 'failed video')} left out")
 
 
 def say_failure(class_name: str, name: str, reason: str) -> None:
@@ -91,4 +128,4 @@ def print_result(result: Result, is_json: bool, quiet: bool, text: str | None = 
     if is_json:
         print_json(result.to_json())
     elif not quiet:
-        click.echo(str(result) if text is None else text)
+        print_text(str(result) if text is None else text)

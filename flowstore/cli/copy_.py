@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from flowstore.cli.console import print_result, say, stderr_console, working
+from flowstore.cli.console import print_result, say, say_doubts, stderr_console, working
 from flowstore.cli.options import Place, output_options, select_option, worker_options
 
 
@@ -66,16 +66,20 @@ def command(
     if verbose:
         lines += [f"to do:  {key}" for key in planned.keys]
     if dry_run:
+        lines += [f"note:   {planned.missing}"] if planned.missing else []
         print_result(planned, is_json, quiet, "\n".join(lines))
         return 0
     if not quiet:
         for line in lines:
             say(line)
     progress = None if quiet else ConsoleProgress(stderr_console(), "copy")
-    with working():
+    # A zip is whole or not at all.
+    with working(resumes=not isinstance(planned.dest, str)):
         report = run_copy(planned, workers, scheduler, progress)
     print_result(report, is_json, quiet)
     if quiet or is_json:
         for failure in report.failures:
             say(f"failed {failure.key}: {failure.problem}")
+    if quiet:
+        say_doubts(report.missing)
     return 0 if report.is_all_well else 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from flowstore.cli.console import print_json, say, stderr_console, working
+from flowstore.cli.console import print_json, print_text, say, stderr_console, working
 from flowstore.cli.options import Place, output_options
 
 
@@ -19,23 +19,23 @@ def command(folder: str, is_json: bool, quiet: bool, verbose: bool) -> int:
     from flowstore.demo import ERROR_ALLOWED_PX, run_demo
     from flowstore.progress import ConsoleProgress
 
-    with working():
+    with working(resumes=True):
         report = run_demo(folder, False if quiet else ConsoleProgress(stderr_console(), "extract"))
     worst = max(report.errors_px.values())
     if is_json:
         print_json({"folder": report.folder, "errors_px": report.errors_px, "extract": report.extracted.to_json()})
     elif not quiet:
-        click.echo(f"videos    {report.videos}")
-        click.echo(f"store     {report.extracted}")
+        print_text(f"videos    {report.videos}")
+        print_text(f"store     {report.extracted}")
         for key, error in sorted(report.errors_px.items()):
-            click.echo(f"          {key:20} mean error {error:.3f} px against the true motion")
-        click.echo(f"images    {report.exported}")
-        click.echo(f"picture   {report.picture}")
-        click.echo(f"film      {report.film}")
-        click.echo("\nNow in Python:\n")
-        click.echo("  import flowstore")
-        click.echo(f"  store = flowstore.open_store({report.store!r})")
-        click.echo('  store["zoom/zoom_2"][5:15]        # float32 (10, 2, 120, 160), pixels')
+            print_text(f"          {key:20} mean error {error:.3f} px against the true motion")
+        print_text(f"images    {report.exported}")
+        print_text(f"picture   {report.picture}")
+        print_text(f"film      {report.film}")
+        print_text("\nNow in Python:\n")
+        print_text("  import flowstore")
+        print_text(f"  store = flowstore.open_store({report.store!r})")
+        print_text('  store["zoom/zoom_2"][5:15]  # pixels, (10, 2, 120, 160)')
     if worst > ERROR_ALLOWED_PX:
         say(f"the flow is off by {worst:.2f} px, more than {ERROR_ALLOWED_PX} px: please report this")
         return 1

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from flowstore.cli.tables import Table
 from flowstore.format.settings import IMPORTED, ExtractSettings, flow_unit
 from flowstore.names import count_text, format_bytes, printable_name, sources_texts, videos_text
 from flowstore.store.open import FlowClass, FlowStore, open_place
 from flowstore.store.video import Video
 from flowstore.store.video_index import VideoIndex
+from flowstore.terminal import FittedText
 
 
 @dataclass(frozen=True)
@@ -84,12 +85,11 @@ def describe_store(store: FlowStore) -> Description:
         "".join(f"of {text}\n" for text in sources_texts(store.root.sources)),
         (f"{missing}\n" if (missing := store.missing) else "", "red"),
     )
-    table = _table("class", "videos", "failed", "flows", "size", "clipped")
+    table = Table("class", "videos", "failed", "flows", "bytes", "clipped")
     for name, row in sorted(classes.items()):
-        table.add_row(printable_name(name), *_total_cells(row))
+        table.add(name, *_total_cells(row))
     if len(classes) > 1:
-        table.add_section()
-        table.add_row("all", *_total_cells(totals), style="bold")
+        table.add("all", *_total_cells(totals), style="bold")
     values = {
         "store": store.url,
         "format": store.root.format,
@@ -103,7 +103,7 @@ def describe_store(store: FlowStore) -> Description:
         "classes": classes,
         "failures": failures,
     }
-    return Description(values, Group(head, table, *_failure_lines(failures)))
+    return Description(values, Group(FittedText(head), table, *_failure_lines(failures)))
 
 
 def _pairs(values: Mapping[str, Any]) -> str:
@@ -153,14 +153,6 @@ def _total_cells(totals: dict[str, Any]) -> list[str]:
     ]
 
 
-def _table(first: str, *columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column(first, overflow="fold")
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
-    return table
-
-
 def _failures(index: VideoIndex) -> list[dict[str, str]]:
     return [
         {"class": index.class_name(number), "video": index.name(number), "reason": str(index.column("reason")[number])}
@@ -168,27 +160,24 @@ def _failures(index: VideoIndex) -> list[dict[str, str]]:
     ]
 
 
-def _failure_lines(failures: list[dict[str, str]]) -> list[Text]:
+def _failure_lines(failures: list[dict[str, str]]) -> list[RenderableType]:
     if not failures:
         return []
-    lines = [Text("\nfailed", style="red")]
-    lines += [
-        Text(f"  {printable_name(row['class'])}/{printable_name(row['video'])}: {row['reason']}") for row in failures
-    ]
-    return lines
+    lines = [f"  {printable_name(row['class'])}/{printable_name(row['video'])}: {row['reason']}" for row in failures]
+    return [Text("\nfailed", style="red"), FittedText(Text("\n".join(lines)))]
 
 
 def describe_class(store: FlowStore, class_name: str) -> Description:
     """Describe a class: its videos."""
     index = store.select(class_name, status=None).videos
     totals = _totals(index)
-    table = _table("video", "flows", "size", "fps", "mean", "p99", "max px", "clipped", "bytes")
+    table = Table("video", "flows", "size", "fps", "mean", "p99", "max px", "clipped", "bytes")
     rows = []
     for number, row in enumerate(index):
         name = index.name(number)
         rows.append(row | {"video": name, "class": class_name})
         if row["status"] == "failed":
-            table.add_row(Text(printable_name(name)), *["-"] * 7, Text("failed", style="red"))
+            table.add(name, *["-"] * 7, "failed", style="red")
             continue
         numbers = [f"{row[key]:.2f}" for key in ("mean_magnitude", "p99_magnitude", "max_magnitude")]
         size = f"{row['width']}×{row['height']}"
@@ -201,14 +190,14 @@ def describe_class(store: FlowStore, class_name: str) -> Description:
             f"{row['clipped_share']:.3%}",
             format_bytes(row["size_bytes"]),
         ]
-        table.add_row(Text(printable_name(name)), *cells)
+        table.add(name, *cells)
     head = Text.assemble(
         (printable_name(class_name), "bold"),
         f": {videos_text(totals['videos'], totals['failed'])}, {count_text(totals['flows'], 'flow')}, "
         f"{format_bytes(totals['bytes'])}\n",
     )
     values = {"class": class_name, **totals, "rows": [_without_nan(row) for row in rows]}
-    return Description(values, Group(head, table, *_failure_lines(_failures(index))))
+    return Description(values, Group(FittedText(head), table, *_failure_lines(_failures(index))))
 
 
 def _without_nan(row: dict[str, Any]) -> dict[str, Any]:
@@ -218,9 +207,6 @@ def _without_nan(row: dict[str, Any]) -> dict[str, Any]:
 def describe_video(video: Video) -> Description:
     """Describe a video: its record."""
     record = video.record
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
     statistics = record.statistics
     rows: list[tuple[str, str]] = [("status", record.status if record.is_ok else f"failed: {record.reason}")]
     if statistics:
@@ -242,6 +228,8 @@ def describe_video(video: Video) -> Description:
     rows += [("damage", f"{record.damage}; the flow is that of the frames before it")] if record.damage else []
     rows += [("warning", warning) for warning in record.warnings]
     rows += [("made", f"{record.created} with {_pairs(record.versions)}")]
-    for name, value in rows:
-        table.add_row(name, Text(value))
-    return Description(record.to_json(), Group(Text(video.key, style="bold"), table))
+    head = FittedText(Text(video.key, style="bold"))
+    return Description(
+        record.to_json(),
+        Group(head, *(FittedText(Text.assemble((f"{name:9}", "bold"), value)) for name, value in rows)),
+    )

@@ -7,7 +7,16 @@ from typing import Any, get_args
 
 import click
 
-from flowstore.cli.console import print_json, print_result, say, stderr_console, working
+from flowstore.cli.console import (
+    print_json,
+    print_result,
+    print_shown,
+    print_text,
+    say,
+    say_doubts,
+    stderr_console,
+    working,
+)
 from flowstore.cli.layouts import CUSTOM, choose_layout, layout_options
 from flowstore.cli.options import Place, Size, SpelledChoice, output_options, select_option, worker_options
 from flowstore.errors import ArgumentError
@@ -19,10 +28,12 @@ from flowstore.quantize.file_quantizer import FileEncoding
 def _list_layouts(context: click.Context, param: click.Parameter, is_asked: bool) -> None:
     if not is_asked:
         return
-    width = max(len(name) for name in LAYOUTS)
-    examples = max(len(layout.example) for layout in LAYOUTS.values())
+    from flowstore.cli.tables import Table
+
+    table = Table(is_text=True)
     for layout in LAYOUTS.values():
-        click.echo(f"{layout.name:{width}}  {layout.example:{examples}}  {layout.encoding:9}  {layout.used_by}")
+        table.add(layout.name, layout.example, layout.encoding, layout.used_by)
+    print_shown(table)
     context.exit(0)
 
 
@@ -78,6 +89,11 @@ def conversion_options(function: Callable[..., Any]) -> Callable[..., Any]:
     help="Write 'frame_dir total_frames label' too, of all or of a split: hmdb51:splits/:1. May be repeated.  "
     "[default: none]",
 )
+@click.option(
+    "--skip-unlisted",
+    is_flag=True,
+    help="Leave out of lists the videos that none can hold, such as with spaces; else they are refused.",
+)
 @click.option("--overwrite", is_flag=True, help="Write anew what is there already.")
 @click.option("--dry-run", is_flag=True, help="Print the plan, files and bytes, and write nothing.")
 @worker_options
@@ -128,17 +144,18 @@ def command(
         if is_json:
             print_json(planned.to_json() | {"estimated_bytes": size_bytes})
         else:
-            click.echo(f"{planned}, about {format_bytes(size_bytes)}")
+            print_text(f"{planned}, about {format_bytes(size_bytes)}")
             for note in planned.room_notes():
-                click.echo(f"note:     {note}")
+                print_text(f"note:     {note}")
         return 0
     progress = None if quiet else ConsoleProgress(stderr_console(), "export")
-    with working():
+    with working(resumes=True):
         report = run_export(planned, options.overwrite, workers, scheduler, progress)
     print_result(report, is_json, quiet)
     if quiet:
         for failure in report.failures:
             say(f"failed {failure.key}: {failure.problem}")
+        say_doubts(report.missing, report.n_left_out)
     return 0 if report.is_all_well else 1
 
 

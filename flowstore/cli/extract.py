@@ -7,7 +7,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from flowstore.cli.console import say
+from flowstore.cli.console import print_text, say
 from flowstore.cli.options import (
     Part,
     Place,
@@ -60,7 +60,7 @@ def _list_params(context: click.Context, param: click.Parameter, algorithm: str 
     from flowstore.estimators.registry import default_params
 
     for key, value in default_params(algorithm).items():
-        click.echo(f"{key}={value}")
+        print_text(f"{key}={value}")
     context.exit(0)
 
 
@@ -117,7 +117,7 @@ def _list_params(context: click.Context, param: click.Parameter, algorithm: str 
     "list_file",
     type=click.Path(),
     metavar="FILE",
-    help="Take only the videos of this file, a path a line.  [default: all]",
+    help="Take only the videos of this file, one path per line.  [default: all]",
 )
 @click.option(
     "--source-template",
@@ -149,6 +149,7 @@ def command(
     source_template: str | None,
     allow_gaps: bool,
     source_fps: float | None,
+    select: tuple[str, ...],
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     limit: int | None,
@@ -184,6 +185,7 @@ def command(
         source_template=source_template,
         allow_gaps=allow_gaps,
         source_fps=source_fps,
+        select=select,
         include=include,
         exclude=exclude,
         limit=limit,

@@ -47,7 +47,10 @@ def _choose_layout(name: str | None, class_folder: bool, file_format: Any, **tem
     default=None,
 )
 @click.option(
-    "--encoding", type=SpelledChoice(get_args(FileEncoding)), help="Of the files' numbers.  [default: the layout's]"
+    "--encoding",
+    type=SpelledChoice(get_args(FileEncoding)),
+    metavar="NAME",
+    help=f"Of the files' numbers: {', '.join(get_args(FileEncoding))}.  [default: the layout's]",
 )
 @click.option(
     "--bound",
@@ -83,6 +86,7 @@ def command(
     y_template: str | None,
     file_format: str | None,
     class_folder: bool,
+    select: tuple[str, ...],
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     limit: int | None,
@@ -115,6 +119,7 @@ def command(
         store,
         chosen,
         ImportOptions(**options),
+        select=select,
         include=include,
         exclude=exclude,
         limit=limit,

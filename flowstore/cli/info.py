@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import click
-from rich.console import Console
 
-from flowstore.cli.console import print_json
+from flowstore.cli.console import print_json, print_shown
 from flowstore.cli.options import Place
-
-_TABLE_WIDTH = 72
-_PIPED_WIDTH = 10_000
 
 
 @click.command("info")
@@ -23,8 +19,5 @@ def command(store: str, is_json: bool) -> int:
     if is_json:
         print_json(description.to_json())
     else:
-        console = Console(highlight=False)
-        # A table that does not fit loses its first columns, and a name folded in two is not found by grep.
-        console.width = max(console.width, _TABLE_WIDTH) if console.is_terminal else _PIPED_WIDTH
-        console.print(description.to_text())
+        print_shown(description.to_text())
     return 0

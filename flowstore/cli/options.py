@@ -75,7 +75,7 @@ def output_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add what says how much is printed: ``--json``, ``--quiet``, ``--verbose``."""
     for option in (
         click.option("--json", "is_json", is_flag=True, help="Print one JSON object; messages go to stderr."),
-        click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors."),
+        click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors and what is missing."),
         click.option("-v", "--verbose", is_flag=True, help="Print more, and tracebacks of errors."),
     ):
         function = option(function)
@@ -102,7 +102,7 @@ def compression_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def selection_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add what says which of the videos found are taken: ``--include``, ``--exclude``, ``--limit``."""
+    """Add what says which of the videos found are taken: ``--select``, ``--include``, ``--exclude``, ``--limit``."""
     for option in (
         click.option("--limit", type=int, metavar="N", help="Take the first N videos only.  [default: all]"),
         click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave these out.  [default: none]"),
@@ -111,6 +111,12 @@ def selection_options(function: Callable[..., Any]) -> Callable[..., Any]:
             multiple=True,
             metavar="PATTERN",
             help="Take only these; * and ? are special, brackets are not.  [default: all]",
+        ),
+        click.option(
+            "--select",
+            multiple=True,
+            metavar="KIND=VALUE",
+            help="Only these: class=wave, name='*_left?'. May be repeated.  [default: all]",
         ),
     ):
         function = option(function)

@@ -46,12 +46,12 @@ def carry_out(
     if not quiet:
         for line in lines:
             say(line)
-    with working():
+    with working(resumes=True):
         report = run(plan, workers, scheduler, progress)
     print_result(report, is_json, quiet)
     if quiet or is_json:
         for record in report.failures:
             say_failure(record.class_name, record.name, record.reason)
     if quiet and report.n_failed_before:
-        say(f"{report.n_failed_before} failed before and were not tried again (--retry-failed)")
+        say(f"{report.n_failed_before} failed before, not tried again (--retry-failed)")
     return 0 if report.is_all_well else 1

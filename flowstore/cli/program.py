@@ -17,17 +17,16 @@ from click.shell_completion import CompletionItem
 
 from flowstore import __version__
 from flowstore.cli.console import EXIT_STOPPED, WorkError, say, saying_warnings, stderr_console
+from flowstore.cli.help import FittedContext
 from flowstore.errors import FlowStoreError
 
-_EPILOG = """\b
-Examples:
-  flowstore demo                                 see it work, in a minute
-  flowstore extract videos/ flow.zarr --dry-run  what there is to do
-  flowstore extract videos/ flow.zarr            do it; again to resume
-  flowstore export flow.zarr out/                classic folders of JPEGs
-\b
-flowstore COMMAND --help shows its options; flowstore --version the version.
-"""
+_EXAMPLES = (
+    ("flowstore demo", "see it work, in a minute"),
+    ("flowstore extract videos/ flow.zarr --dry-run", "what there is to do"),
+    ("flowstore extract videos/ flow.zarr", "do it; again to resume"),
+    ("flowstore export flow.zarr out/", "classic folders of JPEGs"),
+)
+_LAST_LINE = "flowstore COMMAND --help shows its options; flowstore --version the version."
 
 
 # In the order of the work: where each command is, which is loaded when it is called, and what it does.
@@ -48,6 +47,8 @@ _COMMANDS = {
 class _Commands(click.Group):
     """Loads a command when it is called; shows all of its help on a screen of 24 lines."""
 
+    context_class = FittedContext
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
 
@@ -56,11 +57,18 @@ class _Commands(click.Group):
             return None
         module = _COMMANDS[cmd_name][0]
         command: click.Command = import_module(f"flowstore.cli.{module}").command
+        command.context_class = FittedContext
         return command
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, help_text) for name, (_, help_text) in _COMMANDS.items()])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Examples"):
+            formatter.write_dl(_EXAMPLES, col_max=50)
+        formatter.write_paragraph()
+        formatter.write_text(_LAST_LINE)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         commands = [(name, text) for name, (_, text) in _COMMANDS.items() if name.startswith(incomplete)]
@@ -72,7 +80,6 @@ class _Commands(click.Group):
 @click.group(
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog=_EPILOG,
     no_args_is_help=True,
 )
 @click.version_option(__version__, prog_name="flowstore")

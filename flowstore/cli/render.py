@@ -43,7 +43,7 @@ def command(
     verbose: bool,
     **options: Any,
 ) -> int:
-    """Draw a video's flow as a picture or a film, or a class as a sheet with a thumbnail a video."""
+    """Draw a video's flow as a picture or a film, or a class as a sheet with one thumbnail per video."""
     from flowstore.progress import ConsoleProgress
     from flowstore.render.run import render as draw
     from flowstore.sources.images import configured_opencv

@@ -5,16 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import click
-from rich.console import Console, Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from flowstore.cli.console import print_json, say, stderr_console, working
+from flowstore.cli.console import print_json, print_shown, say, say_doubts, stderr_console, working
 from flowstore.cli.options import Place, output_options, select_option, worker_options
+from flowstore.cli.tables import Table
 from flowstore.stats.report import GroupStats, StatsReport
-
-_NARROWEST = 96
-_PIPED_WIDTH = 10_000
+from flowstore.terminal import FittedText
 
 
 class Sample(click.ParamType):  # type: ignore[type-arg, unused-ignore]
@@ -123,43 +120,31 @@ def command(
     if quiet:
         for key, reason in report.failures.items():
             say(f"failed {key}: {reason}")
+        say_doubts(report.missing, report.n_left_out)
     return 0 if report.is_all_well else 1
 
 
 def _print_report(report: StatsReport, plot: str | None) -> None:
-    console = Console(highlight=False)
-    console.width = max(console.width, _NARROWEST) if console.is_terminal else _PIPED_WIDTH
-    parts: list[RenderableType] = [
-        Text(str(report)),
-        Text(""),
+    print_shown(
+        FittedText(Text(f"{report}\n")),
         _class_table(report),
-        Text(""),
+        "",
         _channel_table(report),
-        Text(""),
+        "",
         _clipped_table(report),
-        Text(report.clipped_note(), style="dim"),
-    ]
-    console.print(Group(*parts))
+        FittedText(Text(report.clipped_note(), style="dim")),
+    )
     if plot:
-        console.print(Text(f"drawn in {plot}"))
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column(columns[0], overflow="fold")
-    for column in columns[1:]:
-        table.add_column(column, justify="right", no_wrap=True)
-    return table
+        print_shown(FittedText(Text(f"drawn in {plot}")))
 
 
 def _class_table(report: StatsReport) -> Table:
     moving = f"≥{report.rules.moving_px:g} px"
-    table = _table("magnitude, px", "videos", "flows", "counted", "mean", "p50", "p99", "max", moving, "clipped")
+    table = Table("magnitude, px", "videos", "flows", "counted", "mean", "p50", "p99", "max", moving, "clipped")
     for name, group in report.classes.items():
-        table.add_row(Text(name), *_group_cells(group))
+        table.add(name, *_group_cells(group))
     if len(report.classes) > 1:
-        table.add_section()
-        table.add_row("all", *_group_cells(report.overall), style="bold")
+        table.add("all", *_group_cells(report.overall), style="bold")
     return table
 
 
@@ -176,18 +161,18 @@ def _group_cells(group: GroupStats) -> list[str]:
 
 def _channel_table(report: StatsReport) -> Table:
     channels = report.overall.channels
-    table = _table("for training", "mean x", "mean y", "std x", "std y")
+    table = Table("for training", "mean x", "mean y", "std x", "std y")
     if report.overall.counts.n_pixels:
-        table.add_row("pixels", *(f"{value:.5f}" for value in (*channels.mean_px, *channels.std_px)))
+        table.add("pixels", *(f"{value:.5f}" for value in (*channels.mean_px, *channels.std_px)))
     if channels.mean_normalized and channels.std_normalized and report.overall.counts.n_pixels:
         normalized = *channels.mean_normalized, *channels.std_normalized
-        table.add_row("codes / 255", *(f"{value:.5f}" for value in normalized))
+        table.add("codes / 255", *(f"{value:.5f}" for value in normalized))
     return table
 
 
 def _clipped_table(report: StatsReport) -> Table:
-    table = _table("bound", "would clip, of values")
+    table = Table("bound", "would clip, of values")
     for row in report.clipped:
         is_own = row.bound_px == report.rules.quantizer.bound_px
-        table.add_row(f"±{row.bound_px:g} px{' (the store)' if is_own else ''}", str(row))
+        table.add(f"±{row.bound_px:g} px{' (the store)' if is_own else ''}", str(row))
     return table

@@ -63,7 +63,7 @@ def command(
             progress=False if quiet else ConsoleProgress(stderr_console(), "verify"),
             repair_progress=False if quiet else ConsoleProgress(stderr_console(), "extract"),
         )
-    for line in [str(fault) for fault in report.faults] if quiet else [*report.mended, *report.notes]:
-        say(line)
+    for line in [*report.faults, *report.doubts] if quiet else [*report.mended, *report.notes]:
+        say(str(line))
     print_result(report, is_json, quiet)
     return 0 if report.is_all_well else 1

@@ -15,7 +15,7 @@ from flowstore.clips.table import ClipTable, TextColumn
 from flowstore.errors import DecodeError, SourceError
 from flowstore.format.record import VideoRecord
 from flowstore.layouts.flow_names import flow_finder
-from flowstore.names import video_path
+from flowstore.names import count_text, video_path
 from flowstore.sources.discovery import LIST_SUFFIXES, discover
 from flowstore.sources.fingerprint import SourceFiles, one_file, several_files
 from flowstore.sources.frames import Frame
@@ -120,7 +120,7 @@ class SourceFrames:
             elif record.frame_numbers:
                 n_made = record.frame_numbers[-1] + 1
             if n_found is not None and (n_found < n_made or (n_found > n_made and not is_part)):
-                raise SourceError(f"{path} holds {n_found} frames, its flow was made of {n_made}")
+                raise SourceError(f"{path} holds {count_text(n_found, 'frame')}, its flow was made of {n_made}")
         self.checked.add(row)
 
     @configured_opencv()
@@ -183,7 +183,8 @@ def _find(source: str, index: VideoIndex, table: ClipTable) -> list[VideoSource]
         else:
             found.append(video)
     if missing:
-        raise SourceError(f"frames: {source} has no frames of {len(missing)} videos, the first is {missing[0]}")
+        videos = count_text(len(missing), "video")
+        raise SourceError(f"frames: {source} has no frames of {videos}, the first is {missing[0]}")
     return found
 
 
@@ -207,7 +208,7 @@ def _discovered(source: str) -> dict[str, VideoSource]:
 
 
 def _wrong_number(folder: str, names: list[str], n_expected: int) -> str:
-    said = f"{folder} holds {len(names)} frames, its flow was made of {n_expected}"
+    said = f"{folder} holds {count_text(len(names), 'frame')}, its flow was made of {n_expected}"
     parts = [_NUMBERED.fullmatch(name) for name in sorted(names, key=natural_key)]
     for one, other in pairwise(part for part in parts if part is not None):
         if one[1] == other[1] and int(other[2]) > int(one[2]) + 1:

@@ -1,6 +1,6 @@
 """The videos that clips are drawn from, as columns, and what each item of a dataset holds. Free of any framework.
 
-Holds numbers and one string of paths, no object a video: a table of 300 000 videos is made in a fraction of a second,
+Holds numbers and one string of paths, no object per video: a table of 300 000 videos is made in a fraction of a second,
 and is cheap to send to another process.
 """
 

@@ -24,7 +24,7 @@ from flowstore.format.codec import Compression
 from flowstore.format.record import VideoRecord
 from flowstore.format.root import RootAttributes, check_outside_stores, read_root
 from flowstore.format.settings import ExtractSettings
-from flowstore.names import count_text, escape_name, format_bytes, printable_name, video_path
+from flowstore.names import count_text, escape_name, format_bytes, missing_text, printable_name, video_path
 from flowstore.quantize.encoder import are_loops_compiled, compile_loops, has_numba
 from flowstore.quantize.error_bounded import check_below_bound
 from flowstore.storage.keys import Storage
@@ -62,6 +62,8 @@ class CopyPlan:
         Videos of the source whose records cannot be read.
     is_new, is_overwritten : bool
         Whether the target has to be made, or is emptied first.
+    missing : str
+        How many of the store's planned videos are missing, in words; empty where none is.
     added_error_px : float or None
         How far from the stored flow codes may be that are chosen anew, in pixels; None where they stay.
     """
@@ -75,6 +77,7 @@ class CopyPlan:
     damaged: tuple[VideoCopy, ...]
     is_new: bool
     is_overwritten: bool
+    missing: str = ""
     added_error_px: float | None = None
 
     @property
@@ -179,6 +182,7 @@ class CopyPlan:
             "n_todo": len(self.todo),
             "n_done": self.n_done,
             "n_others": self.n_others,
+            "missing": self.missing,
             "n_flows": self.n_flows,
             "size_bytes": self.size_bytes,
         }
@@ -215,10 +219,13 @@ def plan_copy(
         )
     # The whole copy of a store that states no plan is that store, byte for byte.
     n_planned = root.n_planned
+    n_there = len(records) + len(damaged)
+    missing = missing_text(n_planned, max(0, (n_planned or 0) - n_there))
     if select or isinstance(store, FlowStore):
-        n_planned = max(len(records) + len(damaged) + n_others, n_planned_before)
+        missing = source.missing
+        n_planned = max(n_there + n_others, n_planned_before)
     elif n_planned is not None:
-        n_planned = max(len(records) + len(damaged), n_planned) + n_others
+        n_planned = max(n_there, n_planned) + n_others
     return CopyPlan(
         source=source,
         dest=zip_path or target,
@@ -229,6 +236,7 @@ def plan_copy(
         damaged=tuple(damaged),
         is_new=state == "new",
         is_overwritten=state == "overwritten",
+        missing=missing,
         added_error_px=None if max_error is None else float(max_error),
     )
 

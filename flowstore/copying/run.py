@@ -1,6 +1,6 @@
 """Copying a store: to another place, into one ``.zip``, or with another compression.
 
-Carries out a plan: one task a video, commits last, then the index.
+Carries out a plan: one task per video, commits last, then the index.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ class CopyReport:
         Videos that could not be copied.
     seconds : float
         Wall-clock time.
+    missing : str
+        How many of the store's planned videos are missing, in words; empty where none is.
     """
 
     dest: str
@@ -57,6 +59,7 @@ class CopyReport:
     n_done: int
     failures: tuple[VideoCopy, ...]
     seconds: float
+    missing: str = ""
 
     @property
     def is_all_well(self) -> bool:
@@ -67,10 +70,11 @@ class CopyReport:
         rows = f" ({self.n_failed_rows} of them failed rows)" if self.n_failed_rows else ""
         done = f", {self.n_done} were there" if self.n_done else ""
         failed = f"; {len(self.failures)} could not be copied" if self.failures else ""
+        missing = f"; {self.missing}" if self.missing else ""
         return (
             f"{count_text(self.n_videos, 'video')}{rows}, {count_text(self.n_flows, 'flow')}, "
             f"{format_bytes(self.size_bytes)} copied and compared"
-            f"{done} in {self.seconds:.1f} s -> {self.dest}{failed}"
+            f"{done} in {self.seconds:.1f} s -> {self.dest}{failed}{missing}"
         )
 
     def __repr__(self) -> str:
@@ -85,6 +89,7 @@ class CopyReport:
             "bytes": self.size_bytes,
             "failed_rows": self.n_failed_rows,
             "done_before": self.n_done,
+            "missing": self.missing,
             "failed": [{"video": failure.key, "reason": failure.problem} for failure in self.failures],
             "seconds": round(self.seconds, 3),
         }
@@ -216,6 +221,7 @@ class _Gathered:
             n_done=self._plan.n_done,
             failures=tuple(self.failures),
             seconds=seconds,
+            missing=self._plan.missing,
         )
 
 

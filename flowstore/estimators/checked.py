@@ -66,7 +66,10 @@ class CheckedStream:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the stream has to say of the video, at its end."""
-        return tuple(" ".join(str(line).split()) for line in getattr(self._stream, "warnings", ()))
+        given = getattr(self._stream, "warnings", ())
+        # A lone text would be taken for its letters.
+        lines = [given] if isinstance(given, str) else given or ()
+        return tuple(text for line in lines if (text := " ".join(str(line).split())))
 
     @property
     def _n_due(self) -> int:

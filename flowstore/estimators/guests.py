@@ -43,6 +43,16 @@ def guest_names() -> tuple[str, ...]:
     return (*_EXTRA, *sorted({entry.name for entry in entry_points(group=GROUP)} - set(_EXTRA)))
 
 
+def is_extra(algorithm: str) -> bool:
+    """Tell whether a name is that of an estimator of an extra."""
+    return algorithm in _EXTRA
+
+
+def declared(algorithm: str) -> list[EntryPoint]:
+    """Return the estimators of a name that installed packages declare."""
+    return list({entry.value: entry for entry in entry_points(group=GROUP, name=algorithm)}.values())
+
+
 def find_guest(algorithm: str) -> EntryPoint | None:
     """Return where a guest is: by its name, or ``package.module:Class``; None if it is neither.
 
@@ -53,7 +63,7 @@ def find_guest(algorithm: str) -> EntryPoint | None:
     """
     if algorithm in _EXTRA:
         return _EXTRA[algorithm]
-    found = list({entry.value: entry for entry in entry_points(group=GROUP, name=algorithm)}.values())
+    found = declared(algorithm)
     if len(found) > 1:
         owners = " and ".join(f"{entry.dist.name if entry.dist else '?'} ({entry.value})" for entry in found)
         raise EstimatorError(f"two installed packages name an estimator {algorithm}: {owners}; use the path of one")
@@ -67,7 +77,7 @@ def find_guest(algorithm: str) -> EntryPoint | None:
 
 def guest_engine(entry: EntryPoint) -> str:
     """Return the name of the distribution that a guest comes from."""
-    if entry.name in _EXTRA:
+    if entry in _EXTRA.values():
         return _EXTRA_ENGINE
     if entry.dist is not None:
         return entry.dist.name

@@ -71,6 +71,8 @@ class Estimator:
         on with others.
     notes : tuple of str
         What the plan should tell of how it runs here.
+    worker : int or None
+        Set for it: which of the processes of a run it is in, from 0; None where the run has one process.
 
     Parameters
     ----------
@@ -93,6 +95,7 @@ class Estimator:
     libraries: ClassVar[tuple[str, ...]] = ()
     incidental: ClassVar[tuple[str, ...]] = ()
     notes: tuple[str, ...] = ()
+    worker: int | None = None
 
     def __init__(self, params: Params | None = None) -> None:
         self.params = merge_params(self.algorithm or type(self).__name__, self.defaults, params)

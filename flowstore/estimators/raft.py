@@ -29,8 +29,6 @@ from flowstore.estimators.protocol import Estimator, FlowStream, FrameKind
 
 # Its features are an eighth of a frame, and their correlation is halved three times: no side may be less.
 _MULTIPLE, _LEAST_SIDE = 8, 128
-# Each of the processes of one machine has its number here (`flowstore.jobs.distributed`), and so a GPU of its own.
-WORKER_NUMBER = "FLOWSTORE_WORKER_NUMBER"
 # On the CPU a pair takes, beyond the library: bytes for each pixel, and for each pair of eighths' correlation.
 _CPU_BYTES_PER_PIXEL = {"raft_small": 500, "raft_large": 1100}
 _CPU_LIBRARY_BYTES = 550 << 20
@@ -101,8 +99,9 @@ class Raft(Estimator):
         return RaftStream(self._model(), self.params, height, width, step)
 
     def _model(self) -> _Model:
-        number = os.environ.get(WORKER_NUMBER, "")
-        device = self._devices[(int(number) if number.isdigit() else next(_N_STREAMS)) % len(self._devices)]
+        # Each process of a run has a GPU of its own.
+        number = next(_N_STREAMS) if self.worker is None else self.worker
+        device = self._devices[number % len(self._devices)]
         return _model_on(self.algorithm, self._weights, *_stamp(self.algorithm, self._weights), device)
 
 

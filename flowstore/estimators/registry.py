@@ -18,7 +18,16 @@ from typing import Any
 import numpy as np
 
 from flowstore.errors import ArgumentError, EstimatorError, FlowStoreError
-from flowstore.estimators.guests import find_guest, guest_engine, guest_names, guest_versions, load_guest, make_guest
+from flowstore.estimators.guests import (
+    declared,
+    find_guest,
+    guest_engine,
+    guest_names,
+    guest_versions,
+    is_extra,
+    load_guest,
+    make_guest,
+)
 from flowstore.estimators.parameters import Params, farneback_params, tvl1_params
 from flowstore.estimators.protocol import Estimator, FlowStream
 from flowstore.opencv import opencv_versions
@@ -165,6 +174,15 @@ def _guest_engine(algorithm: str, engine: str) -> str:
 def is_guest(algorithm: str) -> bool:
     """Tell whether an algorithm is none of the house's own."""
     return algorithm not in ALGORITHMS
+
+
+def name_notes(algorithm: str) -> list[str]:
+    """Say how the estimators of other packages are asked for whose name one of the house's own has."""
+    hidden = [] if is_guest(algorithm) and not is_extra(algorithm) else declared(algorithm)
+    return [
+        f"algorithm {algorithm} is flowstore's own; that of {guest_engine(entry)} is asked for as {entry.value}"
+        for entry in hidden
+    ]
 
 
 def make_estimator(algorithm: str = "farneback", engine: str = "auto", params: Params | None = None) -> Estimator:

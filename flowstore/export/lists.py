@@ -1,4 +1,4 @@
-"""Lists of exported videos for training code: a line a video, and the classes that its labels number."""
+"""Lists of exported videos for training code: one line per video, and the classes that its labels number."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from flowstore.errors import ArgumentError, FlowStoreWarning
 from flowstore.export.task import ExportTask
 from flowstore.layouts.layout import LISTS_FOLDER, Layout
-from flowstore.names import printable_name
+from flowstore.names import count_text, printable_name
 from flowstore.splits import Split, kinetics_fields, read_split, split_fields, warn_of_unmatched
 from flowstore.store.open import FlowStore
 
@@ -79,21 +79,43 @@ def _list_name(text: str) -> str:
     return "_".join([kind, stem, *([kinetics_part] if kinetics_part else [])])
 
 
-def check_list_names(tasks: Iterable[ExportTask]) -> None:
-    """Refuse names that no line of a list can hold, or that its reader would not find again."""
+def find_unlisted(tasks: Iterable[ExportTask], is_skipping: bool) -> dict[str, str]:
+    """Return the keys, by path, of videos whose names no line of a list can hold; refuse them unless they are skipped.
+
+    References
+    ----------
+    No reader knows quotes or escapes. mmaction2: ``RawframeDataset.load_data_list`` of 1.x splits at any white space
+    and has no ``delimiter``, which is ``VideoDataset``'s alone. TSN's and TSM's ``dataset.py`` split at spaces.
+    """
+    unlisted: dict[str, str] = {}
+    reasons, is_all = [], True
     for task in tasks:
-        where = list_place(task)
-        if where != "".join(where.split()):
-            name = "the folder of the export" if frame_dir(task) == "".join(frame_dir(task).split()) else "a name"
-            raise ArgumentError(
-                f"{task.video.key}: a list cannot hold {name} with white space, at which its readers split lines: "
-                f"{printable_name(where)!r}; rename it, or leave out the lists"
-            )
-        if task.layout.name in _OF_NUMBERED_FOLDERS and not re.fullmatch(r"0\d{5}|[1-9]\d{5,}", where, re.ASCII):
-            raise ArgumentError(
-                f"{task.video.key}: the reader of {task.layout.name} lists opens folders of numbers with six digits, "
-                f"such as 000042, and would not find {printable_name(where)!r}; rename it, or leave out the lists"
-            )
+        reason = _why_unlisted(task)
+        if reason:
+            unlisted[task.path] = task.video.key
+            reasons.append(f"{task.video.key}: {reason}")
+        else:
+            is_all = False
+    if reasons and (is_all or not is_skipping):
+        more = f" (and {count_text(len(reasons) - 1, 'more video')})" if len(reasons) > 1 else ""
+        skip = "" if is_all else ", leave such videos out of the lists (skip_unlisted, --skip-unlisted)"
+        raise ArgumentError(f"{reasons[0]}{more}; rename{skip}, or leave out the lists")
+    return unlisted
+
+
+def _why_unlisted(task: ExportTask) -> str:
+    where = list_place(task)
+    if where != "".join(where.split()):
+        name = "the folder of the export" if frame_dir(task) == "".join(frame_dir(task).split()) else "a name"
+        return (
+            f"a list cannot hold {name} with white space, at which its readers split lines: {printable_name(where)!r}"
+        )
+    if task.layout.name in _OF_NUMBERED_FOLDERS and not re.fullmatch(r"0\d{5}|[1-9]\d{5,}", where, re.ASCII):
+        return (
+            f"the reader of {task.layout.name} lists opens folders of numbers with six digits, such as 000042, and "
+            f"would not find {printable_name(where)!r}"
+        )
+    return ""
 
 
 def list_place(task: ExportTask) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -14,7 +14,7 @@ import numpy as np
 from flowstore.arguments import check_flag, check_folder, check_texts, our_spelling
 from flowstore.errors import ArgumentError, StoreError
 from flowstore.export.conversion import Conversion
-from flowstore.export.lists import VideoList, check_list_names, plan_lists
+from flowstore.export.lists import VideoList, find_unlisted, plan_lists
 from flowstore.export.paths import check_dest, check_outside_store, check_paths, check_sizes
 from flowstore.export.task import ExportTask, VideoExport, read_values
 from flowstore.format.settings import describe_settings
@@ -61,6 +61,9 @@ class ExportOptions:
         Which videos; see `flowstore.splits.select_videos`.
     lists : tuple of str
         Lists to write; see `flowstore.export.lists.plan_lists`.
+    skip_unlisted : bool
+        Leave out of the lists, and of them alone, videos with names that no list can hold, such as with white space;
+        such names are refused by default.
     overwrite : bool
         Write files anew that are there already, whatever they were made with.
 
@@ -80,11 +83,12 @@ class ExportOptions:
     class_folder: bool = True
     select: tuple[str, ...] = ()
     lists: tuple[str, ...] = ()
+    skip_unlisted: bool = False
     overwrite: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "encoding", our_spelling(self.encoding))
-        for name in ("pad_last", "class_folder", "overwrite"):
+        for name in ("pad_last", "class_folder", "skip_unlisted", "overwrite"):
             check_flag(name, getattr(self, name))
         for name in ("select", "lists"):
             object.__setattr__(self, name, check_texts(name, getattr(self, name)))
@@ -119,6 +123,8 @@ class ExportPlan:
         Videos that have no flow, because they failed.
     select : tuple of str
         Which videos were asked for; all by default.
+    unlisted : dict of str to str
+        Keys, by path, of the videos that go out and are in no list: none can hold their names.
     """
 
     store: FlowStore
@@ -131,6 +137,7 @@ class ExportPlan:
     classes: tuple[str, ...] = ()
     n_left_out: int = 0
     select: tuple[str, ...] = ()
+    unlisted: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def n_flows(self) -> int:
@@ -181,6 +188,7 @@ class ExportPlan:
             "flows": self.n_flows,
             "files": self.n_files,
             "lists": [f"{LISTS_FOLDER}/{found.name}.txt" for found in self.lists],
+            "unlisted": list(self.unlisted.values()),
             "left_out": self.n_left_out,
             "missing": self.missing,
             "damaged": [failure.key for failure in self.damaged],
@@ -238,6 +246,8 @@ class ExportPlan:
         ]
         if self.lists:
             rows.append(("lists", ", ".join(f"{LISTS_FOLDER}/{found.name}.txt" for found in self.lists)))
+        if self.unlisted:
+            rows.append(("unlisted", unlisted_text(self.unlisted)))
         if self.damaged:
             rows.append(("damaged", f"{count_text(len(self.damaged), 'video')} whose records cannot be read"))
         if self.missing:
@@ -281,8 +291,7 @@ def plan_export(
     check_paths(tasks, target, has_lists=bool(lists))
     check_outside_store(tasks, target, store)
     check_sizes(tasks)
-    if lists:
-        check_list_names(tasks)
+    unlisted = find_unlisted(tasks, options.skip_unlisted) if lists else {}
     n_left_out = int((selected.videos.column("status") == "failed").sum())
     return ExportPlan(
         selected,
@@ -295,7 +304,15 @@ def plan_export(
         tuple(store.classes),
         n_left_out,
         options.select,
+        unlisted,
     )
+
+
+def unlisted_text(unlisted: Mapping[str, str]) -> str:
+    """Say which videos no list can hold."""
+    more = " and others" if len(unlisted) > 1 else ""
+    first = next(iter(unlisted.values()))
+    return f"{count_text(len(unlisted), 'video')} with names that no list can hold: {first}{more}"
 
 
 def choose_layout(layout: Layout, options: ExportOptions) -> Layout:

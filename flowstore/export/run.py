@@ -49,6 +49,8 @@ class ExportReport:
         Rate at which flows were written, those that were there not counted.
     missing : str
         How many of the store's planned videos are missing, in words; empty where none is.
+    unlisted : tuple of str
+        Videos that no list can hold, for their names, by ``class/name``.
     """
 
     dest: str
@@ -64,6 +66,7 @@ class ExportReport:
     lists: dict[str, int] = field(default_factory=dict)
     flows_per_second: float = 0.0
     missing: str = ""
+    unlisted: tuple[str, ...] = ()
 
     @property
     def is_all_well(self) -> bool:
@@ -76,6 +79,8 @@ class ExportReport:
         failed = f"; {count_text(len(self.failures), 'video')} could not be exported" if self.failures else ""
         missing = f"; {self.missing}" if self.missing else ""
         lists = "".join(f"; {path}: {count_text(n_lines, 'line')}" for path, n_lines in self.lists.items())
+        if self.unlisted:
+            lists += f"; {count_text(len(self.unlisted), 'video')} in no list"
         return (
             f"{count_text(self.n_videos, 'video')}, {count_text(self.n_flows, 'flow')}, "
             f"{count_text(self.n_written, 'file')} written{present} "
@@ -99,6 +104,7 @@ class ExportReport:
             "left_out": self.n_left_out,
             "missing": self.missing,
             "lists": self.lists,
+            "unlisted": list(self.unlisted),
             "failed": [{"video": failure.key, "reason": failure.problem} for failure in self.failures],
             "seconds": round(self.seconds, 3),
         }
@@ -147,7 +153,8 @@ def export(
         terminal and in a notebook.
     **options
         What `flowstore.export.plan.ExportOptions` takes: ``encoding``, ``bound``, ``quality``, ``image_format``,
-        ``short_side``, ``size``, ``pad_last``, ``class_folder``, ``select``, ``lists``, ``overwrite``.
+        ``short_side``, ``size``, ``pad_last``, ``class_folder``, ``select``, ``lists``,
+        ``skip_unlisted``, ``overwrite``.
 
     Returns
     -------
@@ -229,12 +236,13 @@ def run_export(
         lists=lists,
         flows_per_second=n_written * planned.n_flows / max(1, planned.n_files) / max(seconds, 1e-9),
         missing=planned.missing,
+        unlisted=tuple(planned.unlisted.values()),
     )
 
 
 def _write_lists(planned: ExportPlan, good: list[VideoExport]) -> dict[str, int]:
     """Write the lists of the videos that went out; return the lines of each."""
-    exported = {result.path for result in good}
+    exported = {result.path for result in good} - planned.unlisted.keys()
     tasks = {task.path: task for task in planned.tasks if task.path in exported}
     files = list_files(planned.lists, tasks, planned.classes)
     for path, (text, _) in files.items():

@@ -28,8 +28,8 @@ _RESIDUE = 0x48674BC7
 # Version, format version, flags and typesize, then three sizes: of the raw bytes, a block, and the packed bytes.
 _BLOSC_HEADER = struct.Struct("<4xIII")
 # Chosen by benchmarks/bench_compression.py. Reading: lz4hc decodes three times as fast as zstd, and its level 4 is both
-# smaller and faster to read than 3 at the same cost; 5 takes 2 ms a frame of 320×240 and saves 3 %. zstd's level 5
-# decodes faster than 3. Level 8 takes 20 ms a frame, 9 takes 70 and saves 3 %.
+# smaller and faster to read than 3 at the same cost; 5 takes 2 ms per frame of 320×240 and saves 3 %. zstd's level 5
+# decodes faster than 3. Level 8 takes 20 ms per frame, 9 takes 70 and saves 3 %.
 _PRESETS: dict[Compression, tuple[str, int] | None] = {
     "fast": ("lz4hc", 4),
     "balanced": ("zstd", 5),

@@ -130,7 +130,10 @@ class ExtractSettings:
             raise ArgumentError(f"not the settings of an extraction: {error}") from error
 
     def differences(self, other: ExtractSettings, besides: Sequence[str] = ()) -> list[str]:
-        """Return a line for each field, `besides` some parameters, that differs: ``name: this against other``."""
+        """Return a line for each field, `besides` some parameters, that differs: ``name: this against other``.
+
+        Of two algorithms the parameters that one alone has are left out: that it is another one says it.
+        """
         set_aside = {f"param {name}" for name in besides}
         ours, theirs = (
             {name: value for name, value in settings._flat().items() if name not in set_aside}
@@ -138,15 +141,20 @@ class ExtractSettings:
         )
         if self.max_error_px != other.max_error_px:
             ours["max_error_px"], theirs["max_error_px"] = self.largest_error_px, other.largest_error_px
-        return [
-            f"{name}: {ours.get(name)!s} against {theirs.get(name)!s}"
-            for name in ours | theirs
-            if ours.get(name) != theirs.get(name)
-        ]
+        names = [name for name in ours | theirs if ours.get(name) != theirs.get(name)]
+        if self.algorithm != other.algorithm:
+            names = [name for name in names if name in ours and name in theirs]
+        return [f"{name}: {_text(ours.get(name))} against {_text(theirs.get(name))}" for name in names]
 
     def _flat(self) -> dict[str, Any]:
         values = self.to_json()
         return values | {f"param {name}": value for name, value in values.pop("params").items()}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return f"{value[1]}x{value[0]}"
+    return "none" if value is None else str(value)
 
 
 def describe_settings(settings: ExtractSettings) -> str:

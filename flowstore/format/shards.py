@@ -1,4 +1,4 @@
-"""Shards: files that hold one encoded chunk a flow, and an index of them at the end.
+"""Shards: files that hold one encoded chunk per flow, and an index of them at the end.
 
 The layout is that of Zarr's ``sharding_indexed`` codec with the index at the end: chunks ``(1, 2, H, W)`` one after
 another, each compressed and followed by its CRC-32C, then offset and size of each as little-endian 64-bit integers,

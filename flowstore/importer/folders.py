@@ -239,7 +239,10 @@ def find_flow(
         looked_for = " or ".join(choice.example for choice in choices)
         raise ArgumentError(
             f"FOLDER {root}: no file of layout {layout.name}, such as {looked_for}{found}"
-            + _fitting_text(fitting_layouts(root, layout, quantizer))
+            + (
+                _root_above(root, choices, finders[0][0].others)
+                or _fitting_text(fitting_layouts(root, layout, quantizer))
+            )
         )
     chosen_step, notes = _choose_step(finder, chosen, step)
     sources = [
@@ -283,6 +286,32 @@ def fitting_layouts(root: str, layout: Layout, quantizer: FileQuantizer) -> list
         if any(map(_is_readable, sources)):
             fitting.append(options)
     return fitting
+
+
+def _root_above(root: str, layouts: Collection[Layout], others: Collection[str]) -> str:
+    """Return a hint at the folder above whose layout these files are of: a class or a video was given for the whole."""
+    above, below = root, ""
+    for _ in range(2):
+        above, name = os.path.split(above)
+        below = f"{name}/{below}"
+        if any(_is_of(layout, below + other) for layout in layouts for other in others):
+            return f"; its files are the layout's below {above}: give that, and --include '{below}*' for these alone"
+    return ""
+
+
+def _is_of(layout: Layout, path: str) -> bool:
+    for template in layout.templates:
+        known: dict[str, str] = {}
+        components, names = template.split("/"), path.split("/")
+        for component, name in zip(components, names, strict=False):
+            match = component_pattern(component, known).fullmatch(name)
+            if match is None:
+                break
+            known |= match.groupdict()
+        else:
+            if len(components) == len(names):
+                return True
+    return False
 
 
 def _fitting_text(fits: list[str]) -> str:

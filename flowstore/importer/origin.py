@@ -12,7 +12,7 @@ from flowstore.format.codec import Compression
 from flowstore.format.settings import IMPORTED, ExtractSettings
 from flowstore.layouts.layout import MANIFEST, Layout
 from flowstore.layouts.manifest import Manifest
-from flowstore.layouts.presets import find_layout
+from flowstore.layouts.presets import LAYOUTS, find_layout
 from flowstore.quantize.file_quantizer import FileEncoding, FileQuantizer, has_bound
 from flowstore.quantize.quantizer import Encoding, Quantizer, check_bound
 
@@ -100,13 +100,19 @@ class Origin:
     exported: frozenset[str] | None = None
 
 
-def find_origin(root: str, layout: str | Layout | None, options: ImportOptions) -> Origin:
-    """Put together what is asked for and what ``flowstore-export.json`` says."""
+def find_origin(
+    root: str, layout: str | Layout | None, options: ImportOptions, stored: ExtractSettings | None = None
+) -> Origin:
+    """Put together what is asked for, what ``flowstore-export.json`` says, and the settings of a store that goes on."""
     manifest = _read_manifest(root)
     asked = layout if layout is None or isinstance(layout, Layout) else find_layout(layout)
+    # Where nothing is said of the store's numbers, they are the store's.
+    kept = stored.quantizer if stored is not None and _says_nothing(options) else None
+    if stored is not None:
+        options = _going_on(options, stored, is_alone=manifest is None)
     if manifest is None:
         if asked is None:
-            raise ArgumentError(f"FOLDER {root}: give its layout with --layout; it has no {MANIFEST} that says it")
+            asked = _stored_layout(root, stored)
         chosen, source_settings = asked, None
     else:
         chosen = _stated_layout(manifest, root)
@@ -117,14 +123,58 @@ def find_origin(root: str, layout: str | Layout | None, options: ImportOptions) 
     changes: dict[str, Any] = {"encoding": options.encoding, "first": options.first, "is_padded": options.pad_last}
     chosen = replace(chosen, **{name: value for name, value in changes.items() if value is not None})
     stated_bound = None if manifest is None else manifest.said.get("bound_px")
-    read, stored = _choose_quantizers(chosen, options, stated_bound, source_settings)
+    read, quantizer = _choose_quantizers(chosen, options, stated_bound, source_settings, kept)
     notes = []
     if manifest is not None and manifest.said.get("complete") is False:
         notes.append(f"{MANIFEST} says that the export was not finished")
     exported = None
     if manifest is not None and manifest.videos is not None:
         exported = frozenset(key for key, digest in manifest.videos.items() if digest is not None)
-    return Origin(chosen, read, stored, options.step, _computed_by(source_settings), tuple(notes), exported)
+    computed_by = _computed_by(source_settings)
+    if manifest is None and stored is not None:
+        computed_by = str(stored.params.get("computed_by", UNKNOWN))
+    return Origin(chosen, read, quantizer, options.step, computed_by, tuple(notes), exported)
+
+
+def _says_nothing(options: ImportOptions) -> bool:
+    return options.bound is None and options.store_encoding is None
+
+
+def _going_on(options: ImportOptions, stored: ExtractSettings, is_alone: bool) -> ImportOptions:
+    """Return options with those of a store that exists where nothing was asked for.
+
+    What its files are, ``flowstore-export.json`` says where it stands beside them.
+    """
+    settings: dict[str, Any] = {}
+    bound_px = stored.params.get("bound_px", stored.quantizer.bound_px)
+    if options.bound is not None and bound_px is not None:
+        settings["store_encoding"] = stored.quantizer.encoding
+    if is_alone:
+        settings |= {"encoding": stored.params.get("encoding"), "bound": bound_px, "step": stored.step}
+    return replace(options, **{name: value for name, value in settings.items() if getattr(options, name) is None})
+
+
+def _stored_layout(root: str, stored: ExtractSettings | None) -> Layout:
+    """Return the layout of the files that a store was begun with."""
+    if stored is None:
+        above = [os.path.dirname(root), os.path.dirname(os.path.dirname(root))]
+        hint = next(
+            (
+                f"; {place} has one: give that folder"
+                for place in above
+                if os.path.isfile(os.path.join(place, MANIFEST))
+            ),
+            "",
+        )
+        raise ArgumentError(f"FOLDER {root}: give its layout with --layout; it has no {MANIFEST} that says it{hint}")
+    if stored.engine not in LAYOUTS:
+        raise ArgumentError(
+            f"FOLDER {root}: give its layout again, with --layout {stored.engine} and its templates, which the store "
+            "does not keep"
+        )
+    layout: Layout = LAYOUTS[stored.engine]
+    file_format: Any = stored.params.get("format")
+    return layout if file_format == layout.file_format else layout.with_image_format(file_format)
 
 
 def _computed_by(source_settings: ExtractSettings | None) -> str:
@@ -136,7 +186,11 @@ def _computed_by(source_settings: ExtractSettings | None) -> str:
 
 
 def _choose_quantizers(
-    layout: Layout, options: ImportOptions, stated_bound: float | None, source_settings: ExtractSettings | None
+    layout: Layout,
+    options: ImportOptions,
+    stated_bound: float | None,
+    source_settings: ExtractSettings | None,
+    kept: Quantizer | None,
 ) -> tuple[FileQuantizer, Quantizer]:
     """Return what the files' numbers mean, and the quantizer of the store."""
     encoding, bound = layout.encoding, stated_bound if options.bound is None else options.bound
@@ -151,6 +205,8 @@ def _choose_quantizers(
         read = FileQuantizer(encoding, bound)
     else:
         read = FileQuantizer(encoding, None)
+    if kept is not None:
+        return read, kept
     if options.store_encoding is None:
         if read.stored is not None:
             return read, read.stored

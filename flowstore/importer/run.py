@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from flowstore.arguments import ParameterValue, check_folder
+from flowstore.arguments import ParameterValue, check_folder, suggest_path
 from flowstore.errors import ArgumentError, SourceError, StoreError
 from flowstore.format.root import read_root
 from flowstore.format.settings import IMPORTED, ExtractSettings
@@ -38,6 +38,7 @@ def import_flow(
     workers: int | None = None,
     scheduler: str = "auto",
     progress: Progress | bool | None = None,
+    select: Sequence[str] = (),
     retry_failed: bool = False,
     overwrite: bool = False,
     **options: Any,
@@ -55,6 +56,8 @@ def import_flow(
         left out where the folder has a ``flowstore-export.json``.
     workers, scheduler, progress
         As `flowstore.pipeline.run.extract` has them.
+    select : sequence of str
+        Which videos to take: ``class=NAME`` or ``name=PATTERN``.
     retry_failed, overwrite
         As `plan_import` has them.
     **options
@@ -76,7 +79,13 @@ def import_flow(
     """
     progress = choose_progress(progress, "import")
     planned = plan_import(
-        folder, store, layout, ImportOptions(**options), retry_failed=retry_failed, overwrite=overwrite
+        folder,
+        store,
+        layout,
+        ImportOptions(**options),
+        select=select,
+        retry_failed=retry_failed,
+        overwrite=overwrite,
     )
     return run_import(planned, workers, scheduler, progress)
 
@@ -99,6 +108,7 @@ def plan_import(
     layout: str | Layout | None = None,
     options: ImportOptions | None = None,
     *,
+    select: Sequence[str] = (),
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     limit: int | None = None,
@@ -109,29 +119,42 @@ def plan_import(
     options = options or ImportOptions()
     root = check_folder("FOLDER", folder)
     if not os.path.isdir(root):
-        raise SourceError(f"FOLDER {root}: {'not a folder' if os.path.exists(root) else 'there is none'}")
+        what = "not a folder" if os.path.lexists(root) else f"no such folder{suggest_path(root)}"
+        raise SourceError(f"FOLDER {root}: {what}")
     if os.path.isfile(os.path.join(root, "zarr.json")):
         raise ArgumentError(f"FOLDER {root}: a Zarr store; give a folder of flow files")
-    origin = find_origin(root, layout, options)
+    place = open_storage(store, is_written=True)
+    stored = None if overwrite else _stored_settings(place)
+    origin = find_origin(root, layout, options, stored)
     origin.layout.kind.check_usable()
     discovery, step = find_flow(root, origin.layout, origin.read, origin.step, origin.exported)
     discovery = replace(discovery, notes=(*origin.notes, *discovery.notes))
-    chosen = select_sources(discovery.sources, include, exclude, limit)
-    place = open_storage(store, is_written=True)
-    settings = _settings(origin, step, options if overwrite else _going_on(place, origin, options))
+    chosen = select_sources(discovery.sources, include, exclude, limit, None, select)
+    settings = _settings(origin, step, _packed_as(stored, origin, options))
     planned = make_plan(discovery, chosen, place, settings, retry_failed, overwrite, "import")
     note = describe_encoding(origin.layout, origin.read, settings, planned.estimate.largest_frame)
     planned = replace(planned, notes=(note, *planned.notes))
-    return stating_target(planned, root, chosen, len(chosen) < len(discovery.sources))
+    return stating_target(
+        planned,
+        root,
+        chosen,
+        discovery.sources,
+        lambda other: find_flow(other, origin.layout, origin.read, step)[0].sources,
+    )
 
 
-def _going_on(place: Storage, origin: Origin, options: ImportOptions) -> ImportOptions:
-    """Return options with the packing of a store that exists, where none was asked for: no file tells it."""
+def _stored_settings(place: Storage) -> ExtractSettings | None:
+    """Return the settings that a store goes on with; None where there is none, or one that was extracted."""
     try:
         stored = read_root(place).settings
     except StoreError:
-        return options
-    if stored.algorithm != IMPORTED:
+        return None
+    return stored if stored.algorithm == IMPORTED else None
+
+
+def _packed_as(stored: ExtractSettings | None, origin: Origin, options: ImportOptions) -> ImportOptions:
+    """Return options with the packing of a store that goes on, where none was asked for: no file tells it."""
+    if stored is None:
         return options
     compression = stored.compression if options.compression is None else options.compression
     is_said = options.max_error is not None or bool(origin.read.row)

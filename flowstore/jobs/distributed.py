@@ -27,7 +27,7 @@ from typing import Any
 
 from flowstore.errors import ClusterError, StoppedError
 from flowstore.jobs.clusters import open_client
-from flowstore.jobs.job import Job, Tick
+from flowstore.jobs.job import WORKER, Job, Tick
 
 _TICK_EVERY_S = 0.5
 _TASKS_AHEAD = 4
@@ -138,8 +138,6 @@ def _run_on_worker(function: Callable[[Any, Tick], Any], task: Any, job_id: str,
     from distributed import get_worker
 
     worker = get_worker()
-    # Processes of this machine are numbered from 0: an estimator that has several GPUs knows which is its own.
-    os.environ["FLOWSTORE_WORKER_NUMBER"] = str(worker.name)
     key = worker.get_current_task()
     untold, told_at = 0, time.monotonic()
     watch = _StallWatch(limit_s, lambda: worker.log_event(_stall_topic(job_id), key))
@@ -154,9 +152,14 @@ def _run_on_worker(function: Callable[[Any, Tick], Any], task: Any, job_id: str,
             worker.log_event(job_id, untold)
             untold, told_at = 0, time.monotonic()
 
-    with watch:
-        tick(0)
-        result = function(task, tick)
+    number = str(worker.name)
+    token = WORKER.set(int(number) if number.isdecimal() else None)
+    try:
+        with watch:
+            tick(0)
+            result = function(task, tick)
+    finally:
+        WORKER.reset(token)
     if untold:
         worker.log_event(job_id, untold)
     return result

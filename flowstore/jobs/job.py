@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
@@ -16,6 +17,9 @@ Result = TypeVar("Result")
 
 # Called by a task's function with the amount of work done since its last call; raises StoppedError to end the task.
 Tick = Callable[[int], None]
+
+# Of a task that runs in one of several processes: which of them, from 0.
+WORKER: ContextVar[int | None] = ContextVar("flowstore_worker", default=None)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ _PLANE = re.compile(r"flow_([xy])((?:_p[0-9]+)?)_([0-9]{5,})")
 
 
 class Hdf5File(VideoFile):
-    """HDF5: one dataset ``flow``, float32 (T, 2, H, W), a chunk a flow, not compressed.
+    """HDF5: one dataset ``flow``, float32 (T, 2, H, W), one chunk per flow, not compressed.
 
     The same flow gives the same bytes.
     """

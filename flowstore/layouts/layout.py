@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
-from flowstore.arguments import check_whole
+from flowstore.arguments import check_whole, our_spelling
 from flowstore.errors import ArgumentError
 from flowstore.layouts.file_kind import FileKind, VideoFile
 from flowstore.layouts.kinds import KINDS
@@ -83,6 +83,7 @@ class Layout:
     used_by: str = ""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "encoding", our_spelling(self.encoding))
         _check_choices(self)
         # Of NumPy's numbers JSON knows none.
         for name in ("first", "quality"):

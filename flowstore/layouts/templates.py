@@ -13,7 +13,7 @@ from flowstore.names import MAX_COMPONENT_BYTES, printable_name
 
 _FIELDS = {"class", "video", "number", "step"}
 _DRIVE = re.compile(r"[A-Za-z]:")
-# Of a flow: a video of a day at a thousand frames a second has fewer.
+# Of a flow: a video of a day at a thousand frames per second has fewer.
 _LARGE_NUMBER = 99_999_999
 
 

@@ -1,4 +1,4 @@
-"""The index as pandas tables: a row a video, or a row a flow. Pure; owns pandas, loaded when a table is asked for.
+"""The index as pandas tables: one row per video or per flow. Pure; owns pandas, loaded when a table is asked for.
 
 What repeats is categorical: a store of 300 000 videos has few classes, and millions of flows have few videos.
 """

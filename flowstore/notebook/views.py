@@ -90,7 +90,7 @@ def store_html(
 
 
 def index_html(rows: Sequence[Mapping[str, Any]], n_videos: int) -> str:
-    """Return what a notebook shows of an index: its first rows, a line a video."""
+    """Return what a notebook shows of an index: its first rows, one line per video."""
     names = ("class", "video", "flows", "size", "fps", "mean px", "clipped", "bytes")
     head = "".join(f"<th>{name}</th>" for name in names)
     body = "".join(f"<tr>{''.join(f'<td>{_escape(cell)}</td>' for cell in _index_cells(row))}</tr>" for row in rows)
@@ -106,6 +106,17 @@ def _index_cells(row: Mapping[str, Any]) -> list[str]:
     size, mean = f"{row['width']}×{row['height']}", f"{row['mean_magnitude']:.2f}"
     clipped, stored = f"{row['clipped_share']:.3%}", format_bytes(row["size_bytes"])
     return [row["class"], row["video"], str(row["n_flows"]), size, fps, mean, clipped, stored]
+
+
+def clips_html(
+    url: str, rows: Sequence[tuple[str, str]], items: Sequence[tuple[str, str, str, str]], n_items: int
+) -> str:
+    """Return what a notebook shows of a dataset of clips: what it gives, and of its first items what they hold."""
+    head = "".join(f"<th>{name}</th>" for name in ("item", "video", "label", "first flow"))
+    body = "".join(f"<tr>{''.join(f'<td>{_escape(cell)}</td>' for cell in item)}</tr>" for item in items)
+    more = n_items - len(items)
+    tail = f"<div>… and {count_text(more, 'more item')}; flows_of() and return_info=True tell of each</div>"
+    return _view("FlowClips", url, rows, (), f"<table><tr>{head}</tr>{body}</table>{tail if more else ''}")
 
 
 def thumbnail_html(record: VideoRecord, quantizer: Quantizer, read: Callable[[int], Codes] | None) -> str:

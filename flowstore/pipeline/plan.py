@@ -5,18 +5,26 @@ Looks at sources and at what the store holds already; writes nothing.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from flowstore.arguments import ParameterValue, check_flag, check_part
-from flowstore.errors import ArgumentError, ChecksumError, SettingsMismatchError, StoreFormatError, StoreNotFoundError
+from flowstore.errors import (
+    ArgumentError,
+    ChecksumError,
+    FlowStoreError,
+    SettingsMismatchError,
+    StoreFormatError,
+    StoreNotFoundError,
+)
 from flowstore.estimators.guests import guest_versions
 from flowstore.estimators.protocol import Estimator
-from flowstore.estimators.registry import default_params, make_estimator
+from flowstore.estimators.registry import default_params, is_guest, make_estimator, name_notes
 from flowstore.format.root import RootAttributes, check_outside_stores, read_root
 from flowstore.format.settings import IMPORTED, ExtractSettings, describe_settings
 from flowstore.layouts.flow_names import flow_finder
@@ -215,13 +223,14 @@ def make_plan(
     check_flag("overwrite", is_overwriting)
     check_flag("keep_damaged", keep_damaged)
     if not sources:
-        raise ArgumentError(f"no video is left to {verb}: --include, --exclude, --limit or --part leave none")
+        raise ArgumentError(f"no video is left to {verb}: --select, --include, --exclude, --limit or --part leave none")
     if is_overwriting:
         _check_outside(sources, storage)
-    notes = [*discovery.notes, *check_names(sources, storage), *estimator_of(settings).notes]
+    notes = [*discovery.notes, *check_names(sources, storage), *name_notes(settings.algorithm)]
+    notes += estimator_of(settings).notes
     is_new = not _has_store(storage, settings, is_overwriting)
     by_state: defaultdict[_State, list[VideoSource]] = defaultdict(list)
-    guest = guest_versions(settings.algorithm)
+    guest = _guest_versions(settings)
     absent: Iterable[_State] = itertools.repeat("absent", len(sources))
     states = storage.map(lambda source: _stored_state(source, storage, guest), sources)
     for source, state in zip(sources, absent if is_new or is_overwriting else states, strict=True):
@@ -260,25 +269,44 @@ def make_plan(
 
 
 def stating_target(
-    planned: ExtractPlan, source: str | os.PathLike[str], targets: Sequence[VideoSource], is_selection: bool
+    planned: ExtractPlan,
+    source: str | os.PathLike[str],
+    targets: Sequence[VideoSource],
+    everything: Sequence[VideoSource] | None,
+    find: Callable[[str], Sequence[VideoSource]],
 ) -> ExtractPlan:
-    """Add to a plan what the store will say of itself: its source, and how many videos it is to hold.
+    """Add to a plan what the store will say of itself: its sources, and how many videos it is to hold.
 
-    `targets` are the videos of all parts. The last run over a whole source says how many it has; one over some of them,
-    or over another source, leaves what an earlier run has not finished.
+    `targets` are the videos of all parts, `everything` those of the whole source, None where a list names some of them;
+    `find` looks for those of another source. The last run over the only source says how many it has. One over some of
+    them, or over another source, leaves what an earlier run has not finished, as far as sources still have it; and a
+    source that is gone is forgotten once others have every video of the store, as after a move.
     """
     storage, place = planned.storage, os.path.abspath(source)
-    paths = {video_path(target.class_name, target.name) for target in targets}
+    paths = _paths(targets)
     if planned.is_new or planned.is_overwritten:
         return replace(planned, sources=(place,), n_planned=len(paths))
     root = read_root(storage)
     others = [path for path in video_paths(storage) if path not in paths]
     sizes = storage.map(lambda path: storage.size_bytes(f"{path}/zarr.json"), others)
-    n_planned = len(paths) + sum(size is not None for size in sizes)
-    if is_selection or root.sources != (place,):
-        n_planned = max(n_planned, root.n_planned or 0)
+    stored = {path for path, size in zip(others, sizes, strict=True) if size is not None}
+    n_planned = len(paths) + len(stored)
     sources = (*(other for other in root.sources if other != place), place)
-    return replace(planned, sources=sources, n_planned=n_planned)
+    is_all = everything is not None and len(everything) == len(targets)
+    if sources == (place,) and is_all:
+        return replace(planned, sources=sources, n_planned=n_planned)
+    n_stated = max(n_planned, root.n_planned or 0)
+    there = [other for other in sources if os.path.exists(other)]
+    if everything is not None and (n_stated > n_planned or len(there) < len(sources)):
+        with contextlib.suppress(FlowStoreError):
+            found = _paths(everything).union(*(_paths(find(other)) for other in there if other != place))
+            if stored <= found:
+                n_stated, sources = max(n_planned, min(n_stated, len(found | paths))), tuple(there)
+    return replace(planned, sources=sources, n_planned=n_stated)
+
+
+def _paths(sources: Iterable[VideoSource]) -> set[str]:
+    return {video_path(source.class_name, source.name) for source in sources}
 
 
 def _changed_params(settings: ExtractSettings) -> dict[str, ParameterValue]:
@@ -297,9 +325,14 @@ def _version_notes(storage: Storage, settings: ExtractSettings) -> list[str]:
     begun_with = read_root(storage).versions
     return [
         f"{name} is {found} here, and the store was begun with {begun_with[name]}: its flow may differ from now on"
-        for name, found in guest_versions(settings.algorithm).items()
+        for name, found in _guest_versions(settings).items()
         if begun_with.get(name, found) != found
     ]
+
+
+def _guest_versions(settings: ExtractSettings) -> dict[str, str]:
+    is_own = settings.algorithm == IMPORTED or not is_guest(settings.algorithm)
+    return {} if is_own else guest_versions(settings.algorithm)
 
 
 def _stored_state(source: VideoSource, storage: Storage, guest: dict[str, str]) -> _State:
@@ -428,6 +461,7 @@ def plan_extract(
     allow_gaps: bool = False,
     source_fps: float | None = None,
     list_file: str | os.PathLike[str] | None = None,
+    select: Sequence[str] = (),
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     limit: int | None = None,
@@ -453,7 +487,7 @@ def plan_extract(
     source_fps : float, optional
         Frames per second of folders of frames, which have no clock of their own: times of flows are counted by it, and
         frames are thinned by it. By default that of the folders which the store has already.
-    list_file, include, exclude, limit, part
+    list_file, select, include, exclude, limit, part
         Which videos to take; see `flowstore.sources.selection.select_sources`.
     retry_failed : bool
         Whether failed videos are tried again.
@@ -484,7 +518,7 @@ def plan_extract(
     discovery = discover(source, list_file, find_flow=flow_finder(), pattern=pattern, allow_gaps=allow_gaps)
     if source_fps is not None:
         check_clock(source_fps, discovery.sources)
-    chosen = select_sources(discovery.sources, include, exclude, limit, part)
+    chosen = select_sources(discovery.sources, include, exclude, limit, part, select)
     if is_part:
         note = "a part leaves the index to a last run without --part, which also says whether anything is missing"
         discovery = replace(discovery, notes=(*discovery.notes, note))
@@ -495,6 +529,10 @@ def plan_extract(
     chosen = with_clock(chosen, rate)
     planned = make_plan(discovery, chosen, storage, settings, retry_failed, overwrite, keep_damaged=keep_damaged)
     planned = replace(planned, notes=(*planned.notes, *_clock_notes(planned, rates, rate, source_fps is not None)))
-    everything = select_sources(discovery.sources, include, exclude, limit) if is_part else chosen
-    is_selection = list_file is not None or len(everything) < len(discovery.sources)
-    return stating_target(replace(planned, is_part=is_part), source, everything, is_selection)
+    targets = select_sources(discovery.sources, include, exclude, limit, None, select) if is_part else chosen
+
+    def find(other: str) -> Sequence[VideoSource]:
+        return discover(other, find_flow=flow_finder(), pattern=pattern, allow_gaps=allow_gaps).sources
+
+    everything = None if list_file is not None else discovery.sources
+    return stating_target(replace(planned, is_part=is_part), source, targets, everything, find)

@@ -56,7 +56,7 @@ class ExtractReport:
                 f" -> {self.store_url}" + (f"; {self.n_done} were there already" if self.n_done else "")
             )
         if self.n_failed_before:
-            text += f"; {self.n_failed_before} failed before and were not tried again (--retry-failed)"
+            text += f"; {self.n_failed_before} failed before, not tried again (--retry-failed)"
         return text
 
     def __repr__(self) -> str:

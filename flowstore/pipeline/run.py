@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from flowstore.arguments import ParameterValue
+from flowstore.errors import FlowStoreError
 from flowstore.estimators.guests import guest_versions
 from flowstore.estimators.registry import compile_engine, is_guest, library_versions, make_estimator, needs_compiling
 from flowstore.format.codec import Compression
@@ -74,6 +75,7 @@ def extract(
     source_template: str | None = None,
     allow_gaps: bool = False,
     source_fps: float | None = None,
+    select: Sequence[str] = (),
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     limit: int | None = None,
@@ -98,8 +100,12 @@ def extract(
         Videos at a time; all cores by default.
     scheduler : {"auto", "processes", "threads", "sync"} or address
         Where tasks run; an address such as ``tcp://host:8786`` is a running Dask cluster's.
-    list_file, source_template, allow_gaps, source_fps, include, exclude, limit, part, retry_failed, keep_damaged
-        Which videos to take, and how; see `plan_extract`.
+    list_file, source_template, allow_gaps, source_fps
+        Which videos there are, and how they are read; see `plan_extract`.
+    select, include, exclude, limit, part
+        Which of them to take; see `flowstore.sources.selection.select_sources`.
+    retry_failed, keep_damaged
+        What becomes of those that fail; see `plan_extract`.
     overwrite : bool
         Whether the store is emptied first.
     progress : Progress, bool or None
@@ -148,6 +154,7 @@ def extract(
         source_template=source_template,
         allow_gaps=allow_gaps,
         source_fps=source_fps,
+        select=select,
         include=include,
         exclude=exclude,
         limit=limit,
@@ -172,7 +179,9 @@ def run_plan(
         needs = needs_of_workers(planned.settings)
         operation.check_workers(planned.todo[0].path, planned.storage.folder, needs=needs)
     gathered = _Gathered(planned, operation.progress)
-    if not planned.todo and (planned.is_part or _is_indexed(planned)) and not _has_old_plan(planned):
+    if not planned.todo and (planned.is_part or _is_indexed(planned)):
+        if _has_old_plan(planned):
+            _state_again(planned, operation.progress)
         return gathered.report(0.0)
     with planned.storage.lock(is_shared=planned.is_part, advice=SHARE_ADVICE) as is_locked:
         _run_locked(planned, is_locked, operation, gathered, function)
@@ -219,9 +228,25 @@ def _make_guest(algorithm: str, engine: str, params: Mapping[str, ParameterValue
 
 
 def _has_old_plan(planned: ExtractPlan) -> bool:
-    """Tell whether the store says that something is missing, though nothing is left to do."""
-    stated = read_root(planned.storage).n_planned
-    return None not in (stated, planned.n_planned) and stated != planned.n_planned
+    """Tell whether the store names other sources or another number of videos, though nothing is left to do."""
+    stated = read_root(planned.storage)
+    if None in (stated.n_planned, planned.n_planned):
+        return False
+    return stated.n_planned != planned.n_planned or {*stated.sources} != {*planned.sources}
+
+
+def _state_again(planned: ExtractPlan, progress: Progress) -> None:
+    """Bring up to date what the store says of its sources and its plan, where it can be written: it is whole anyhow."""
+    try:
+        with planned.storage.lock(is_shared=planned.is_part, advice=SHARE_ADVICE), writing(planned.storage.url):
+            _state_plan(planned)
+    except FlowStoreError as error:
+        progress.note(f"what the store says of its sources and its plan stays as it was: {error}")
+
+
+def _state_plan(planned: ExtractPlan) -> None:
+    root = read_root(planned.storage)
+    state_plan(planned.storage, replace(root, sources=planned.sources, n_planned=planned.n_planned))
 
 
 def _is_indexed(planned: ExtractPlan) -> bool:
@@ -251,7 +276,7 @@ def _run_locked(
                         tasks.append(task)
                 operation.run(function, tasks, gathered.take, _commit_lost, _is_small(planned), _stall_limit_s)
             else:
-                state_plan(planned.storage, replace(read_root(planned.storage), n_planned=planned.n_planned))
+                _state_plan(planned)
         except KeyboardInterrupt:
             # Before the root there is no store, and a folder with nothing but an index would be refused the next time.
             if planned.storage.size_bytes("zarr.json"):

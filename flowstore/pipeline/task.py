@@ -21,7 +21,7 @@ from flowstore.estimators.registry import is_guest, library_versions, make_estim
 from flowstore.format.codec import set_single_threaded
 from flowstore.format.record import VideoRecord
 from flowstore.format.settings import ExtractSettings
-from flowstore.jobs.job import Tick
+from flowstore.jobs.job import WORKER, Tick
 from flowstore.names import count_text, now_utc, printable_name, video_path
 from flowstore.quantize.encoder import FlowEncoder
 from flowstore.quantize.error_bounded import Tolerance
@@ -38,6 +38,8 @@ from flowstore.store.writer import VideoWriter, write_failed
 
 # Microseconds: finer than any container's clock that a frame is timed by.
 _TIME_DIGITS = 6
+# The step of float16 from 16 to 32 px.
+_FLOAT16_STEP_PX = 2**-6
 
 
 @dataclass(frozen=True)
@@ -152,8 +154,9 @@ class Comparison:
 
     Parameters
     ----------
-    n_values, n_different : int
-        Stored numbers, and those that differ, or that the settings' largest error does not allow.
+    n_values, n_different, n_far : int
+        Stored numbers, those that differ, or that the settings' largest error does not allow, and those of them that
+        differ by more than a step of the codes.
     max_difference_px : float
         Largest difference, in pixels.
     problem : str
@@ -162,6 +165,7 @@ class Comparison:
 
     n_values: int = 0
     n_different: int = 0
+    n_far: int = 0
     max_difference_px: float = 0.0
     problem: str = ""
 
@@ -183,7 +187,8 @@ def _compare(task: VideoTask, tick: Tick) -> Comparison:
         return Comparison(problem="there is no flow in the store")
     video = Video(task.storage, path, record, task.settings)
     frames = _FrameStream(source.open_frames(keep_damaged=bool(record.damage)), task.settings)
-    number = n_different = 0
+    step_px = quantizer.scale if quantizer.bound_px else _FLOAT16_STEP_PX
+    number = n_different = n_far = 0
     largest = 0.0
     encoder: FlowEncoder | None = None
     for number, flow in enumerate(frames.flows(), 1):
@@ -197,12 +202,14 @@ def _compare(task: VideoTask, tick: Tick) -> Comparison:
             codes = np.clip(stored, low, high, dtype=np.uint8, casting="unsafe")
         different = codes != stored
         if different.any():
+            difference_px = np.abs(quantizer.decode(codes) - quantizer.decode(stored))
             n_different += int(different.sum())
-            largest = max(largest, float(np.abs(quantizer.decode(codes) - quantizer.decode(stored)).max()))
+            n_far += int((difference_px > 1.01 * step_px).sum())
+            largest = max(largest, float(difference_px.max()))
         tick(1)
     if number != video.n_flows:
         return Comparison(problem=f"its source gives other frames than those of its {video.n_flows} flows")
-    return Comparison(int(np.prod(video.shape)), n_different, largest)
+    return Comparison(int(np.prod(video.shape)), n_different, n_far, largest)
 
 
 def _extract(task: VideoTask, tick: Tick) -> VideoRecord:
@@ -267,6 +274,7 @@ class _FrameStream:
         """Yield each flow, float32 (2, H, W) in pixels; the array is overwritten by the next."""
         settings = self.settings
         estimator = make_estimator(settings.algorithm, settings.engine, settings.params)
+        estimator.worker = WORKER.get()
         stream: CheckedStream | None = None
         for frame in self._frames(estimator.frames):
             if stream is None:

@@ -11,6 +11,7 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 import numpy.typing as npt
 
+from flowstore.arguments import our_spelling
 from flowstore.errors import ArgumentError
 from flowstore.quantize.code_encodings import CODE_ENCODINGS, CodeEncoding
 from flowstore.quantize.quantizer import Encoding, Quantizer, check_bound
@@ -76,6 +77,7 @@ class FileQuantizer:
     bound_px: float | None = 20.0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "encoding", our_spelling(self.encoding))
         if self.encoding not in get_args(FileEncoding):
             raise ArgumentError(f"encoding is {self.encoding!r}, expected one of {', '.join(get_args(FileEncoding))}")
         if not has_bound(self.encoding):

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from flowstore.arguments import our_spelling
 from flowstore.errors import ArgumentError
 from flowstore.quantize.code_encodings import CODE_ENCODINGS, CodeEncoding
 
@@ -81,6 +82,7 @@ class Quantizer:
     bound_px: float | None = 20.0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "encoding", our_spelling(self.encoding))
         if self.encoding not in get_args(Encoding):
             raise ArgumentError(f"encoding is {self.encoding!r}, expected one of {', '.join(get_args(Encoding))}")
         if self.encoding == "float16":
@@ -114,7 +116,7 @@ class Quantizer:
 
     @property
     def scale(self) -> float:
-        """Pixels a code: the step of a uint8 encoding, 1 for float16."""
+        """Pixels per code: the step of a uint8 encoding, 1 for float16."""
         return 2 * self._bound / self.row.n_steps if self.row else 1.0
 
     @property

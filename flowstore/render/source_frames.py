@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from flowstore.arguments import check_path
+from flowstore.arguments import check_path, suggest_path
 from flowstore.errors import DecodeError, SourceError
 from flowstore.format.root import read_root
 from flowstore.layouts.flow_names import flow_finder
@@ -67,6 +67,8 @@ def find_source_frames(video: Video, source: str | os.PathLike[str] | None = Non
             problem = f"{printable_name(path)}: {error}"
     if source is not None:
         where = f"SOURCE {os.fspath(source)}"
+        if not os.path.lexists(place := check_path("SOURCE", source)):
+            raise SourceError(f"{where}: no such file or folder{suggest_path(place)}")
         raise SourceError(f"{where}: {problem or f'{printable_name(video.record.source_path)} is not in it'}")
     missing = (
         f"{printable_name(video.record.source_path)} is not in the recorded source, this folder or beside the store"

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from flowstore.arguments import check_path
+from flowstore.arguments import check_path, suggest_path
 from flowstore.errors import SourceError
 from flowstore.names import count_text
 from flowstore.sources.listing import (
@@ -65,7 +65,7 @@ def discover(
     """Find the videos of a source by looking."""
     root = os.path.abspath(check_path("SOURCE", source))
     if not os.path.lexists(root):
-        raise SourceError(f"SOURCE {root}: no such file or folder")
+        raise SourceError(f"SOURCE {root}: no such file or folder{suggest_path(root)}")
     if list_file is None and os.path.isfile(root) and split_suffix(os.path.basename(root))[1] in LIST_SUFFIXES:
         root, list_file = os.path.dirname(root), root
     if list_file is not None:
@@ -252,7 +252,8 @@ class _ListedVideos:
         try:
             text = Path(self.list_file).read_bytes()
         except OSError as error:
-            raise SourceError(f"list file {self.list_file}: {error.strerror}") from error
+            hint = suggest_path(self.list_file) if isinstance(error, FileNotFoundError) else ""
+            raise SourceError(f"list file {self.list_file}: {error.strerror}{hint}") from error
         if b"\0" in text:
             raise SourceError(f"list file {self.list_file}: not plain text, it holds null bytes; save it as UTF-8")
         lines = [os.fsdecode(line.rstrip(b"\r")) for line in text.removeprefix(codecs.BOM_UTF8).split(b"\n")]

@@ -54,7 +54,8 @@ def plot_stats(report: StatsReport, path: str | os.PathLike[str]) -> None:
     )
     name = _shorten(os.path.basename(report.store_url.rstrip("/")), 60)
     counted = f"{report.overall.counts.n_flows:,} of {report.overall.n_flows:,} flows counted"
-    figure.suptitle(f"{name}: {report.overall.n_videos:,} videos, {counted} ({report.sample})", parse_math=False)
+    noun = "video" if report.overall.n_videos == 1 else "videos"
+    figure.suptitle(f"{name}: {report.overall.n_videos:,} {noun}, {counted} ({report.sample})", parse_math=False)
     target = check_path("plot", path)
     picture = io.BytesIO()
     figure.savefig(picture, dpi=120, format=target.rpartition(".")[2].lower())

@@ -12,6 +12,7 @@ from flowstore.arguments import check_whole
 from flowstore.errors import ArgumentError, ChecksumError, StoreError, StoreFormatError
 from flowstore.format.settings import ExtractSettings
 from flowstore.jobs.job import Tick
+from flowstore.names import count_text
 from flowstore.stats.counts import CountRules, MotionCounts, count_flows, count_joint
 from flowstore.storage.keys import Storage
 from flowstore.store.tree import read_record
@@ -72,7 +73,7 @@ class FlowSample:
     def __str__(self) -> str:
         if self.size is None:
             return "all flows"
-        flows = f"{self.size} flows" if isinstance(self.size, int) else f"{self.size:.4g} of the flows"
+        flows = count_text(self.size, "flow") if isinstance(self.size, int) else f"{self.size:.4g} of the flows"
         return f"a sample: {flows} of each video, seed {self.seed}"
 
 

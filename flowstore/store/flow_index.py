@@ -47,7 +47,7 @@ class FlowIndex:
         return flow_frames(self._videos.column("n_flows"))
 
     def to_pandas(self) -> Any:
-        """Return a `pandas.DataFrame`, a row a flow.
+        """Return a `pandas.DataFrame`, one row per flow.
 
         Returns
         -------

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from zarr.abc.store import Store
 
-from flowstore.arguments import check_whole
+from flowstore.arguments import check_whole, suggest_path
 from flowstore.caches import RecentCache
 from flowstore.errors import (
     ArgumentError,
@@ -89,7 +89,13 @@ def open_store(place: Place) -> FlowStore:
     flowstore.errors.StoreNotFoundError: ...nowhere.zarr: no store here...
     """
     storage = open_storage(place)
-    return FlowStore(storage, read_root(storage))
+    try:
+        root = read_root(storage)
+    except StoreNotFoundError as error:
+        if storage.folder is None or os.path.lexists(storage.folder):
+            raise
+        raise StoreNotFoundError(f"{error}{suggest_path(storage.folder)}") from error
+    return FlowStore(storage, root)
 
 
 class FlowStore:
@@ -142,14 +148,14 @@ class FlowStore:
 
     @property
     def videos(self) -> VideoIndex:
-        """The index: one row a video, failed ones among them."""
+        """The index: one row per video, failed ones among them."""
         if self._index is None:
             self._index = read_index(self.storage, self.settings.quantizer.encoding)
         return self._index
 
     @property
     def flows(self) -> FlowIndex:
-        """The flows of all videos, one row a flow, from the index."""
+        """The flows of all videos, one row per flow, from the index."""
         return FlowIndex(self.videos)
 
     @property
@@ -323,7 +329,7 @@ class FlowStore:
         ----------
         label : str or sequence of str, optional
             Of one class: the tree's children are its videos. Of several, by default of all: they are the classes, and
-            the videos theirs. Some 500 videos a second: every record is read, and every video labelled.
+            the videos theirs. Some 500 videos per second: every record is read, and every video labelled.
 
         Returns
         -------

@@ -126,7 +126,7 @@ class Video:
 
     @property
     def fps(self) -> float | None:
-        """Frames a second, where the source had a clock."""
+        """Frames per second, where the source had a clock."""
         return self.record.fps
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""The index as it is worked with: one row a video, as columns. How a store keeps it is `flowstore.store.index`'s."""
+"""The index as it is worked with: one row per video, as columns. How a store keeps it is `flowstore.store.index`'s."""
 
 from __future__ import annotations
 
@@ -256,7 +256,7 @@ class VideoIndex:
         )
 
     def to_pandas(self) -> Any:
-        """Return the index as a `pandas.DataFrame`, a row a video; what `column` has besides is left out.
+        """Return the index as a `pandas.DataFrame`, one row per video; what `column` has besides is left out.
 
         Returns
         -------

@@ -29,6 +29,8 @@ class VerifyReport:
         What could not be checked, and what is no fault but worth saying.
     seconds : float
         Wall-clock time.
+    doubts : tuple of str
+        Those of the notes that say what is missing or was not checked.
     """
 
     store_url: str
@@ -41,6 +43,7 @@ class VerifyReport:
     n_left: int
     notes: tuple[str, ...]
     seconds: float
+    doubts: tuple[str, ...] = ()
 
     @property
     def is_all_well(self) -> bool:

@@ -43,7 +43,8 @@ _MOST_NAMED = 5
 _UNKNOWN_FLOWS = 2**62
 # Another version of a library, or another processor, may round a sum the other way: one code in a thousand, by one.
 _ROUNDED_SHARE = 1e-3
-_FLOAT16_STEP_PX = 2**-6
+# Where a point falls in or out of the picture by its last bit, it is by more.
+_FAR_SHARE = 1e-5
 
 
 def verify(
@@ -176,6 +177,7 @@ class _Run:
         self.settings = None if root is None else root.settings
         self._n_planned = None if root is None else root.n_planned
         self.notes: list[str] = []
+        self.doubts: list[str] = []
         self._tell(faults)
         if root is None:
             self.notes.append(
@@ -230,7 +232,7 @@ class _Run:
             # What was named as damaged or lost is not counted again.
             n_missing = max(0, (self._n_planned or 0) - len(known))
             if n_missing:
-                self.notes.append(missing_text(self._n_planned, n_missing))
+                self.doubts.append(missing_text(self._n_planned, n_missing))
             return
         missing = [
             Fault("missing", path, "not in the store", source.class_name, source.name, remedy="extract")
@@ -247,7 +249,7 @@ class _Run:
         good = [found for found in self._findings.values() if found.record is not None and found.record.is_ok]
         n_gone = sum(not found.is_source_readable for found in good)
         if n_gone:
-            self.notes.append(f"{count_text(n_gone, 'video')} without a readable source: only the flow was checked")
+            self.doubts.append(f"{count_text(n_gone, 'video')} without a readable source: only the flow was checked")
 
     def compare(self, settings: ExtractSettings, sample: int) -> None:
         """Extract a sample anew, and compare."""
@@ -273,18 +275,17 @@ class _Run:
         path = video_path(task.source.class_name, task.source.name)
         self._compared.append((path, found))
         self._progress.finish_video(task.source.key, "")
-        step_px = task.settings.quantizer.scale if task.settings.quantizer.bound_px else _FLOAT16_STEP_PX
         if found.problem:
             text = f"cannot be extracted anew: {found.problem}"
-        elif found.n_different > _ROUNDED_SHARE * found.n_values or found.max_difference_px > 1.01 * step_px:
+        elif found.n_different > _ROUNDED_SHARE * found.n_values or found.n_far > _FAR_SHARE * found.n_values:
             text = (
                 f"{found.n_different} of {found.n_values} numbers are not those of its source, "
                 f"by up to {found.max_difference_px:.3g} px"
             )
         elif found.n_different:
             self.notes.append(
-                f"{task.source.key}: {found.n_different} of {found.n_values} numbers differ by one step, as between "
-                "versions of a library or processors"
+                f"{task.source.key}: {found.n_different} of {found.n_values} numbers differ, by up to "
+                f"{found.max_difference_px:.3g} px, as between versions of a library or processors"
             )
             return
         else:
@@ -303,8 +304,9 @@ class _Run:
             faults=tuple(sorted(self.faults, key=lambda fault: (fault.path, fault.flows or (0, 0)))),
             mended=tuple(mended.lines) if mended else (),
             n_left=mended.n_left if mended else len(self.faults),
-            notes=(*self.notes, *damage_notes(records)),
+            notes=(*self.notes, *self.doubts, *damage_notes(records)),
             seconds=seconds,
+            doubts=tuple(self.doubts),
         )
 
 

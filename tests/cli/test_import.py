@@ -51,6 +51,27 @@ def test_a_folder_that_is_none_is_refused(files, tmp_path, place):
     assert "FOLDER" in result.error_line
 
 
+@pytest.mark.parametrize("command", ["extract", "import"])
+def test_a_path_that_nearly_exists_is_named(files, tmp_path, command):
+    for place, meant in (("fils", "files"), ("files/cc", "files/c"), ("flies/c", "files/c")):
+        result = call(command, tmp_path / place, tmp_path / "s")
+        assert result.code == 2
+        assert result.error_line.endswith(f"; did you mean {tmp_path / meant}?")
+    assert "did you mean" not in call(command, tmp_path / "zoom", tmp_path / "s").err
+
+
+@pytest.mark.parametrize("place", ["c", "c/a"])
+def test_a_part_of_a_folder_names_the_whole(files, tmp_path, place):
+    options = ["--layout", "notebook", "--bound", "20"]
+    result = call("import", files / place, tmp_path / "s", *options)
+    assert result.code == 2
+    assert result.error_line.endswith(f"below {files}: give that, and --include '{place}/*' for these alone")
+    done = call("import", files, tmp_path / "s", *options, "--include", f"{place}/*", "--json")
+    assert json.loads(done.out)["extracted"] == len(list((files / place).glob("**/flow_x_0001.jpg")))
+    (files / "flowstore-export.json").write_text("{}")
+    assert call("import", files / place, tmp_path / "s2").error_line.endswith(f"{files} has one: give that folder")
+
+
 def test_json_is_one_object(files, tmp_path):
     result = run("import", files, tmp_path / "s", "--layout", "notebook", "--bound", "20", "--json")
     report = json.loads(result.out)

@@ -1,6 +1,7 @@
 """``flowstore remove``, and places inside a store."""
 
 import json
+import shutil
 
 import pytest
 from datasets import call, write_video
@@ -8,6 +9,7 @@ from store_factory import make_codes, write_store
 
 import flowstore
 from flowstore.errors import StoreFormatError
+from flowstore.names import count_text
 from flowstore.storage.locks import writers_lock
 
 
@@ -34,6 +36,20 @@ def test_a_class_goes_with_its_folder(store):
     assert call("remove", store / "wave", store / "run" / "c").out == "removed 3 videos\n"
     assert keys(store) == []
     assert sorted(path.name for path in store.iterdir()) == ["index", "zarr.json"]
+
+
+@pytest.mark.filterwarnings("always:.* of its index left out")
+@pytest.mark.parametrize("place", ["wave/a", "wave"])
+def test_what_was_removed_by_hand_is_not_counted_and_its_row_can_be_removed(store, place):
+    shutil.rmtree(store / place)
+    n_gone = 1 if place == "wave/a" else 2
+    done = call("info", store, "--json")
+    assert json.loads(done.out)["videos"] == 3 - n_gone
+    assert f"{count_text(n_gone, 'video')} of its index left out, whose files are gone: wave/a" in done.err
+    assert call("verify", store).code == 1
+    assert call("remove", store / place).out == f"removed {count_text(n_gone, 'video')}\n"
+    assert (call("verify", store).code, call("info", store).err) == (0, "")
+    assert call("remove", store / place).code == 2
 
 
 def test_a_dry_run_names_and_keeps(store):

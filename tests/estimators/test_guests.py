@@ -192,6 +192,27 @@ def test_parameters_of_a_guest_are_checked_and_the_engine_is_its_own(videos, tmp
         make_estimator("faulty_guests:Mean", "numba")
 
 
+def test_a_guest_of_a_houses_name_is_said_and_asked_for_by_its_path(videos, tmp_path, monkeypatch):
+    folder = tmp_path / "packages" / "near_flow-1.0.dist-info"
+    folder.mkdir(parents=True)
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: near-flow\nVersion: 1.0\n")
+    (folder / "entry_points.txt").write_text("[flowstore.estimators]\ndis = faulty_guests:Mean\n")
+    monkeypatch.syspath_prepend(tmp_path / "packages")
+    done = call("extract", videos, tmp_path / "s.zarr", "--algorithm", "dis", "--dry-run")
+    said = "algorithm dis is flowstore's own; that of near-flow is asked for as faulty_guests:Mean"
+    assert (done.code, done.out.count(said)) == (0, 1)
+    report = extract(videos, tmp_path / "s.zarr", algorithm="dis", scheduler="sync")
+    assert report.n_extracted == 2
+    assert "near-flow" not in flowstore.open_store(tmp_path / "s.zarr")["wave/v0"].record.versions
+
+
+def test_a_lone_warning_is_one_and_not_its_letters():
+    for warnings, expected in (("dark\nscene", ("dark scene",)), (["a", "b"], ("a", "b")), (None, ()), ("", ())):
+        stream = CheckedStream(Mean(), 24, 32, 1, is_guest=True)
+        stream._stream.warnings = warnings
+        assert stream.warnings == expected
+
+
 def test_memory_of_a_pair_is_foretold(videos, tmp_path):
     plans = {}
     for name in ("Mean", "Batched"):

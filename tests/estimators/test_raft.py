@@ -274,7 +274,7 @@ def test_devices_take_turns_and_a_worker_process_keeps_its_own(models, monkeypat
     assert estimator.max_workers == 3
     assert estimator.notes == ("raft_small: device auto is cuda:0, cuda:1, cuda:2 here",)
     assert {estimator._model() for _ in range(3)} == {"cuda:0", "cuda:1", "cuda:2"}
-    monkeypatch.setenv(room.WORKER_NUMBER, "4")
+    estimator.worker = 4
     assert [estimator._model() for _ in range(3)] == ["cuda:1"] * 3
 
 

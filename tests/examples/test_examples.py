@@ -61,7 +61,7 @@ def test_the_training_code_of_the_readme_and_the_guide_runs(tmp_path, monkeypatc
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     (short,) = python_of(readme.split("## Train\n")[1].split("\n## ")[0])
     blocks = python_of((ROOT / "examples" / "guide" / "training.md").read_text(encoding="utf-8"))
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     monkeypatch.chdir(tmp_path)
     keys = [f"{class_name}/v{number}" for class_name in ("brush_hair", "wave") for number in range(3)]
     codes = {key: make_codes(12, 240, 320 + 8 * n, seed=n) for n, key in enumerate(keys)}
@@ -88,9 +88,12 @@ def test_the_training_code_of_the_readme_and_the_guide_runs(tmp_path, monkeypatc
     exec(blocks[2], scope)
     assert tuple(scope["rgb"].shape) == (3, 224, 224)
     assert scope["rgb"].unique().tolist() == scope["info"]["frames"].flatten().tolist()
+    exec(blocks[3], scope)
+    name, flows = scope["told"].flows_of(0)
+    assert (name, flows[0, 0]) == (scope["info"]["name"], scope["info"]["flows"][0, 0])
     scope["train"].set_epoch(4)
     scope["train"][2]
     state = scope["train"].state_dict()
-    exec(blocks[3], scope | {"model": torch.nn.Linear(1, 1)})
+    exec(blocks[4], scope | {"model": torch.nn.Linear(1, 1)})
     assert scope["train"].epoch == 4
     assert torch.equal(scope["train"].state_dict()["fetched"], state["fetched"])

@@ -7,6 +7,8 @@ import flowstore
 from flowstore.errors import ArgumentError, FlowStoreWarning
 from flowstore.export import export
 from flowstore.export.lists import frame_dir_of, plan_lists
+from flowstore.export.plan import ExportOptions, plan_export
+from flowstore.export.run import run_export
 from flowstore.layouts import LAYOUTS
 from flowstore.splits import read_mmaction2
 
@@ -156,6 +158,29 @@ def test_names_that_no_line_can_hold_are_refused_before_writing(tmp_path, name):
         export(tmp_path / "s.zarr", tmp_path / "out", "mmaction2", lists=("all",))
     assert not (tmp_path / "out").exists()
     export(tmp_path / "s.zarr", tmp_path / "out", "mmaction2", scheduler="sync")
+
+
+def test_names_that_no_line_can_hold_are_left_out_by_choice(tmp_path):
+    """Of the lists alone, whose every line mmaction2's, TSN's and TSM's ways to split take apart alike."""
+    videos = {"wave/a b": 2, "wave/c\u2003d": 1, "wave/e": 3, "a jump/f": 1}
+    write_store(tmp_path / "s.zarr", {key: make_codes(n, 8, 8) for key, n in videos.items()})
+    with pytest.raises(ArgumentError, match=r"a list cannot hold a name .*\(and 2 more videos\); rename, leave such"):
+        export(tmp_path / "s.zarr", tmp_path / "out", "mmaction2", lists=("all",))
+    options = ExportOptions(lists=("all",), skip_unlisted=True)
+    planned = plan_export(flowstore.open_store(tmp_path / "s.zarr"), tmp_path / "out", LAYOUTS["mmaction2"], options)
+    assert "unlisted: 3 videos with names that no list can hold: " in str(planned)
+    assert sorted(planned.to_json()["unlisted"]) == ["a jump/f", "wave/a b", r"wave/c\u2003d"]
+    report = run_export(planned, scheduler="sync")
+    found = lines(tmp_path / "out/annotations/all.txt")
+    # Labels do not change with what is left out.
+    assert found == ["wave/e 3 1"]
+    assert found[0].split() == found[0].split(" ")
+    assert (report.n_videos, report.lists["annotations/all.txt"]) == (4, 1)
+    assert "; 3 videos in no list" in str(report)
+    assert len(list((tmp_path / "out").glob("*/*/x_00001.jpg"))) == 4
+    # Where nothing would be left, there is no list to write.
+    with pytest.raises(ArgumentError, match="rename, or leave out the lists"):
+        export(tmp_path / "s.zarr", tmp_path / "my out", "tsn", lists=("all",), skip_unlisted=True)
 
 
 @pytest.mark.parametrize("requests", [("some",), ("all", "all"), ("hmdb51:x",), ("hmdb51:nowhere:1",)])

@@ -60,15 +60,17 @@ def test_each_difference_is_named_with_both_values():
         "bound_px: 20.0 against 32.0",
         "encoding: centred against denseflow",
         "param winsize: 15 against 21",
-        "size: [240, 320] against None",
+        "size: 320x240 against none",
         "step: 1 against 2",
     ]
 
 
-def test_a_parameter_that_only_one_side_has_is_a_difference():
+def test_a_parameter_that_only_one_side_has_is_a_difference_within_an_algorithm_and_none_of_two():
     ours, theirs = ExtractSettings(params={"preset": "fast"}), ExtractSettings()
-    assert ours.differences(theirs) == ["param preset: fast against None"]
-    assert theirs.differences(ours) == ["param preset: None against fast"]
+    assert ours.differences(theirs) == ["param preset: fast against none"]
+    assert theirs.differences(ours) == ["param preset: none against fast"]
+    other = ExtractSettings("dis", params={"finest_scale": 1}, quantizer=Quantizer("centred", 10.0))
+    assert ours.differences(other) == ["algorithm: farneback against dis", "bound_px: 20.0 against 10.0"]
 
 
 @pytest.mark.parametrize(

@@ -272,7 +272,7 @@ def test_a_video_that_is_not_in_order_is_a_failed_row_and_the_others_go_on(tmp_p
     before = tree(tmp_path / "s")
     again = call("import", tmp_path / "files", tmp_path / "s", "--layout", "notebook", "--bound", "20")
     assert again.code == 1
-    assert "1 failed before and were not tried again" in again.out
+    assert "1 failed before, not tried again" in again.out
     assert tree(tmp_path / "s") == before
 
 
@@ -387,6 +387,28 @@ def test_a_store_of_other_settings_is_refused(tmp_path):
     again = import_flow(tmp_path / "files", tmp_path / "s", "notebook", bound=15, overwrite=True)
     assert again.n_extracted == 1
     assert call("extract", tmp_path / "files", tmp_path / "s").code == 2
+
+
+def test_a_store_goes_on_with_its_own_settings(tmp_path):
+    write_video(
+        tmp_path / "files", LAYOUTS["mmaction2"].with_image_format("png"), "c", "v", truncate_codes(smooth_flow(2))
+    )
+    said = {"encoding": "truncate", "bound": 15, "store_encoding": "centred", "step": 2, "compression": "small"}
+    layout = LAYOUTS["mmaction2"].with_image_format("png")
+    import_flow(tmp_path / "files", tmp_path / "s", layout, **said)
+    write_video(tmp_path / "files", layout, "c", "w", truncate_codes(smooth_flow(2)))
+    report = import_flow(tmp_path / "files", tmp_path / "s")
+    assert (report.n_extracted, report.n_done) == (1, 1)
+    store = flowstore.open_store(tmp_path / "s")
+    np.testing.assert_array_equal(store["c/v"].codes[:], store["c/w"].codes[:])
+    for other, difference in (
+        ({"bound": 20}, "bound_px: 15.0 against 20.0"),
+        ({"store_encoding": "float16"}, "encoding: centred against float16"),
+        ({"encoding": "denseflow"}, "param encoding: truncate against denseflow"),
+        ({"step": 1}, "step: 2 against 1"),
+    ):
+        with pytest.raises(SettingsMismatchError, match=difference):
+            import_flow(tmp_path / "files", tmp_path / "s", **other)
 
 
 def test_codes_at_the_ends_count_as_clipped(tmp_path):

@@ -1,6 +1,7 @@
 """Worker processes where callers do not expect them: scripts without a main guard, processes that may start none."""
 
 import multiprocessing
+import os
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import pytest
 from datasets import process_environment, write_dataset
 
 import flowstore
+from flowstore.jobs.job import WORKER
 from flowstore.jobs.operation import Operation
 
 pytestmark = pytest.mark.slow
@@ -42,6 +44,19 @@ def test_a_script_without_a_main_guard(tmp_path, is_piped):
 
 def square(task, tick):
     return task**2
+
+
+def numbered(task, tick):
+    return WORKER.get(), [name for name in os.environ if name.startswith("FLOWSTORE_W")]
+
+
+def test_a_task_knows_its_process_and_nothing_is_left_in_the_environment():
+    found = []
+    operation = Operation("processes", 2, Noted())
+    operation.run(numbered, list(range(8)), lambda task, result: found.append(result), lambda task, how: None, False)
+    assert {number for number, _ in found} <= {0, 1}
+    assert not any(names for _, names in found)
+    assert WORKER.get() is None
 
 
 class Noted:

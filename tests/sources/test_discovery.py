@@ -458,6 +458,21 @@ def test_exclusion_wins():
     assert keys(select_sources(ALL, include=["run"], exclude=["a"])) == ["run/a[HD]", "run/aH"]
 
 
+@pytest.mark.parametrize(
+    ("choices", "expected"),
+    [
+        (["class=run"], ["run/a", "run/a[HD]", "run/aH"]),
+        (["name=a[HD]"], ["run/a[HD]"]),
+        (["name=run/a?"], ["run/aH"]),
+        (["class=run", "name=a"], ["run/a"]),
+        (["class=run", "class=wave"], keys(ALL)),
+    ],
+)
+def test_a_dataset_is_selected_as_a_store_is(choices, expected):
+    assert keys(select_sources(ALL, select=choices)) == expected
+    assert set(keys(select_sources(ALL, select=choices, exclude=["a"]))) == {*expected} - {"run/a", "wave/a"}
+
+
 @given(st.integers(0, 40), st.integers(1, 12))
 def test_parts_are_disjoint_and_complete(n_sources, n_parts):
     sources = make_sources(*(f"c/{number:03}" for number in range(n_sources)))
@@ -479,6 +494,8 @@ def test_limit_counts_what_is_left():
         ({"part": (0, 3)}, "the part is 0, expected a whole number, 1 to 3"),
         ({"part": (4, 3)}, "the part is 4"),
         ({"part": (1, 0)}, "the number of parts is 0"),
+        ({"select": ["class=wav"]}, "selection 'class=wav': no video is of it; did you mean 'wave'?"),
+        ({"select": "split=hmdb51:a:1"}, "expected class=NAME or name=PATTERN"),
     ],
 )
 def test_selections_that_cannot_be_used_are_refused(arguments, message):

@@ -113,6 +113,8 @@ def test_without_a_clock_there_is_no_time():
 def test_the_time_of_a_flow_is_that_of_its_first_frame(tmp_path):
     storage = LocalStorage(str(tmp_path / "s.zarr"))
     write_store(storage, {})
+    for name in ("frames", "video"):
+        (tmp_path / "s.zarr" / "a" / name).mkdir(parents=True)
     write_index(
         storage,
         VideoIndex.from_records([make_record("a", "frames", 2, fps=None), make_record("a", "video", 3, fps=12.5)]),
@@ -146,13 +148,15 @@ def test_only_failed_videos_and_none():
 
 
 def test_no_flow_and_no_record_is_read_for_a_table(root, tmp_path):
-    """With everything but the root and the index gone, the tables are the same."""
+    """With everything but the root, the index and empty folders gone, the tables are the same."""
     import shutil
 
     store = flowstore.open_store(root)
     bare = tmp_path / "bare.zarr"
     shutil.copytree(os.path.join(root, "index"), bare / "index")
     shutil.copy(os.path.join(root, "zarr.json"), bare)
+    for path in store.videos.column("path"):
+        (bare / path).mkdir(parents=True)
     opened = flowstore.open_store(bare)
     pd.testing.assert_frame_equal(opened.flows.to_pandas(), store.flows.to_pandas())
     pd.testing.assert_frame_equal(opened.videos.to_pandas(), store.videos.to_pandas())

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -95,9 +96,22 @@ class Outcome:
         return line
 
 
-def call(*args):
-    """Run a command in this process."""
-    out, err = io.StringIO(), io.StringIO()
+class Screen(io.StringIO):
+    """What a terminal shows; COLUMNS says how wide it is."""
+
+    def isatty(self):
+        return True
+
+
+def screen_lines(text):
+    """What is left on a screen, one line each."""
+    plain = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", text.replace("\r\n", "\n"))
+    return [line.rpartition("\r")[2] for line in plain.split("\n")]
+
+
+def call(*args, stream=io.StringIO):
+    """Run a command in this process, whose output goes to two such streams."""
+    out, err = stream(), stream()
     argv, handler = sys.argv, signal.getsignal(signal.SIGTERM)
     sys.argv = ["flowstore", *map(os.fspath, args)]
     try:

@@ -14,7 +14,7 @@ PACKAGE = Path(flowstore.__file__).parent
 # From the bottom to the top. A room imports from lower lines only; those of one line know nothing of each other.
 ROOMS = (
     "errors",
-    "names limits compiling opencv caches",
+    "names limits compiling opencv caches terminal",
     "arguments",
     "quantize sources estimators storage jobs colour motion_fields scenes",
     "format layouts transforms progress",
@@ -34,7 +34,7 @@ OWNERS = {
     "dask": "jobs notebook",
     "distributed": "jobs",
     "click": "cli",
-    "rich": "cli progress",
+    "rich": "cli progress terminal",
     "av": "sources render",
     "cv2": "opencv",
     "PIL": "render",

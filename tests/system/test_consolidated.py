@@ -72,7 +72,7 @@ def test_no_change_is_hidden_by_it(tmp_path, change):
         expected = {"a": 6, "b": 3, "new": 4}
     else:
         opened = flowstore.open_store(tmp_path / "s.zarr")
-        remove_videos(opened, [0])
+        remove_videos(opened, [("wave", "a")])
         expected = {"b": 3}
     group = zarr.open_group(tmp_path / "s.zarr", mode="r")["wave"]
     assert {name: group[name]["flow"].shape[0] for name in sorted(group.group_keys())} == expected

@@ -461,7 +461,7 @@ def test_the_honest_store_passes_under_the_same_limits(limited, place):
     ("name", "why"),
     [
         ("record of 100 GB", "100000000000 bytes or more, a document has at most 33554432"),
-        ("flows of 60000×60000 px", "flow of 60000×60000 px takes 7200000000 bytes a flow, at most 1073741824"),
+        ("flows of 60000×60000 px", "flow of 60000×60000 px takes 7200000000 bytes per flow, at most 1073741824"),
         ("flows of 20000×20000 px", "4 flows of 20000×20000 px in"),
         ("10^6 flows of 1×1 px", "1000000 flows of 1×1 px in"),
         ("blosc bombs", "a chunk of 2147483647 bytes where 1536 are expected"),

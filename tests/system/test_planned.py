@@ -1,17 +1,20 @@
 """What a store says of a run that has not done all that it planned, everywhere a person looks."""
 
+import errno
 import json
+import os
 import shutil
 import warnings
 
 import pytest
-from datasets import call, write_dataset
+from datasets import call, tree, write_dataset
 from interrupted import SLOW
 from processes import started, wait_until
 
 import flowstore
 from flowstore.errors import FlowStoreWarning
 from flowstore.format.root import read_root
+from flowstore.storage.local import LocalStorage
 from flowstore.storage.places import open_storage
 
 pytestmark = pytest.mark.system
@@ -49,6 +52,11 @@ def said(store, tmp_path):
         "export --dry-run": call("export", store, tmp_path / "out", "--dry-run").out,
         "export": call("export", store, tmp_path / "out", "--overwrite").out,
         "verify": (done := call("verify", store)).out + done.err,
+        "copy": call("copy", store, tmp_path / f"copy{len(list(tmp_path.iterdir()))}.zarr").out,
+        "copy -q": call("copy", store, tmp_path / f"copy{len(list(tmp_path.iterdir()))}.zarr", "-q").err,
+        "stats -q": call("stats", store, "-q").err,
+        "export -q": call("export", store, tmp_path / "out", "--overwrite", "-q").err,
+        "verify -q": call("verify", store, "-q").err,
         "repr": repr(flowstore.open_store(store)),
         "HTML": flowstore.open_store(store)._repr_html_(),
     }
@@ -83,8 +91,9 @@ def test_a_run_that_is_killed_has_said_what_it_planned(source, tmp_path):
     assert 0 < opened.n_missing == 6 - opened.n_videos
 
 
-def test_a_selection_leaves_what_an_earlier_run_has_not_done(source, begun):
-    assert call("extract", source, begun, "--include", "wave/*", "--scheduler", "sync").code == 0
+@pytest.mark.parametrize("choice", [["--include", "wave/*"], ["--select", "class=wave"]])
+def test_a_selection_leaves_what_an_earlier_run_has_not_done(source, begun, choice):
+    assert call("extract", source, begun, *choice, "--scheduler", "sync").code == 0
     assert (planned(begun), flowstore.open_store(begun).n_missing) == (6, 1)
 
 
@@ -100,6 +109,49 @@ def test_a_source_that_shrank_leaves_nothing_missing(source, begun, tmp_path):
     for _ in range(2):
         assert call("extract", smaller, store, "--scheduler", "sync").code == 0
         assert (planned(store), flowstore.open_store(store).n_missing) == (5, 0)
+
+
+def sources_of(store):
+    return [os.path.basename(place) for place in flowstore.open_store(store).root.sources]
+
+
+def test_a_source_that_was_moved_is_recorded_though_there_is_nothing_to_do(source, tmp_path, monkeypatch):
+    first, store = shutil.copytree(source, tmp_path / "first"), tmp_path / "s.zarr"
+    assert call("extract", first, store, "--scheduler", "sync").code == 0
+    moved = first.rename(tmp_path / "moved")
+
+    def refuse(*arguments, **more):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStorage, "write", refuse)
+        before = tree(store)
+        done = call("extract", moved, store)
+        assert (done.code, sources_of(store)) == (0, ["first"])
+        assert "stays as it was: cannot write to" in done.err
+        assert tree(store) == before
+    assert call("extract", moved, store, "-q").code == 0
+    assert (sources_of(store), planned(store)) == (["moved"], 6)
+    before = tree(store)
+    assert call("extract", moved, store, "-q").code == 0
+    assert tree(store) == before
+
+
+def test_what_one_of_two_sources_lost_when_it_was_moved_is_not_missing_and_what_the_other_has_is(source, tmp_path):
+    store, places = tmp_path / "s.zarr", {}
+    for name in ("wave", "run"):
+        places[name] = tmp_path / f"of_{name}"
+        shutil.copytree(source / name, places[name] / name)
+        assert call("extract", places[name], store, "--scheduler", "sync").code == 0
+    for path in ("run/v1", "wave/v2", "index"):
+        shutil.rmtree(store / path)
+    assert (planned(store), flowstore.open_store(store).n_missing) == (6, 2)
+    moved = places["run"].rename(tmp_path / "moved")
+    (moved / "run" / "v1.avi").unlink()
+    for _ in range(2):
+        assert call("extract", moved, store, "--scheduler", "sync").code == 0
+        assert (planned(store), flowstore.open_store(store).n_missing) == (5, 1)
+        assert sources_of(store) == ["of_wave", "moved"]
 
 
 def test_what_is_removed_by_command_is_not_missing(begun):

@@ -11,6 +11,7 @@ from datasets import call, write_dataset
 from store_factory import (
     drop_digests,
     make_codes,
+    make_frames,
     settings_of,
     tree_files,
     write_avi,
@@ -373,6 +374,25 @@ def test_flow_that_is_not_that_of_the_source_is_found_by_extracting_anew(source,
     repaired = verify(extracted, source=source, deep=True, repair=True)
     assert repaired.is_all_well
     assert verify(extracted, source=source, deep=True).faults == ()
+
+
+def test_a_lone_number_that_is_far_off_is_no_other_flow(tmp_path):
+    write_avi(tmp_path / "in/wave/v.avi", frames=make_frames(6, 0, 120, 160))
+    store = tmp_path / "s.zarr"
+    extract(tmp_path / "in", store, scheduler="sync")
+    video = flowstore.open_store(store)["wave/v"]
+    codes = video.codes[:].copy()
+    codes[3, 0, 4, 5] ^= 9
+    fingerprint = video.record.to_json()["fingerprint"]
+    write_video(LocalStorage(str(store)), "wave", "v", codes, flowstore.open_store(store).settings)
+    path = store / "wave/v/zarr.json"
+    document = json.loads(path.read_bytes())
+    document["attributes"]["flowstore"]["fingerprint"] = fingerprint
+    path.write_text(json.dumps(document))
+    drop_digests(store, "wave/v")
+    report = verify(store, source=tmp_path / "in", deep=True)
+    assert report.faults == ()
+    assert f"wave/v: 1 of {codes.size} numbers differ, by up to " in "".join(report.notes)
 
 
 def test_deep_needs_the_source(extracted):

@@ -49,7 +49,7 @@ on it: a prototype in plain loops was 1.8-2 times as fast as OpenCV); loads side
 about the square root of their width instead of runs of 1, 2, 4, ... (a third of "blur and solve"), and from a
 whole vector on (a tenth). What did not: a path of its own for neighbors displaced by one and the same whole
 part, and one for whole parts that differ by one at most (both within 3 % of the loop over taps). What is left
-out: float32 for the horizontal sums, 0.1 ms a pair less, and for the expansion, 0.06, for the reason below.
+out: float32 for the horizontal sums, 0.1 ms per pair less, and for the expansion, 0.06, for the reason below.
 
 How close to OpenCV
 -------------------
