@@ -95,6 +95,8 @@ class Estimate:
         Of one worker for all; None where that was not measured.
     problem : str
         Why nothing could be measured, if that was tried.
+    parts : tuple
+        Of the flow to come: what a measurement looks at.
     """
 
     n_probed: int
