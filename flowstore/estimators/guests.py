@@ -81,14 +81,14 @@ def guest_engine(entry: EntryPoint) -> str:
         return _EXTRA_ENGINE
     if entry.dist is not None:
         return entry.dist.name
-    return _owner(entry.module.partition(".")[0], tuple(sys.path))
+    owners = _owners(tuple(sys.path)).get(entry.module.partition(".")[0])
+    return owners[0] if owners else UNPACKAGED
 
 
 @functools.cache
-def _owner(package: str, path: tuple[str, ...]) -> str:
-    """Return the distribution on `sys.path` that holds a package: a look at all of them takes half a second."""
-    owners = packages_distributions().get(package)
-    return owners[0] if owners else UNPACKAGED
+def _owners(path: tuple[str, ...]) -> Mapping[str, list[str]]:
+    # Asked for with each video: looking through what is installed takes longer than a small video.
+    return packages_distributions()
 
 
 def guest_versions(algorithm: str) -> dict[str, str]:
