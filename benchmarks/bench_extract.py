@@ -12,6 +12,7 @@ the output says so.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import shutil
 import subprocess
@@ -37,7 +38,7 @@ LOOP = Path(__file__).with_name("notebook_loop.py")
 N_CORES = 2
 
 
-def make_frame_folders(videos: Path | None, root: Path, n_flows: int) -> tuple[int, str]:
+def make_frame_folders(videos: Path | None, root: Path, n_flows: int, n_clips: int | None) -> tuple[int, str]:
     """Write class/video/*.jpg folders with at least `n_flows` flows; return their number and where they came from."""
     made = 0
     if videos is None:
@@ -48,7 +49,7 @@ def make_frame_folders(videos: Path | None, root: Path, n_flows: int) -> tuple[i
         files = [path for path in sorted(videos.rglob("*")) if path.suffix.lower() in VIDEO_SUFFIXES]
         clips = {f"{path.parent.name}/{path.stem}": read_frames(path) for path in files}
     folders = []
-    for key, frames in clips.items():
+    for key, frames in itertools.islice(clips.items(), n_clips):
         folder = root / key
         folder.mkdir(parents=True)
         number = -1
@@ -151,7 +152,7 @@ def main() -> None:
     parser.add_argument("--flows", type=int, default=3000, help="at least so many flows")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--engine", default="auto")
-    parser.add_argument("--quick", action="store_true", help="few flows, one round")
+    parser.add_argument("--quick", action="store_true", help="two clips, one round")
     parser.add_argument("--json", help="write the results to this file")
     options = parser.parse_args()
     if options.quick:
@@ -163,7 +164,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench_extract_") as folder:
         work = Path(folder)
         frames, images, store = work / "frames", work / "images", work / "flow.zarr"
-        n_flows, origin = make_frame_folders(videos, frames, options.flows)
+        n_flows, origin = make_frame_folders(videos, frames, options.flows, 2 if options.quick else None)
         engine = ("--engine", options.engine)
         run_loop(frames, images)
         run_flowstore(frames, store, *engine)

@@ -229,6 +229,7 @@ def main() -> None:
             for values in seconds.values():
                 values.clear()
         alternate(contenders, options.rounds)
+    load = os.getloadavg()[0]
     rows, results = [], {}
     for case in cases:
         rates = {name: [BATCH / value for value in timed[case, name]["batch"]] for at, name in timed if at == case}
@@ -246,7 +247,8 @@ def main() -> None:
         print(line)
     print(
         f"{describe_machine()['processor']}, {options.rounds} rounds of {options.batches} batches of {BATCH}, medians; "
-        f"{N_WORKERS} workers, {LENGTH} flows, uint8, warm page cache; {origin}, {n_videos} videos\n"
+        f"{N_WORKERS} workers, {LENGTH} flows, uint8, warm page cache; {origin}, {n_videos} videos; "
+        f"load average of the machine {load:.0f}\n"
     )
     header = ["", "from", "clips/s", "first batch, s", "times the JPEG folder", "kB per flow on disk"]
     print(format_table(header, rows))
@@ -257,6 +259,7 @@ def main() -> None:
         "bytes_per_flow": bytes_per_flow,
         "lossy": sorted(lossy),
         "left_out": left_out,
+        "load": load,
     }
     write_results(options.json, "loader", results)
 

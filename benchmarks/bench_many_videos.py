@@ -195,7 +195,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--videos", type=int, default=300_000)
     parser.add_argument("--items", type=int, default=300)
-    parser.add_argument("--quick", action="store_true", help="20 000 videos, few items")
+    parser.add_argument("--quick", action="store_true", help="2 000 videos, few items")
     parser.add_argument("--json", help="write the results to this file")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -203,7 +203,7 @@ def main() -> None:
         print(json.dumps(measure(options.measure, options.items)))
         return
     if options.quick:
-        options.videos, options.items = 20_000, 50
+        options.videos, options.items = 2000, 50
     runs: dict[int, list[dict[str, float]]] = {N_REAL: [], options.videos: []}
     with tempfile.TemporaryDirectory(prefix="bench_many_") as folder:
         for n_videos in runs:

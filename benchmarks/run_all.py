@@ -118,7 +118,7 @@ def write_page(folder: Path) -> None:
         "before they are timed. Trust the ratios more than the milliseconds.",
         "",
     ]
-    if all((folder / "results" / name).exists() for name in ("extract.json", "read.json")):
+    if all((folder / "results" / f"{name}.json").exists() for name in ("rehearse_hmdb51", "loader", "read")):
         from plot_overview import draw
 
         draw(folder / "results")

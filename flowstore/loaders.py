@@ -707,7 +707,7 @@ class FlowClips(Dataset[Item]):
             items.append((str(number), self._key(draw), self.classes[draw.target], starts))
         rows = [*self._described().items()]
         rows += [("transform", name_of(self.transform))] if self.transform is not None else []
-        rows += [("epoch", str(epoch))] if self.table.rule.is_training else []
+        rows += [("epoch", f"{epoch}; what the first fetch of an item holds")] if self.table.rule.is_training else []
         return clips_html(self._store.url, rows, items, len(self))
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -105,22 +106,34 @@ def test_no_place_can_be_written(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory):
+    """A folder of videos and the cache that the first extraction of them filled; what that one said."""
+    folder = tmp_path_factory.mktemp("filled")
+    for number in range(2):
+        write_video(folder / "videos/wave" / f"v{number}.avi", n_frames=4, width=64, height=48, seed=number)
+    return folder, said_of_compiling(folder, folder / "cache", "sync")
+
+
+def said_of_compiling(folder, cache, scheduler, word="compiling"):
+    """Extract the videos of a folder with a cache; return the lines about it."""
+    options = ("--scheduler", scheduler, "--workers", "2" if scheduler == "processes" else "1", "--overwrite")
+    outcome = run("extract", folder / "videos", folder / "s.zarr", *options, NUMBA_CACHE_DIR=str(cache))
+    assert outcome.code == 0, outcome.err
+    return [line for line in outcome.err.splitlines() if word in line]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("scheduler", ["sync", "processes"])
-def test_extract_says_once_that_it_compiles(tmp_path, scheduler):
-    for number in range(2):
-        write_video(tmp_path / "videos" / "wave" / f"v{number}.avi", n_frames=4, width=64, height=48, seed=number)
-    cache = str(tmp_path / "cache")
-    said = []
-    for name in ("first", "second"):
-        store = tmp_path / f"{name}.zarr"
-        options = ("--scheduler", scheduler, "--workers", "2" if scheduler == "processes" else "1")
-        outcome = run("extract", tmp_path / "videos", store, *options, NUMBA_CACHE_DIR=cache)
-        assert outcome.code == 0, outcome.err
-        assert store.is_dir()
-        said.append([line for line in outcome.err.splitlines() if "compiling" in line])
-    assert [len(lines) for lines in said] == [1, 0]
-    assert COMPILING in said[0][0]
+def test_extract_says_once_that_it_compiles(filled, tmp_path, scheduler):
+    folder, said = filled
+    cache = folder / "cache"
+    if scheduler == "processes":
+        cache = tmp_path / "cache"
+        said = said_of_compiling(folder, cache, scheduler)
+    (line,) = said
+    assert COMPILING in line
+    assert said_of_compiling(folder, cache, scheduler) == []
 
 
 def test_opencv_compiles_nothing(tmp_path):
@@ -151,30 +164,34 @@ def test_a_kernel_is_compiled_for_its_signature_only():
     assert len(compiled.signatures) == 1
 
 
+def cut(indexes):
+    """Empty or cut files, as a power cut does: the indexes of two kernels, the code of two."""
+    code = [next(index.parent.glob(f"{index.stem}.*.nbc")) for index in indexes]
+    for path, size in zip([*indexes[:2], *code[2:4]], [0, 40, 0, 40], strict=True):
+        os.truncate(path, size)
+
+
+def block(indexes):
+    """Put a folder in the place of two indexes."""
+    for path in indexes[:2]:
+        path.unlink()
+        path.mkdir()
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("size", [0, 40, None])
-def test_a_cache_that_cannot_be_used_costs_time_and_is_said_once(tmp_path, size):
-    """Emptied or cut files, as after a power cut; None: a folder in the place of each index."""
-    write_video(tmp_path / "videos/wave/v.avi", n_frames=3)
+@pytest.mark.parametrize(("harm", "n_later"), [(cut, 0), (block, 1)])
+def test_a_cache_that_cannot_be_used_costs_time_and_is_said_once(filled, tmp_path, harm, n_later):
+    folder, _ = filled
     cache = tmp_path / "cache"
-    assert run("extract", tmp_path / "videos", tmp_path / "s.zarr", NUMBA_CACHE_DIR=str(cache)).code == 0
-    files = [path for path in cache.rglob("*.nb?") if path.suffix == ".nbi" or size is not None]
-    assert files
-    for path in files:
-        if size is None:
-            path.unlink()
-            path.mkdir()
-        else:
-            os.truncate(path, min(size, path.stat().st_size))
-    lines = []
-    for _ in range(2):
-        outcome = run("extract", tmp_path / "videos", tmp_path / "s.zarr", "--overwrite", NUMBA_CACHE_DIR=str(cache))
-        assert outcome.code == 0, outcome.err
-        lines.append([line for line in outcome.err.splitlines() if "cannot be used" in line])
+    shutil.copytree(folder / "cache", cache)
+    # Of those that are asked for; what they call has an index of its own, which is then not read.
+    names = [kernel.__name__ for kernel, _ in FARNEBACK_KERNELS]
+    harm([index for name in names for index in cache.rglob(f"kernels.{name}-*.nbi")])
+    (line,) = said_of_compiling(folder, cache, "sync", "cannot be used")
+    assert f"the compiled kernels in {cache}" in line
+    assert "so they are compiled anew" in line
     # What can be written anew is well again.
-    assert [len(said) for said in lines] == [1, 0 if size is not None else 1]
-    assert f"the compiled kernels in {cache}" in lines[0][0]
-    assert "so they are compiled anew" in lines[0][0]
+    assert len(said_of_compiling(folder, cache, "sync", "cannot be used")) == n_later
 
 
 @pytest.mark.parametrize("engine", ["auto", "numba"])

@@ -209,7 +209,7 @@ def test_sources_by_name_and_by_another_tree(places, tmp_path):
     # The record names a/long.avi, which is not there: found by class and name; and a video that is not is said to be.
     assert "frames of" in repr(FlowClips(places / "flow.zarr", frames=places / "same"))
     shutil.copytree(places / "same" / "a", tmp_path / "a")
-    with pytest.raises(SourceError, match=r"has no frames of 1 videos, the first is b/\[HD\] x"):
+    with pytest.raises(SourceError, match=r"has no frames of 1 video, the first is b/\[HD\] x"):
         FlowClips(places / "flow.zarr", frames=tmp_path)
     assert len(FlowClips(places / "flow.zarr", split=["a/long"], frames=tmp_path)) == 1
     with pytest.raises(SourceError, match="no such file or folder"):

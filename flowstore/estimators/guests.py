@@ -7,9 +7,11 @@ that it comes from, whose version stands in each record.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib
 import importlib.util
+import sys
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, packages_distributions, version
 from pathlib import Path
@@ -79,8 +81,14 @@ def guest_engine(entry: EntryPoint) -> str:
         return _EXTRA_ENGINE
     if entry.dist is not None:
         return entry.dist.name
-    owners = packages_distributions().get(entry.module.partition(".")[0])
+    owners = _owners(tuple(sys.path)).get(entry.module.partition(".")[0])
     return owners[0] if owners else UNPACKAGED
+
+
+@functools.cache
+def _owners(path: tuple[str, ...]) -> Mapping[str, list[str]]:
+    # Asked for with each video: looking through what is installed takes longer than a small video.
+    return packages_distributions()
 
 
 def guest_versions(algorithm: str) -> dict[str, str]:

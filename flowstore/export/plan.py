@@ -310,9 +310,8 @@ def plan_export(
 
 def unlisted_text(unlisted: Mapping[str, str]) -> str:
     """Say which videos no list can hold."""
-    more = " and others" if len(unlisted) > 1 else ""
     first = next(iter(unlisted.values()))
-    return f"{count_text(len(unlisted), 'video')} with names that no list can hold: {first}{more}"
+    return f"{count_text(len(unlisted), 'video')} with names that no list can hold, the first is {first}"
 
 
 def choose_layout(layout: Layout, options: ExportOptions) -> Layout:

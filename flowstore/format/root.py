@@ -11,7 +11,7 @@ from flowstore.errors import ArgumentError, StoreError, StoreFormatError, StoreN
 from flowstore.format import zarr_metadata
 from flowstore.format.settings import ExtractSettings
 from flowstore.format.zarr_metadata import FORMAT
-from flowstore.limits import is_count, is_text_list, is_text_mapping
+from flowstore.limits import is_count, is_number, is_text_list, is_text_mapping
 from flowstore.storage.keys import Storage
 from flowstore.storage.local import LocalStorage
 
@@ -38,6 +38,8 @@ class RootAttributes:
         they were stated.
     n_planned : int or None
         Videos that the runs which fill the store meant it to hold, failed ones among them; None where none said so.
+    source_fps : float or None
+        Frames per second of folders of frames, as the latest run said that did; None where none did.
     """
 
     format: int
@@ -47,6 +49,7 @@ class RootAttributes:
     # Two stores are of one make whatever was left to do in them.
     sources: tuple[str, ...] = dataclasses.field(default=(), compare=False)
     n_planned: int | None = dataclasses.field(default=None, compare=False)
+    source_fps: float | None = dataclasses.field(default=None, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return the attributes as plain JSON values."""
@@ -61,7 +64,8 @@ class RootAttributes:
     def plan_to_json(self) -> dict[str, Any]:
         """Return those of the attributes that a run brings up to date."""
         values: dict[str, Any] = {"sources": list(self.sources)} if self.sources else {}
-        return values if self.n_planned is None else values | {"n_planned": self.n_planned}
+        stated = {"n_planned": self.n_planned, "source_fps": self.source_fps}
+        return values | {name: value for name, value in stated.items() if value is not None}
 
 
 def read_root(storage: Storage) -> RootAttributes:
@@ -90,8 +94,11 @@ def read_root(storage: Storage) -> RootAttributes:
         sources, n_planned = attributes.get("sources", []), attributes.get("n_planned")
         if not is_text_list(sources) or not (n_planned is None or is_count(n_planned)):
             raise StoreFormatError(f"{where}: sources that are no texts, or a plan that is no number of videos")
+        source_fps = attributes.get("source_fps")
+        if source_fps is not None and not (is_number(source_fps) and source_fps > 0):
+            raise StoreFormatError(f"{where}: a frame rate of folders that is no number above 0")
         created = str(attributes["created"])
-        return RootAttributes(found, settings, attributes["versions"], created, tuple(sources), n_planned)
+        return RootAttributes(found, settings, attributes["versions"], created, tuple(sources), n_planned, source_fps)
     except (KeyError, TypeError, ValueError) as error:
         raise StoreFormatError(f"{where}: damaged settings ({error})") from error
 

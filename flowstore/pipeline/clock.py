@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from flowstore.arguments import check_positive
-from flowstore.errors import ArgumentError, ChecksumError, StoreFormatError
+from flowstore.errors import ArgumentError, ChecksumError, StoreError, StoreFormatError
 from flowstore.format.record import VideoRecord
+from flowstore.format.root import read_root
 from flowstore.names import video_path
 from flowstore.sources.source import VideoSource
 from flowstore.storage.keys import Storage
@@ -19,9 +20,9 @@ def with_clock(sources: Iterable[VideoSource], fps: float | None) -> tuple[Video
     return tuple(replace(source, fps=fps) if source.kind == "frames" else source for source in sources)
 
 
-def with_stored_clock(source: VideoSource, records: Iterable[VideoRecord]) -> VideoSource:
-    """Give a folder of frames the frame rate that the folders of some records share."""
-    return with_clock((source,), only_rate(rates_of(records)))[0]
+def with_stored_clock(storage: Storage, source: VideoSource, records: Iterable[VideoRecord]) -> VideoSource:
+    """Give a folder of frames the frame rate that the folders of some records of a store share, or else the store's."""
+    return with_clock((source,), store_rate(storage, rates_of(records)))[0]
 
 
 def check_clock(fps: float, sources: Sequence[VideoSource]) -> None:
@@ -44,10 +45,16 @@ def rates_of(records: Iterable[VideoRecord]) -> set[float | None]:
     return {record.fps if record.source_fps is None else record.source_fps for record in folders}
 
 
-def only_rate(rates: set[float | None]) -> float | None:
-    """Return the frame rate that all folders share whose rate is known."""
+def store_rate(storage: Storage, rates: set[float | None]) -> float | None:
+    """Return the frame rate that all folders share whose rate is known; where none is, what the store states."""
     known = rates - {None}
-    return known.pop() if len(known) == 1 else None
+    if known:
+        return known.pop() if len(known) == 1 else None
+    try:
+        # Of a run that was stopped before its first folder.
+        return read_root(storage).source_fps
+    except StoreError:
+        return None
 
 
 def _read(storage: Storage, source: VideoSource) -> VideoRecord | None:

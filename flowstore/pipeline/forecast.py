@@ -43,9 +43,11 @@ _ROUGH_SHARE = 0.3
 # Of a store: its root and the documents of its index; and of a video: its group, its array, its row of the index.
 _ROOT_BYTES = 16_000
 _DOCUMENT_BYTES = 3000
-# Looks of a measurement, and how long it goes on once it is warm.
+# Looks of a measurement, how long it goes on once it is warm, and what one look at two batches may take: that is
+# foretold from a look at one flow, with the way to it.
 _N_LOOKS = 40
 _MEASURING_S = 1.2
+_MOST_LOOK_S = 3.0
 # Multiples of the golden section are spread evenly over all, however many are taken.
 _GOLDEN_SECTION = (math.sqrt(5) - 1) / 2
 
@@ -93,6 +95,8 @@ class Estimate:
         Of one worker for all; None where that was not measured.
     problem : str
         Why nothing could be measured, if that was tried.
+    parts : tuple
+        Of the flow to come: what a measurement looks at.
     """
 
     n_probed: int
@@ -213,7 +217,7 @@ def measure(estimate: Estimate, settings: ExtractSettings, encode_part: EncodePa
         else:
             looks.append(look)
             if len(looks) == 2:
-                if 2 * batch * look.pace * part.pair_bytes > _MEASURING_S:
+                if 2 * batch * look.pace * part.pair_bytes > _MOST_LOOK_S:
                     break
                 n_flows, until = 2 * batch, perf_counter() + _MEASURING_S
         if len(looks) != 1 and perf_counter() > until:

@@ -39,7 +39,7 @@ from flowstore.names import (
     video_path,
 )
 from flowstore.opencv import check_opencv
-from flowstore.pipeline.clock import check_clock, only_rate, stored_rates, with_clock
+from flowstore.pipeline.clock import check_clock, store_rate, stored_rates, with_clock
 from flowstore.pipeline.forecast import Estimate, estimate_work
 from flowstore.sources.discovery import Discovery, discover
 from flowstore.sources.selection import select_sources
@@ -93,6 +93,8 @@ class ExtractPlan:
         What the store is made of, once this run is done; none where that stays as the store states it.
     n_planned : int or None
         Videos that the store is to hold then, failed ones among them; None where that stays as the store states it.
+    source_fps : float or None
+        Frames per second of folders of frames, as it was said; None where that stays as the store states it.
     """
 
     storage: Storage
@@ -110,6 +112,7 @@ class ExtractPlan:
     keep_damaged: bool = False
     sources: tuple[str, ...] = ()
     n_planned: int | None = None
+    source_fps: float | None = None
 
     @classmethod
     def again(
@@ -445,11 +448,12 @@ def _clock_notes(planned: ExtractPlan, rates: set[float | None], rate: float | N
             return []
         others = " or ".join(sorted(texts))
         return [f"folders of frames that are done keep the frame rate that they were stored with: {others}"]
-    if not rates - {None} or not any(source.kind == "frames" for source in planned.todo):
+    if not any(source.kind == "frames" for source in planned.todo):
         return []
-    if rate is None:
-        return ["folders of frames are stored with several frame rates, and get none here: --source-fps says it"]
-    return [f"folders of frames get the store's frame rate, {rate:g}"]
+    if rate is not None:
+        return [f"folders of frames get the store's frame rate, {rate:g}"]
+    several = "folders of frames are stored with several frame rates, and get none here: --source-fps says it"
+    return [several] if rates - {None} else []
 
 
 def plan_extract(
@@ -525,14 +529,15 @@ def plan_extract(
     storage = open_storage(store, is_written=True)
     # Of all parts: one that was extracted elsewhere has said it for this one.
     rates = set() if overwrite else stored_rates(storage, discovery.sources if source_fps is None else chosen)
-    rate = only_rate(rates) if source_fps is None else float(source_fps)
+    said = None if source_fps is None else float(source_fps)
+    rate = said if said is not None or overwrite else store_rate(storage, rates)
     chosen = with_clock(chosen, rate)
     planned = make_plan(discovery, chosen, storage, settings, retry_failed, overwrite, keep_damaged=keep_damaged)
-    planned = replace(planned, notes=(*planned.notes, *_clock_notes(planned, rates, rate, source_fps is not None)))
+    planned = replace(planned, notes=(*planned.notes, *_clock_notes(planned, rates, rate, said is not None)))
     targets = select_sources(discovery.sources, include, exclude, limit, None, select) if is_part else chosen
 
     def find(other: str) -> Sequence[VideoSource]:
         return discover(other, find_flow=flow_finder(), pattern=pattern, allow_gaps=allow_gaps).sources
 
     everything = None if list_file is not None else discovery.sources
-    return stating_target(replace(planned, is_part=is_part), source, targets, everything, find)
+    return stating_target(replace(planned, is_part=is_part, source_fps=said), source, targets, everything, find)

@@ -349,7 +349,15 @@ def _prepare_store(planned: ExtractPlan, is_locked: bool) -> dict[tuple[str, str
     versions = library_versions(planned.settings.algorithm)
     settle_root(
         storage,
-        RootAttributes(FORMAT, planned.settings, versions, now_utc(), planned.sources, planned.n_planned),
+        RootAttributes(
+            FORMAT,
+            planned.settings,
+            versions,
+            now_utc(),
+            planned.sources,
+            planned.n_planned,
+            planned.source_fps,
+        ),
         lambda found: check_settings(storage, found, planned.settings),
         is_new=planned.is_new,
         is_overwritten=planned.is_overwritten,

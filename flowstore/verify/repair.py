@@ -170,7 +170,8 @@ def _give_up(mended: Mended, path: str, faults: list[Fault]) -> None:
 def _with_stored_clock(subject: Subject, path: str) -> VideoSource:
     """Return a source; a folder of frames with the frame rate of its record, or else with that of the others."""
     record = subject.records.get(path)
-    return with_stored_clock(subject.sources[path], subject.records.values() if record is None else [record])
+    records = subject.records.values() if record is None else [record]
+    return with_stored_clock(subject.storage, subject.sources[path], records)
 
 
 def _is_flow_whole(faults: list[Fault]) -> bool:

@@ -260,7 +260,7 @@ class _Run:
         ]
         chosen = random.Random(0).sample(good, min(sample, len(good)))
         sources = self._sources or {}
-        clocked = [with_stored_clock(sources[path], [self.records[path]]) for path in chosen]
+        clocked = [with_stored_clock(self._storage, sources[path], [self.records[path]]) for path in chosen]
         tasks = [VideoTask(source, settings, self._storage) for source in clocked]
         n_flows = sum(self.records[path].n_flows for path in chosen)
         with self._operation.telling(len(tasks), n_flows):

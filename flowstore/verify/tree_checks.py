@@ -20,7 +20,7 @@ from flowstore.store.unfinished import is_partial
 from flowstore.store.video_index import FLOW_MEANS, VideoIndex
 from flowstore.verify.faults import Fault, FaultKind, Remedy
 
-_ROOT_KEYS = {"format", "settings", "versions", "created", "sources", "n_planned"}
+_ROOT_KEYS = {"format", "settings", "versions", "created", "sources", "n_planned", "source_fps"}
 _INDEX_KEYS = {"n_videos", "n_flows", "digests"}
 _OF_THE_INDEX = re.compile(r"zarr\.json|(?P<column>[^/]+)/(zarr\.json|c|c/|c/[0-9]+)")
 

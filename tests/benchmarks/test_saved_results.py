@@ -1,10 +1,11 @@
-"""What is told of saved results, without running anything anew."""
+"""What is told and drawn of saved results, without running anything anew."""
 
 import json
 import sys
 from pathlib import Path
 
 import rehearse_hmdb51
+from plot_overview import draw
 from rehearse_hmdb51 import compare_sizes
 
 RESULTS = Path(rehearse_hmdb51.__file__).parent / "results"
@@ -30,3 +31,10 @@ def test_saved_results_are_told_again(tmp_path, capsys, monkeypatch):
     told = capsys.readouterr().out
     assert f"{results['videos']} files" in told
     assert [word.strip() for word in told.splitlines()[-1].split("|")[1:-1]] == compare_sizes(STEPS)[0]
+
+
+def test_the_picture_is_drawn_from_saved_results(tmp_path):
+    for name in ("rehearse_hmdb51", "loader", "read"):
+        (tmp_path / f"{name}.json").write_text((RESULTS / f"{name}.json").read_text())
+    draw(tmp_path)
+    assert (tmp_path / "overview.png").stat().st_size > 10_000

@@ -93,7 +93,7 @@ def test_every_line_fits(folder, screen, monkeypatch, args):
     lines = screen_lines(shown.out) + screen_lines(shown.err)
     assert {line: cell_len(line) for line in lines if cell_len(line) > COLUMNS} == {}
     # Wrapped, not cut: every word that a pipe gets is there, but for how long it took.
-    is_timed = args[0] in ("stats", "verify") or args == ["export", STORE, IMAGES]
+    is_timed = args[0] in ("stats", "verify", "extract") or args == ["export", STORE, IMAGES]
     on_screen = bare("\n".join(lines))
     words = call(*args).out.split() if "--help" not in args else []
     assert [word for word in words if word not in on_screen and not (is_timed and re.search(r"\d", word))] == []

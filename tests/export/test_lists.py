@@ -168,7 +168,7 @@ def test_names_that_no_line_can_hold_are_left_out_by_choice(tmp_path):
         export(tmp_path / "s.zarr", tmp_path / "out", "mmaction2", lists=("all",))
     options = ExportOptions(lists=("all",), skip_unlisted=True)
     planned = plan_export(flowstore.open_store(tmp_path / "s.zarr"), tmp_path / "out", LAYOUTS["mmaction2"], options)
-    assert "unlisted: 3 videos with names that no list can hold: " in str(planned)
+    assert "unlisted: 3 videos with names that no list can hold, the first is " in str(planned)
     assert sorted(planned.to_json()["unlisted"]) == ["a jump/f", "wave/a b", r"wave/c\u2003d"]
     report = run_export(planned, scheduler="sync")
     found = lines(tmp_path / "out/annotations/all.txt")

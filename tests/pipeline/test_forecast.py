@@ -24,6 +24,7 @@ from flowstore.sources.videos import VideoFile
 def unhurried(monkeypatch):
     """A machine with other work gets through few looks in a second."""
     monkeypatch.setattr(forecast, "_MEASURING_S", math.inf)
+    monkeypatch.setattr(forecast, "_MOST_LOOK_S", math.inf)
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +117,7 @@ def test_seconds_are_those_of_a_flow_once_everything_is_loaded(videos, tmp_path,
     assert measured.estimate.seconds == pytest.approx(0.25 * (79 + 69 + 11 / 4 + 19 * 4))
     assert measured.describe_time("threads", 1) == ", about 57 s"
     # Of a slow estimator two flows are made, and no more.
-    monkeypatch.setattr(forecast, "_MEASURING_S", 1.0)
+    monkeypatch.setattr(forecast, "_MOST_LOOK_S", 3.0)
     assert measure_plan(planned, encode_part=encode_part).estimate.n_measured == 2
 
 

@@ -21,6 +21,7 @@ from flowstore.sources.discovery import discover
 from flowstore.sources.selection import select_sources
 from flowstore.sources.source import VideoSource
 from flowstore.storage.local import LocalStorage
+from flowstore.verify import verify
 
 OPTIONS = {"engine": "opencv"}
 
@@ -395,6 +396,23 @@ def test_a_store_goes_on_with_the_clock_of_its_folders_of_frames(tmp_path):
     assert flowstore.open_store(store)["d/b"].record.fps is None
     assert "they were stored with: 25 or none" in go_on(source_fps=30)
     go_on(overwrite=True)
+    assert flowstore.open_store(store)["c/a"].record.fps is None
+
+
+@pytest.mark.parametrize("fps", [None, 10.0])
+def test_the_clock_of_a_run_that_was_stopped_before_its_first_folder_is_kept(tmp_path, fps):
+    source, store = tmp_path / "in", tmp_path / "s.zarr"
+    write_avi(source / "c/film.avi", 12)
+    write_frames(source / "c/a", 12)
+    assert extract(source, store, **OPTIONS, fps=fps, source_fps=25, scheduler="sync").is_all_well
+    # What is left where the run is killed while the first folder is under way.
+    (store / "c/a/zarr.json").unlink()
+    assert "folders of frames get the store's frame rate, 25" in plan_extract(source, store, settings(fps=fps)).notes
+    assert extract(source, store, scheduler="sync").is_all_well
+    record = flowstore.open_store(store)["c/a"].record
+    assert (record.fps, record.frame_numbers) == ((10.0, (0, 3, 5, 8, 10)) if fps else (25.0, ()))
+    assert verify(store, source=source).is_all_well
+    assert extract(source, store, overwrite=True, **OPTIONS, scheduler="sync").is_all_well
     assert flowstore.open_store(store)["c/a"].record.fps is None
 
 

@@ -4,6 +4,7 @@ Each is opened, read, exported, copied and verified in a process that may take 3
 folder beside the target holds a file that must stay as it is, and no other may appear.
 """
 
+import gzip
 import json
 import os
 import pickle
@@ -125,12 +126,9 @@ def zstd_bomb(size):
     return b"\x28\xb5\x2f\xfd" + bytes([0b11100000]) + struct.pack("<Q", size) + b"\x01\x00\x00"
 
 
-def gzip_bomb(n_mebibytes=4096):
-    member = zlib.compressobj(9, zlib.DEFLATED, 31)
-    piece = member.compress(bytes(2**20))
-    for _ in range(n_mebibytes - 1):
-        piece += member.compress(bytes(2**20))
-    return piece + member.flush()
+def gzip_bomb():
+    """A buffer of gzip that becomes 4 GiB, in members of 64 MiB."""
+    return 64 * gzip.compress(bytes(2**26))
 
 
 class Runs:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import stress_kill
 from datasets import call, process_environment, write_dataset
 from dying import JOBS, content
 from store_factory import make_codes, tree_files, write_store, write_video
@@ -66,13 +65,8 @@ def test_killed_at_every_single_change(tmp_path, job):
     assert len(results) > 150
 
 
-@pytest.mark.slow
-def test_killed_at_random_moments():
-    counts = stress_kill.stress(3, seed=5)
-    assert counts["coordinator"] + counts["worker"] >= 3
-
-
-# What was left by a death that no run of today would leave
+# Random moments, and workers killed: benchmarks/stress_kill.py, whose short form is a test of the benchmarks.
+# Here, what was left by a death that no run of today would leave.
 
 
 @pytest.fixture
