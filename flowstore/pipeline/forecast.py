@@ -141,8 +141,9 @@ def estimate_work(sources: Sequence[VideoSource], settings: ExtractSettings) -> 
         heavy = heapq.nlargest(_N_PROBED_EACH, sources, key=_first_frame_bytes)
         largest_ones = [*sources[:_N_PROBED_EACH], *heavy]
     probed = dict.fromkeys((*(source for source, _ in shares), *largest_ones))
-    found = {source: seen for source in probed if (seen := source.probe(settings.fps)) is not None}
-    # What cannot be read gives no flow.
+    # What cannot be read gives no flow, nor does a header that states frames without a pixel.
+    seen = ((source, source.probe(settings.fps)) for source in probed)
+    found = {source: shape for source, shape in seen if shape is not None and min(shape[:2]) > 0}
     parts = tuple(_part(source, found[source], share, settings) for source, share in shares if source in found)
     sizes = [(height, width) for height, width, _ in found.values()]
     largest = max(sizes, key=lambda size: size[0] * size[1], default=(0, 0))

@@ -340,7 +340,7 @@ def test_the_command(store, tmp_path):
         ("wave/a", ("-o", "a.tiff"), "must end in .png, .gif or .mp4, found '.tiff'"),
         ("wave/none", ("-o", "a.png"), "no video 'none' in class 'wave'"),
         ("wave/a", ("-o", "a.png", "--frame", "99"), "frame 99: wave/a has flows 0 to 5"),
-        ("wave/a", ("-o", "a.png", "--source", "/nowhere"), "SOURCE /nowhere: wave/a.avi is not in it"),
+        ("wave/a", ("-o", "a.png", "--source", "/nowhere"), "SOURCE /nowhere: no such file or folder"),
         ("wave/a", (), "Missing option '-o'"),
     ],
 )
