@@ -167,11 +167,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batches", type=int, default=40)
     parser.add_argument("--videos", type=Path, help="folder of class/video files")
-    parser.add_argument("--quick", action="store_true", help="8 batches, one round")
+    parser.add_argument("--quick", action="store_true", help="3 batches, one round")
     parser.add_argument("--json", help="write the results to this file")
     options = parser.parse_args()
     if options.quick:
-        options.rounds, options.batches = 1, 8
+        options.rounds, options.batches = 1, 3
     if options.videos is None and "FLOWSTORE_DATA" in os.environ:
         options.videos = Path(os.environ["FLOWSTORE_DATA"]) / "videos"
     crops = {"320×240": None, f"crop of {CROP}×{CROP}": CROP}

@@ -58,11 +58,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--videos", type=int, default=500)
-    parser.add_argument("--quick", action="store_true", help="50 videos, one round")
+    parser.add_argument("--quick", action="store_true", help="20 videos, one round")
     parser.add_argument("--json", help="write the results to this file")
     options = parser.parse_args()
     if options.quick:
-        options.videos, options.rounds = 50, 1
+        options.videos, options.rounds = 20, 1
     with tempfile.TemporaryDirectory(prefix="bench_scaling_") as folder:
         work = Path(folder)
         datasets = make_datasets(work / "data", options.videos)
