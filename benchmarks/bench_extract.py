@@ -128,7 +128,7 @@ def profile_stages(frames: Path, store: Path, engine: str) -> dict[str, float]:
     from flowstore.pipeline import extract
 
     stream_type = type(extraction.make_estimator("farneback", engine).stream(240, 320))
-    clock(images, "read_image", "decode")
+    clock(images, "read_levels", "decode")
     clock(images, "to_gray", "gray")
     clock(stream_type, "push", "flow")
     clock(flow_encoder.FlowEncoder, "encode", "quantize and statistics")
